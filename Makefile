@@ -1,0 +1,40 @@
+# Each target is a line that a person could type.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test check format proto diagrams clean
+
+setup: $(BIN)/.ready  ## everything that development, tests and the demo need
+	$(BIN)/fed demo install
+
+$(BIN)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup  ## the whole federation on this machine; Ctrl-C ends it
+	$(BIN)/fed demo
+
+test: setup  ## everything, with real Triton and real Ray Serve
+	$(BIN)/pytest
+
+check: $(BIN)/.ready  ## style, types, import rules, sizes, drift
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/test_house.py
+
+format: $(BIN)/.ready
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proto: $(BIN)/.ready  ## regenerate the wire contract (pinned grpcio-tools)
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. federation/contract/v1/federation.proto
+
+diagrams: $(BIN)/.ready  ## redraw the state diagrams of ARCHITECTURE.md from the tables
+	$(BIN)/python -m tests.diagrams --write
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,287 @@
+"""An edge agent, put together: what it consists of, in the order in which it starts.
+
+Input: settings. Output: a running process that serves until SIGTERM or SIGINT, then lets what is in
+flight end. It leaves the engine as it is: the models stay loaded, and the next agent finds them.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from edge_agent.admin import Admin
+from edge_agent.admin import Parts as AdminParts
+from edge_agent.agent_loop import AgentLoop, AssignmentFile, Decider, Inbox
+from edge_agent.artifacts import Artifacts
+from edge_agent.backends.base import Backend
+from edge_agent.board import Board
+from edge_agent.engine_devices import EngineInventory
+from edge_agent.engine_poll import EnginePoll
+from edge_agent.events import AssignmentReceived, ServingDoubted
+from edge_agent.gateway import Gateway
+from edge_agent.identity import IdentityFiles
+from edge_agent.inventory.base import DeviceSource, Inventory, watch
+from edge_agent.inventory.declared import DeclaredInventory
+from edge_agent.inventory.nvml import NvmlInventory
+from edge_agent.link import Hello, Link
+from edge_agent.readonly import ReadOnlyView
+from edge_agent.reconcile import Reconciler
+from edge_agent.session import Session
+from edge_agent.settings import Settings, advertised, check, read_secret
+from edge_agent.worker import Worker
+from federation.contract.errors import FederationError, Invalid, Unavailable
+from federation.contract.types import Assignment, Device, EngineKind
+from federation.relay.server import (
+    ServerLimits,
+    listen,
+    make_runner,
+    require_compiled_parser,
+)
+from federation.runtime.clock import SystemClock
+from federation.runtime.config import load_settings
+from federation.runtime.supervise import Supervisor, stop_on_signals
+from federation.runtime.telemetry import set_up_logging
+
+log = logging.getLogger(__name__)
+
+PROG = "fed-edge-agent"
+GRACE_S = 10.0
+Addresses = tuple[tuple[str, int], tuple[str, int]]  # gateway, admin
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; returns 0 stopped as asked, 1 cannot run, 2 bad settings."""
+    try:
+        settings = load_settings(Settings, prog=PROG, argv=argv)
+        check(settings)
+        set_up_logging("edge-agent", level=settings.log_level)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_until_signalled(settings))
+    except FederationError as error:
+        sys.stderr.write(f"{PROG}: {error.sentence()}\n")
+        return 2 if isinstance(error, Invalid) else 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+async def _until_signalled(settings: Settings) -> None:
+    with stop_on_signals() as stop:
+        await serve(settings, stop=stop)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """The parts of an agent that need no socket of their own."""
+
+    backend: Backend
+    board: Board
+    inbox: Inbox
+    gateway: Gateway
+    artifacts: Artifacts
+    worker: Worker
+    loop: AgentLoop
+    poll: EnginePoll
+
+    async def close(self) -> None:
+        """End all jobs and connections; the engine keeps its models."""
+        await self.worker.stop()
+        await self.artifacts.close()
+        await self.backend.close()
+
+
+def assemble(
+    settings: Settings,
+    *,
+    state_dir: Path,
+    backend: Backend,
+    credential: Callable[[], str],
+    registry: CollectorRegistry,
+) -> Agent:
+    """Make the parts and hand each one what it needs."""
+    clock, inbox, board = SystemClock(), Inbox(), Board(backend.kind)
+
+    def doubt(model: str, number: int, reason: str) -> None:
+        inbox.put_nowait(ServingDoubted(model=model, version=number, reason=reason))
+
+    gateway = Gateway(backend, served=lambda: board.served, on_doubt=doubt, registry=registry)
+    artifacts = Artifacts(state_dir, url=settings.control_plane_url, credential=credential)
+    worker = Worker(
+        backend=backend,
+        artifacts=artifacts,
+        in_flight=gateway.in_flight,
+        emit=inbox.put_nowait,
+    )
+    loop = AgentLoop(
+        decider=_decider(backend.kind),
+        worker=worker,
+        inbox=inbox,
+        board=board,
+        file=AssignmentFile(state_dir, cluster=settings.cluster),
+        clock=clock,
+    )
+    poll = EnginePoll(backend=backend, board=board, emit=inbox.put_nowait, clock=clock)
+    return Agent(
+        backend=backend,
+        board=board,
+        inbox=inbox,
+        gateway=gateway,
+        artifacts=artifacts,
+        worker=worker,
+        loop=loop,
+        poll=poll,
+    )
+
+
+async def serve(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    backend: Backend | None = None,
+    on_listening: Callable[[Addresses], None] | None = None,
+) -> None:
+    """Run an agent until `stop` is set; raises FederationError if it cannot start."""
+    require_compiled_parser()
+    state_dir = _state_dir(settings)
+    token_file = Path(settings.join_token_file) if settings.join_token_file else None
+    identity = IdentityFiles(state_dir, join_token_file=token_file)
+    identity.check()
+    supervisor, registry = Supervisor(), CollectorRegistry()
+    async with contextlib.AsyncExitStack() as stack:
+        agent = assemble(
+            settings,
+            state_dir=state_dir,
+            backend=backend or make_backend(settings, state_dir),
+            credential=lambda: identity.credential,
+            registry=registry,
+        )
+        stack.push_async_callback(agent.close)
+        inventories = make_inventories(settings, agent.backend)
+        public = make_runner(agent.gateway.application(), ServerLimits(shutdown_s=1.0))
+        stack.push_async_callback(public.cleanup)
+        address = await listen(public, settings.listen)
+        link = _make_link(settings, agent, identity, url=advertised(settings, address))
+        agent.loop.subscribe(link.notify)
+        parts = AdminParts(
+            board=agent.board,
+            link=link,
+            worker=agent.worker,
+            artifacts=agent.artifacts,
+            restarts=supervisor.restarts,
+        )
+        private = make_runner(Admin(parts, registry).application(), ServerLimits(shutdown_s=1.0))
+        stack.push_async_callback(private.cleanup)
+        admin_address = await listen(private, settings.admin_listen)
+        agent.loop.restore()
+        stack.push_async_callback(supervisor.stop)
+        supervisor.start("agent-loop", agent.loop.run)
+        supervisor.start("engine-poll", agent.poll.run)
+        supervisor.start("inventory", lambda: watch(inventories, partial(_show, agent.board)))
+        supervisor.start("link", link.run)
+        log.info("agent listens on %s:%d, admin on %s:%d", *address, *admin_address)
+        if on_listening:
+            on_listening((address, admin_address))
+        await stop.wait()
+        log.info("agent stops; the engine keeps its models")
+        agent.gateway.begin_drain()
+        await agent.gateway.drained(GRACE_S)
+
+
+def make_backend(settings: Settings, state_dir: Path) -> Backend:
+    """Return the backend of the engine that the settings name; raises Invalid."""
+    match settings.engine:
+        case "triton":
+            from edge_agent.backends.triton import TritonBackend
+
+            return TritonBackend(settings.engine_url, Path(settings.triton_repository))
+        case "ray-serve":
+            from edge_agent.backends.ray_serve import RayServeBackend
+
+            return RayServeBackend(
+                settings.ray_dashboard_url,
+                settings.engine_url,
+                state_dir / "ray-archives",
+                token=read_secret(settings.ray_token_file, "ray-token-file"),
+            )
+        case "static":
+            from edge_agent.backends.static import StaticBackend
+
+            token = read_secret(settings.engine_token_file, "engine-token-file")
+            return StaticBackend(settings.engine_url, token=token)
+
+
+def make_inventories(settings: Settings, backend: Backend) -> tuple[Inventory, ...]:
+    """Return what sees the devices: what was declared, or the engine, or this machine's driver.
+
+    Only one of them: they name the same GPU differently, and it would be counted twice.
+    """
+    if settings.inventory_file:
+        return (DeclaredInventory(Path(settings.inventory_file)),)
+    if isinstance(backend, DeviceSource):
+        return (EngineInventory(backend),)
+    return (NvmlInventory(),)
+
+
+def _decider(kind: EngineKind) -> Decider:
+    if kind is EngineKind.STATIC:
+        return ReadOnlyView()
+    return Reconciler(dice=random.Random())  # noqa: S311  # spreads retries, guards nothing
+
+
+def _make_link(settings: Settings, agent: Agent, identity: IdentityFiles, *, url: str) -> Link:
+    hello = Hello(
+        control_plane=settings.control_plane,
+        cluster=settings.cluster,
+        url=url,
+        engine=agent.backend.kind,
+        software_version=_software_version(),
+    )
+
+    def received(assignment: Assignment, fresh: bool) -> None:  # noqa: FBT001  # Link calls it
+        agent.inbox.put_nowait(AssignmentReceived(assignment=assignment, fresh=fresh))
+
+    return Link(
+        hello,
+        session=Session(dice=random.Random()),  # noqa: S311  # spreads dials, guards nothing
+        identity=identity,
+        observe=lambda: (agent.board.devices, agent.board.observed(agent.gateway.in_flight)),
+        on_assignment=received,
+        clock=SystemClock(),
+    )
+
+
+def _show(board: Board, devices: tuple[Device, ...]) -> None:
+    board.devices = devices
+
+
+def _state_dir(settings: Settings) -> Path:
+    path = Path(settings.state_dir)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Unavailable(f"cannot use the state directory {path}: {error.strerror}.") from None
+    return path
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's where it is installed: it makes the gateway's requests cheaper."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _software_version() -> str:
+    try:
+        return version("inference-federation")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,48 @@
+"""What the agent's loop shows: to the gateway (who is served), the link (reports), the admin pages.
+
+Input: written by the loop, the engine's poll and the inventory's watch, in one thread. Output:
+plain values, read at any time.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from edge_agent.events import Key
+from edge_agent.gateway import ServedVersion
+from federation.contract.types import (
+    Device,
+    EngineKind,
+    EngineStatus,
+    Observed,
+    ObservedVersion,
+)
+
+
+class Board:
+    """The newest values; each is replaced whole."""
+
+    def __init__(self, kind: EngineKind) -> None:
+        self.engine = EngineStatus(kind=kind, reason="it was not asked yet")
+        self.devices: tuple[Device, ...] = ()
+        self.generation = 0
+        self.versions: tuple[ObservedVersion, ...] = ()
+        self.served: dict[Key, ServedVersion] = {}
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{v.model}@{v.version} {v.state}" for v in self.versions)
+        return f"Board(generation={self.generation}, {states or 'nothing'})"
+
+    def show(self, generation: int, versions: tuple[ObservedVersion, ...]) -> None:
+        """Replace what is known of the versions."""
+        self.generation, self.versions = generation, versions
+        self.served = {(v.model, v.version): ServedVersion(v.state, v.protocol) for v in versions}
+
+    def observed(self, in_flight: Callable[[str, int], int]) -> Observed:
+        """Return all for a report, with the requests in flight now."""
+        return Observed(
+            observed_generation=self.generation,
+            engine=self.engine,
+            versions=tuple(
+                replace(v, in_flight=in_flight(v.model, v.version)) for v in self.versions
+            ),
+        )

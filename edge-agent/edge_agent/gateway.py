@@ -1,0 +1,219 @@
+"""The edge gateway: the only door to a cluster's engine, for inference and nothing else.
+
+Input: requests from routers. Output: requests to the engine, at the address that the backend names;
+its answers go back as they come, with `x-fed-load`. What the gateway must know comes from the
+agent's loop (`served`); what it suspects goes there (`on_doubt`).
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from edge_agent.backends.base import Backend, Dialect, Verb
+from edge_agent.gateway_flights import Flights, Key
+from edge_agent.gateway_metrics import GatewayMetrics, Outcome
+from edge_agent.gateway_relay import Call, EngineRelay, Refusal, RelayLimits
+from edge_agent.gateway_text import translate
+from edge_agent.serving.text_reply import Stamp
+from federation.contract.errors import FederationError, Invalid, NotFound, Unavailable
+from federation.contract.names import did_you_mean
+from federation.contract.types import ModelProtocol, VersionState
+from federation.relay.application import make_application
+from federation.relay.errors import error_response
+from federation.relay.headers import LOAD_HEADER, MODEL_HEADER, VERSION_HEADER
+from federation.relay.paths import InferenceTarget, InferenceVerb, parse_target
+from federation.runtime.clock import Clock, SystemClock
+
+_SERVED = frozenset({VersionState.WARMED, VersionState.DRAINING})
+_LOOKS = frozenset({Verb.METADATA, Verb.READY})  # not held against the ceiling
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """What the agent's loop tells the gateway of one model version."""
+
+    state: VersionState
+    protocol: ModelProtocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLimits:
+    """How much a gateway takes on. `in_flight` is per model version."""
+
+    in_flight: int = 256
+    relay: RelayLimits = field(default_factory=RelayLimits)
+
+
+class Gateway:
+    """Answers routers on behalf of one engine."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        served: Callable[[], Mapping[Key, ServedVersion]],
+        on_doubt: Callable[[str, int, str], None],
+        *,
+        limits: GatewayLimits | None = None,
+        registry: CollectorRegistry | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._backend = backend
+        self._served = served
+        self._on_doubt = on_doubt
+        self._limits = limits or GatewayLimits()
+        self._flights = Flights()
+        self._relay = EngineRelay(self._limits.relay)
+        self._metrics = GatewayMetrics(registry or CollectorRegistry(), self._flights)
+        self._clock = clock or SystemClock()
+        self._draining = False
+
+    def __repr__(self) -> str:
+        state = "draining" if self._draining else "open"
+        return f"Gateway({state}, {self._flights!r})"
+
+    def application(self) -> web.Application:
+        """Return the application to serve; closing it closes the connections to the engine."""
+
+        async def close(_: web.Application) -> None:
+            await self._relay.close()
+
+        app = make_application(self._handle)
+        app.on_response_prepare.append(_always_with_load)
+        app.on_cleanup.append(close)
+        return app
+
+    def in_flight(self, model: str, version: int) -> int:
+        """Return how many requests for a version are in flight."""
+        return self._flights.count((model, version))
+
+    def begin_drain(self) -> None:
+        """Refuse new requests from now on; those in flight go on."""
+        self._draining = True
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until nothing is in flight; return whether that happened in time."""
+        return await self._flights.landed(timeout_s)
+
+    # ------------------------------------------------------------ one request
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        target = parse_target(request.method, request.raw_path)
+        if target.verb in (InferenceVerb.SERVER_LIVE, InferenceVerb.SERVER_READY):
+            return self._health(target.verb)
+        verb, key = _asked(target, request)
+        with self._flights.enter(key), self._metrics.request(verb) as outcome:
+            try:
+                response = await self._serve(request, verb, key, outcome)
+            except Refusal as refusal:
+                response = error_response(request.path, refusal.error)
+                response.headers.update(refusal.headers)
+            except FederationError as error:
+                response = error_response(request.path, error)
+            if not response.prepared:
+                response.headers[LOAD_HEADER] = str(self._flights.count(key))
+            outcome.response(response)
+        return response
+
+    def _health(self, verb: InferenceVerb) -> web.Response:
+        if verb is InferenceVerb.SERVER_LIVE:
+            return web.json_response({"live": True})
+        return web.json_response(
+            {"ready": not self._draining}, status=503 if self._draining else 200
+        )
+
+    async def _serve(
+        self, request: web.Request, verb: Verb, key: Key, outcome: Outcome
+    ) -> web.StreamResponse:
+        model, version = key
+        served = self._admit(verb, key)
+        outcome.version = key
+        route = self._backend.route(model, version, verb, served.protocol)
+        if route is None and verb is Verb.READY:
+            return web.Response()
+        if route is None:
+            raise NotFound(
+                f"Model {model!r} has no {verb.value!r} here: it speaks {served.protocol.value}.",
+                reason="unsupported-verb",
+            )
+
+        def doubt(reason: str) -> None:
+            self._metrics.doubts.labels(model).inc()
+            self._on_doubt(model, version, reason)
+
+        call = Call(
+            request=request,
+            verb=verb,
+            model=model,
+            version=version,
+            route=route,
+            load=lambda: self._flights.count(key),
+            doubt=doubt,
+        )
+        if route.dialect is Dialect.TRITON_TEXT:
+            return await translate(self._relay, call, self._stamp())
+        return await self._relay.relay(call)
+
+    def _stamp(self) -> Stamp:
+        return Stamp(uuid.uuid4().hex, int(self._clock.utc().timestamp()))
+
+    def _admit(self, verb: Verb, key: Key) -> ServedVersion:
+        """Return what is known of a version that may be asked now; raises Refusal."""
+        if self._draining:
+            raise Refusal(Unavailable("This cluster is shutting down."), refused="draining")
+        versions = self._served()
+        served = versions.get(key)
+        if served is None:
+            raise Refusal(_unknown(key, versions), refused="not-serving")
+        if served.state not in _SERVED:
+            cold = f"{key[0]} version {key[1]} is {served.state.value} at this cluster."
+            raise Refusal(Unavailable(cold), refused="not-serving")
+        if verb not in _LOOKS and self._flights.count(key) > self._limits.in_flight:
+            full = f"{key[0]} version {key[1]} has {self._limits.in_flight} requests in flight."
+            raise Refusal(Unavailable(full, reason="saturated"), refused="saturated")
+        return served
+
+
+def _asked(target: InferenceTarget, request: web.Request) -> tuple[Verb, Key]:
+    """Return verb, model and version of a request; the router names all three."""
+    if target.verb.value not in _VERBS:
+        raise NotFound(f"There is nothing at {request.path[:200]}.", reason="unknown-path")
+    if target.model:
+        if target.version is None:
+            raise NotFound(
+                f"Which version of {target.model!r}?", hint="Ask for /versions/N; a router does."
+            )
+        return Verb(target.verb.value), (target.model, target.version)
+    model = request.headers.get(MODEL_HEADER, "")
+    version = request.headers.get(VERSION_HEADER, "")
+    if not model or not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise Invalid(
+            "Which model?", hint=f"Set {MODEL_HEADER} and {VERSION_HEADER}; a router does."
+        )
+    return Verb(target.verb.value), (model, int(version))
+
+
+_VERBS = frozenset(verb.value for verb in Verb)
+
+
+def _unknown(key: Key, versions: Mapping[Key, ServedVersion]) -> NotFound:
+    model, version = key
+    own = sorted(v for m, v in versions if m == model)
+    if own:
+        listed = ", ".join(map(str, own))
+        return NotFound(
+            f"This cluster does not serve version {version} of {model!r}.",
+            hint=f"It has: {listed}.",
+            reason="unknown-version",
+        )
+    return NotFound(
+        f"This cluster does not serve {model[:64]!r}.",
+        hint=did_you_mean(model, {m for m, _ in versions}),
+        reason="unknown-model",
+    )
+
+
+async def _always_with_load(_: web.BaseRequest, response: web.StreamResponse) -> None:
+    response.headers.setdefault(LOAD_HEADER, "0")

@@ -1,0 +1,57 @@
+"""What an engine's error answer means: whose fault it is, and whether it may be tried elsewhere.
+
+Input: status and the start of the body. Output: a Verdict. The texts are those of Triton and Ray
+Serve. They are matched where the engine itself begins its sentence, so that a model that repeats
+its input in an error cannot make the agent doubt it.
+"""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`refused` = nothing was executed, for this reason; `unknown` = something may have been."""
+
+    doubt: bool = False
+    refused: str = ""
+    unknown: bool = False
+
+
+ITS_OWN = Verdict()  # the model's or the client's matter: passed on as it is
+LOST = Verdict(doubt=True, refused="engine-down")  # the engine has not, or no longer, loaded it
+SATURATED = Verdict(refused="saturated")
+SICK = Verdict(doubt=True, unknown=True)  # its process died, while the engine still calls it ready
+DIED = Verdict(unknown=True)  # a replica ended under the request; the engine starts another itself
+
+_ERROR = rb'\s*\{\s*"error"\s*:\s*"'
+_TABLE: tuple[tuple[frozenset[int], re.Pattern[bytes], Verdict], ...] = (
+    (
+        frozenset({400, 404, 503}),
+        re.compile(_ERROR + rb"(?:Request for )?unknown model"),
+        LOST,
+    ),
+    (frozenset({404}), re.compile(rb"\s*Path '[^']*' not found"), LOST),
+    (
+        frozenset({500}),
+        re.compile(
+            _ERROR + rb"(?:(?:in ensemble|Failed to process)[^\"]{0,300}message: )?"
+            rb"(?:Stub process|the worker of) [^\"]{0,200}is not healthy"
+        ),
+        SICK,
+    ),
+    (frozenset({500}), re.compile(rb"Internal Server Error\s*\Z"), DIED),
+    (
+        frozenset({503}),
+        re.compile(_ERROR + rb"[^\"]{0,200}(?i:exceeds maximum queue size)"),
+        SATURATED,
+    ),
+    (frozenset({503}), re.compile(rb"\s*Request dropped due to backpressure"), SATURATED),
+    (frozenset({503}), re.compile(rb"\s*Deployment\(.{0,200}\) is unavailable"), LOST),
+)
+
+
+def judge(status: int, body: bytes) -> Verdict:
+    """Return what an error answer of the engine means."""
+    found = (v for statuses, text, v in _TABLE if status in statuses and text.match(body))
+    return next(found, ITS_OWN)

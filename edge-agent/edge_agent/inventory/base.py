@@ -1,0 +1,40 @@
+"""What sees the accelerators of a cluster: one protocol over drivers, files and engines.
+
+Input: asked by the agent's loop every few seconds. Output: devices for the reports.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from edge_agent.capacity import merge
+from federation.contract.types import Device
+
+MEASURE_S = 10.0
+
+
+class Inventory(Protocol):
+    """One way to see devices."""
+
+    async def read(self) -> tuple[Device, ...]:
+        """Return what is seen now; bounded in time, never raises. What is unknown is absent."""
+        ...
+
+
+@runtime_checkable
+class DeviceSource(Protocol):
+    """A backend whose engine knows its devices better than this machine does."""
+
+    async def devices(self) -> tuple[Device, ...]:
+        """Return the engine's devices; may raise BackendError."""
+        ...
+
+
+async def watch(
+    inventories: Sequence[Inventory], show: Callable[[tuple[Device, ...]], None]
+) -> None:
+    """Read all inventories every few seconds and show the devices as one list, for ever."""
+    while True:
+        seen = await asyncio.gather(*(inventory.read() for inventory in inventories))
+        show(merge(seen))
+        await asyncio.sleep(MEASURE_S)

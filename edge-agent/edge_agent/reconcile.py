@@ -1,0 +1,369 @@
+"""What one cluster does next, so that what it serves becomes what it was assigned.
+
+Input: events of `edge_agent.events`, each with the time. Output: commands for the agent's loop; and
+for reports and the gateway, the state of every version. No clock, no dice of its own, no I/O.
+
+Each event changes what is known; then `_settle` takes every step that follows from it, and `_plan`
+starts the jobs for which there is room. The old version of a model stays until the new one is warm.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
+
+from edge_agent.events import (
+    AssignmentReceived,
+    Cancel,
+    Command,
+    EngineListed,
+    EngineLost,
+    Event,
+    Job,
+    JobDone,
+    JobFailed,
+    KeepAssignment,
+    Key,
+    ServingDoubted,
+    Task,
+    Ticked,
+)
+from edge_agent.lifecycle import Record, Step, new_record
+from edge_agent.schedule import EngineView, Patience, Situation, next_jobs
+from federation.contract.types import (
+    AssignedVersion,
+    Assignment,
+    ObservedVersion,
+    VersionState,
+)
+from federation.runtime.backoff import Dice
+
+# Jobs that change what the engine has, and jobs whose outcome nobody misses.
+_CHANGING = {Task.LOAD, Task.HEAL, Task.UNLOAD}
+_ABANDONABLE = {Task.STAGE, Task.VERIFY, Task.WARM_UP, Task.DRAIN}
+_HELD = {VersionState.LOADED, VersionState.WARMED}
+_RETRY: dict[Task, Step] = {
+    Task.STAGE: Step.STAGING_RETRIED,
+    Task.VERIFY: Step.STAGING_RETRIED,
+    Task.LOAD: Step.LOADING_RETRIED,
+    Task.HEAL: Step.LOADING_RETRIED,
+    Task.WARM_UP: Step.WARMING_RETRIED,
+}
+
+
+class Reconciler:
+    """The agent's decisions about versions. `handle` is its only way in."""
+
+    def __init__(self, *, dice: Dice, patience: Patience | None = None) -> None:
+        self._dice = dice
+        self._patience = patience or Patience()
+        self.assignment: Assignment | None = None
+        self.engine = EngineView.UNKNOWN
+        self.records: dict[Key, Record] = {}
+        self._wanted: dict[Key, AssignedVersion] = {}
+        self._listed: dict[Key, str] = {}  # what the engine has, by digest
+        self._settled_s: dict[Key, float] = {}  # when a job of ours last changed the engine
+        self._identity = ""
+        self._silent_since_s: float | None = None
+        self._last_job = 0
+        self._commands: list[Command] = []
+
+    def __repr__(self) -> str:
+        generation = self.assignment.generation if self.assignment else None
+        states = dict(Counter(str(r.state) for r in self.records.values()))
+        return f"Reconciler(generation={generation}, engine {self.engine}, {states})"
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take one event at `now` (monotonic seconds) and return what to do, in order."""
+        match event:
+            case AssignmentReceived():
+                self._assign(event, now)
+            case EngineListed():
+                self._engine_listed(event, now)
+            case EngineLost():
+                self._engine_lost(event, now)
+            case JobDone():
+                self._job_done(event, now)
+            case JobFailed():
+                self._job_failed(event, now)
+            case ServingDoubted():
+                record = self.records.get((event.model, event.version))
+                if record is not None and record.state is VersionState.WARMED:
+                    self._put(replace(record, doubt=event.reason))
+            case Ticked():
+                pass
+        self._settle(now)
+        self._plan(now)
+        commands, self._commands = self._commands, []
+        return commands
+
+    def observed(self) -> tuple[ObservedVersion, ...]:
+        """Return every version as it stands."""
+        return tuple(
+            ObservedVersion(
+                model=r.model,
+                version=r.version,
+                digest=r.digest,
+                state=r.state,
+                reason=r.reason or r.doubt,
+                replicas=r.replicas if r.state in _HELD else 0,
+                protocol=r.protocol,
+            )
+            for _, r in sorted(self.records.items())
+        )
+
+    # ------------------------------------------------------------ what each event tells
+
+    def _assign(self, event: AssignmentReceived, now: float) -> None:
+        new, old = event.assignment, self.assignment
+        if new.generation == 0:  # the control plane has not decided anything: touch nothing
+            return
+        if old is not None and (
+            new == old or (new.generation <= old.generation and not event.fresh)
+        ):
+            return
+        self.assignment = new
+        self._wanted = {(v.model, v.version): v for v in new.versions}
+        self._commands.append(KeepAssignment(assignment=new))
+        self._retry_soon(now, _RETRY.values())
+
+    def _engine_listed(self, event: EngineListed, now: float) -> None:
+        restarted = "" not in (self._identity, event.identity) and self._identity != event.identity
+        returned = restarted or self.engine is EngineView.DOWN
+        self._identity = event.identity or self._identity
+        self.engine, self._silent_since_s = EngineView.UP, None
+        listed = {(v.model, v.version): v.digest for v in event.loaded}
+        for key in set(self.records) | set(self._listed) | set(listed):
+            if self._settled_s.get(key, float("-inf")) >= event.asked_s or self._changing(key):
+                continue  # a job of ours knows better
+            if restarted or key not in listed:
+                self._listed.pop(key, None)
+                self._lose(key)
+            if key in listed:
+                self._listed[key] = listed[key] or self._listed.get(key, "")
+                if (record := self.records.get(key)) is not None:
+                    at_engine = listed[key] or record.at_engine or ""
+                    self._put(replace(record, at_engine=at_engine))
+        if returned:
+            self._retry_soon(now, {Step.LOADING_RETRIED, Step.WARMING_RETRIED})
+
+    def _engine_lost(self, event: EngineLost, now: float) -> None:
+        if self._silent_since_s is None:
+            self._silent_since_s = now
+        if self.engine is EngineView.UNKNOWN:
+            self.engine = EngineView.DOWN
+        if now - self._silent_since_s < self._patience.engine_lost_s:
+            return
+        self.engine = EngineView.DOWN
+        for record in [r for r in self.records.values() if r.state in _HELD]:
+            # `at_engine` stays as it is: the engine may come back with it.
+            self._take(record, Step.LOST, doubt="", reason=event.reason)
+
+    def _lose(self, key: Key) -> None:
+        """The engine does not have this version."""
+        record = self.records.get(key)
+        if record is None:
+            return
+        record = replace(record, at_engine=None)
+        if record.state in _HELD:
+            self._take(record, Step.LOST, heal=False, doubt="")
+        elif record.state is VersionState.DRAINING:
+            self._unloaded(record)
+        elif record.state is VersionState.FAILED and record.retry is Step.WARMING_RETRIED:
+            self._put(replace(record, retry=Step.LOADING_RETRIED))
+        else:
+            self._put(record)
+
+    def _job_done(self, event: JobDone, now: float) -> None:
+        record = self._of_job(event)
+        if record is None or record.job is None:
+            return
+        job, record = record.job, replace(record, job=None)
+        match job.task:
+            case Task.STAGE:
+                self._take(record, Step.STAGED, staged=True, protocol=event.protocol, reason="")
+            case Task.VERIFY:
+                self._take(record, Step.VERIFIED, verified=True, reason="")
+            case Task.LOAD | Task.HEAL:
+                self._settled_s[record.key] = now
+                self._listed[record.key] = job.digest
+                self._take(
+                    record, Step.LOADED, at_engine=job.digest, replicas=job.replicas, heal=False
+                )
+            case Task.WARM_UP:
+                self._take(record, Step.WARMED, checked_s=now, doubt="", reason="", failures=0)
+            case Task.DRAIN:
+                self._put(replace(record, drained=True))
+            case Task.UNLOAD:
+                self._settled_s[record.key] = now
+                self._listed.pop(record.key, None)
+                self._unloaded(record)
+
+    def _job_failed(self, event: JobFailed, now: float) -> None:
+        record = self._of_job(event)
+        if record is None or record.job is None:
+            return
+        task, failures = record.job.task, record.failures + 1
+        delay_s = self._patience.retry.delay_s(failures, self._dice)
+        record = replace(
+            record, job=None, reason=event.reason, failures=failures, retry_s=now + delay_s
+        )
+        if task in _CHANGING:
+            self._settled_s[record.key] = now
+        if task is Task.DRAIN:
+            self._put(replace(record, drained=True))
+        elif task is Task.UNLOAD or (task is Task.LOAD and record.state is VersionState.WARMED):
+            self._put(record)  # as it was; tried again later
+        elif task is Task.WARM_UP:
+            self._warming_failed(record, event, now)
+        else:
+            bytes_bad = {"staged": False, "verified": False} if task is Task.VERIFY else {}
+            self._take(record, Step.FAILED, retry=_RETRY[task], **bytes_bad)
+
+    def _warming_failed(self, record: Record, event: JobFailed, now: float) -> None:
+        often = record.failures >= self._patience.warm_failures
+        # No answer is first of all the engine's fault, unless it answers everything else.
+        to_blame = not event.engine_down or (often and self._silent_since_s is None)
+        if record.state is VersionState.WARMED:
+            if to_blame:
+                self._take(record, Step.DISPROVED, heal=True, doubt="")
+            else:
+                self._put(replace(record, reason="", checked_s=now))
+        elif often and to_blame:
+            self._take(record, Step.FAILED, retry=Step.LOADING_RETRIED, heal=True)
+        else:
+            self._take(record, Step.FAILED, retry=Step.WARMING_RETRIED)
+
+    # ------------------------------------------------------------ what follows from it
+
+    def _settle(self, now: float) -> None:
+        """Take every step that needs no job, until none is left."""
+        if self.assignment is None:
+            return
+        for key in sorted(set(self.records) | set(self._wanted) | set(self._listed)):
+            record, wanted = self.records.get(key), self._wanted.get(key)
+            while True:
+                if wanted is None:
+                    step = self._step_of_unwanted(key, record)
+                elif record is None:
+                    step = Step.ASSIGNED
+                else:
+                    step = self._step_of_wanted(record, wanted, now)
+                if step is None:
+                    break
+                record = self._step(key, record, step, wanted)
+
+    def _step(
+        self, key: Key, record: Record | None, step: Step, wanted: AssignedVersion | None
+    ) -> Record | None:
+        if record is None:
+            digest = wanted.digest if wanted else self._listed.get(key, "")
+            self._put(new_record(key, step, digest, self._listed.get(key)))
+            return self.records[key]
+        changes: dict[str, object] = {}
+        if step in (Step.ASSIGNED, Step.REPLACED) and wanted is not None:
+            changes = {"digest": wanted.digest, "staged": False, "failures": 0, "reason": ""}
+            changes["verified"] = record.verified and record.digest == wanted.digest
+            changes["replicas"] = wanted.replicas
+        elif step is Step.ADOPTED and wanted is not None:
+            changes = {"replicas": wanted.replicas, "reason": ""}
+        elif step in (Step.RETIRED, Step.STRAY):
+            changes = {"drained": step is Step.STRAY, "failures": 0, "doubt": "", "reason": ""}
+        return self._take(record, step, **changes)
+
+    def _step_of_wanted(self, record: Record, wanted: AssignedVersion, now: float) -> Step | None:
+        if record.job is not None and record.job.task is not Task.DRAIN:
+            return None
+        same = record.digest == wanted.digest
+        match record.state:
+            case VersionState.CACHED | VersionState.DRAINING:
+                return Step.ASSIGNED
+            case VersionState.FAILED if same:
+                return record.retry if now >= record.retry_s else None
+            case VersionState.STAGED | VersionState.VERIFIED if same:
+                if self._adoptable(record):
+                    return Step.ADOPTED
+                unchecked = record.state is VersionState.STAGED
+                return Step.VERIFIED if unchecked and record.verified else None
+        return None if same else Step.REPLACED
+
+    def _adoptable(self, record: Record) -> bool:
+        """Whether the engine has the wanted content already (or may: versions never change)."""
+        known = self.engine is EngineView.UP and not record.heal
+        return known and record.at_engine in ("", record.digest)
+
+    def _step_of_unwanted(self, key: Key, record: Record | None) -> Step | None:
+        if record is None:
+            return Step.STRAY if key in self._listed else None
+        if record.job is not None and record.job.task not in _ABANDONABLE:
+            return None
+        match record.state:
+            case VersionState.DRAINING:
+                return None
+            case VersionState.CACHED:
+                return Step.STRAY if record.at_engine is not None else None
+            case VersionState.WARMED if self._successor_pending(record.model):
+                return None
+        return Step.RETIRED if record.at_engine is not None else Step.DROPPED
+
+    def _successor_pending(self, model: str) -> bool:
+        """Whether a version of `model` is wanted that does not serve yet."""
+        return any(
+            self.records.get(key) is None or self.records[key].state is not VersionState.WARMED
+            for key in self._wanted
+            if key[0] == model
+        )
+
+    # ------------------------------------------------------------ which jobs start
+
+    def _plan(self, now: float) -> None:
+        situation = Situation(
+            wanted=self._wanted, engine=self.engine, patience=self._patience, now=now
+        )
+        for task, record in next_jobs(self.records.values(), situation):
+            self._last_job += 1
+            wanted = self._wanted.get(record.key)
+            job = Job(
+                id=self._last_job,
+                task=task,
+                model=record.model,
+                version=record.version,
+                digest=record.digest,
+                replicas=wanted.replicas if wanted else record.replicas,
+            )
+            self._put(replace(record, job=job))
+            self._commands.append(job)
+
+    # ------------------------------------------------------------ small parts
+
+    def _put(self, record: Record) -> Record:
+        self.records[record.key] = record
+        return record
+
+    def _take(self, record: Record, step: Step, **changes: object) -> Record | None:
+        """Replace a record by the one after `step`; a job that is still running is abandoned."""
+        if record.job is not None:
+            self._commands.append(Cancel(job=record.job.id))
+        after = record.take(step, job=None, **changes)
+        if after is None:
+            del self.records[record.key]
+            return None
+        return self._put(after)
+
+    def _unloaded(self, record: Record) -> None:
+        step = Step.UNLOADED if record.staged else Step.FORGOTTEN
+        self._take(record, step, at_engine=None, heal=False, failures=0, reason="")
+
+    def _of_job(self, event: JobDone | JobFailed) -> Record | None:
+        """Return the record that waits for this outcome; None for an outcome of the past."""
+        record = self.records.get((event.model, event.version))
+        waits = record is not None and record.job is not None and record.job.id == event.job
+        return record if waits else None
+
+    def _changing(self, key: Key) -> bool:
+        record = self.records.get(key)
+        return record is not None and record.job is not None and record.job.task in _CHANGING
+
+    def _retry_soon(self, now: float, steps: Collection[Step]) -> None:
+        for record in self.records.values():
+            if record.state is VersionState.FAILED and record.retry in steps:
+                self._put(replace(record, retry_s=now))

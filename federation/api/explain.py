@@ -1,0 +1,58 @@
+"""Why would a request go where? Asked of every connected router, over its own stream.
+
+Input: a model and a client's address. Output: each router's own record of the decision.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from federation.api.bodies import reply
+from federation.api.route import Route
+from federation.api.routers import RouterExplanation, RouterHub
+from federation.contract.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanations:
+    """What each connected router says; the list is empty when none is connected."""
+
+    routers: tuple[RouterExplanation, ...]
+
+
+class Explain:
+    """The handler of /api/v1/routes/explain."""
+
+    def __init__(self, hub: RouterHub) -> None:
+        self._hub = hub
+
+    def routes(self) -> list[Route]:
+        """Return this module's part of the route table."""
+        return [
+            Route(
+                method="GET",
+                path="/api/v1/routes/explain",
+                summary="Ask the routers where a request would go, and why",
+                handler=self._explain,
+                answer=Explanations,
+                queries={
+                    "model": "the model, as name, name@version or name@alias",
+                    "from": "the client's IP address",
+                },
+                errors=(Invalid,),
+            )
+        ]
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        model, address = request.query.get("model", ""), request.query.get("from", "")
+        if not model or len(model) > 256:
+            raise Invalid("which model?", hint="Add ?model=NAME&from=ADDRESS.")
+        try:
+            client = ipaddress.ip_address(address)
+        except ValueError:
+            raise Invalid(
+                f"{address[:64]!r} is no IP address.", hint="Add &from=ADDRESS, like 203.0.113.7."
+            ) from None
+        told = await self._hub.explain(model, str(client))
+        return reply(Explanations(routers=tuple(told)))

@@ -1,0 +1,79 @@
+"""The operator API: one route table, one aiohttp application over it.
+
+Input: the parts of a control plane. Output: the table, which `openapi` describes, and the
+application that serves it; handlers live in the modules beside this one.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from federation.api.auth import Gate, only_known_hosts
+from federation.api.blobs import Blobs
+from federation.api.clusters import Clusters
+from federation.api.errors import answer_errors
+from federation.api.explain import Explain
+from federation.api.health import Open
+from federation.api.metrics import ControlPlaneMetrics
+from federation.api.models import Models
+from federation.api.resources import Resources, Submitter
+from federation.api.route import Route, add_route
+from federation.api.routers import RouterHub
+from federation.api.watch import Watch
+from federation.artifacts.base import BlobStore
+from federation.control_loop import ControlLoop
+from federation.publisher import Publisher
+from federation.runtime.clock import Clock
+
+DEFAULT_MAX_BLOB_BYTES = 10 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the handlers work with. `token_key` is secret and lasts across restarts."""
+
+    loop: ControlLoop
+    publisher: Publisher
+    blobs: BlobStore
+    hub: RouterHub
+    gate: Gate
+    metrics: ControlPlaneMetrics
+    clock: Clock
+    token_key: str
+    version: str
+    allowed_hosts: Collection[str] = ()
+    max_blob_bytes: int = DEFAULT_MAX_BLOB_BYTES
+
+
+class OperatorApi:
+    """The route table and the application that serves it."""
+
+    def __init__(self, parts: Parts) -> None:
+        submitter = Submitter(parts.loop, parts.clock)
+        self.watch = Watch(loop=parts.loop, publisher=parts.publisher, clock=parts.clock)
+        open_to_all = Open(parts.loop, parts.metrics, version=parts.version)
+        clusters = Clusters(submitter, parts.clock, token_key=parts.token_key)
+        self.routes: list[Route] = [
+            *open_to_all.routes(),
+            *Explain(parts.hub).routes(),
+            *Blobs(parts.blobs, max_bytes=parts.max_blob_bytes).routes(),
+            *clusters.routes(),
+            *Models(parts.loop, submitter, parts.blobs).routes(),
+            *Resources(parts.loop, submitter, self.watch).routes(),
+        ]
+        self.document = open_to_all.describe(self.routes)
+        # Bodies are limited where they are read: each route has a limit of its own.
+        self.app = web.Application(
+            middlewares=[answer_errors, only_known_hosts(parts.allowed_hosts)], client_max_size=0
+        )
+        for route in self.routes:
+            add_route(self.app, route, gate=parts.gate, is_ready=lambda: parts.loop.is_ready)
+
+        async def end_watchers(_: web.Application) -> None:
+            self.watch.close()
+
+        self.app.on_shutdown.append(end_watchers)
+
+    def __repr__(self) -> str:
+        return f"OperatorApi({len(self.routes)} routes)"

@@ -1,0 +1,134 @@
+"""The control plane's numbers for Prometheus, read at the moment of a scrape.
+
+Input: the control loop's counters and state, the publisher, the services. Output: the text page of
+/metrics, from a registry of its own (two control planes fit into one process).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from federation.api.agents import AgentService
+from federation.api.routers import RouterHub
+from federation.control_loop import ControlLoop
+from federation.policy.state import State
+from federation.publisher import Publisher
+from federation.runtime.clock import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where the numbers come from; `restarts` counts the restarts of each task."""
+
+    loop: ControlLoop
+    publisher: Publisher
+    agents: AgentService
+    hub: RouterHub
+    restarts: Mapping[str, int]
+    clock: Clock
+    version: str
+
+
+class ControlPlaneMetrics(Collector):
+    """Computes all families when asked."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def page(self) -> bytes:
+        """Return the page in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: the registry need not collect in order to register."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all families."""
+        yield from self._of_process()
+        yield from self._of_loop()
+        yield from self._of_fleet(self._sources.loop.state)
+
+    def _of_process(self) -> Iterable[Metric]:
+        sources = self._sources
+        yield _gauge("fed_build_info", "The running version.", {(sources.version,): 1}, "version")
+        yield _counter(
+            "fed_control_plane_task_restarts",
+            "Restarts of long-lived tasks after a failure.",
+            {(name,): count for name, count in sources.restarts.items()},
+            "task",
+        )
+        for name, told, value in (
+            ("fed_control_plane_connected_agents", "Streams of agents.", sources.agents.connected),
+            ("fed_control_plane_connected_routers", "Routers connected.", len(sources.hub)),
+            (
+                "fed_control_plane_snapshot_version",
+                "The newest routing snapshot.",
+                sources.publisher.snapshot.version,
+            ),
+        ):
+            yield _gauge(name, told, {(): value})
+
+    def _of_loop(self) -> Iterable[Metric]:
+        loop = self._sources.loop
+        yield _counter(
+            "fed_control_plane_events",
+            "Events decided.",
+            {(name,): count for name, count in loop.events_total.items()},
+            "event",
+        )
+        yield _counter(
+            "fed_control_plane_refused",
+            "Events refused.",
+            {(reason,): count for reason, count in loop.refused_total.items()},
+            "reason",
+        )
+        told = "Transactions of the store."
+        yield _counter("fed_control_plane_commits", told, {(): loop.commits_total})
+        told = "Duration of the newest batch: decide, commit, publish."
+        yield _gauge("fed_control_plane_step_seconds", told, {(): loop.last_step_s})
+
+    def _of_fleet(self, state: State) -> Iterable[Metric]:
+        now = self._sources.clock.utc()
+        counts = dict.fromkeys(("present", "absent", "never-joined"), 0)
+        ages: dict[tuple[str, ...], float] = {}
+        gpus: dict[tuple[str, ...], float] = {}
+        for name, record in state.clusters.items():
+            presence = state.presences.get(name)
+            joined = bool(record.credential_sha256)
+            present = presence is not None and presence.present
+            counts["present" if present else "absent" if joined else "never-joined"] += 1
+            if presence is not None and presence.reported_at is not None:
+                ages[(name,)] = (now - presence.reported_at).total_seconds()
+            if record.last is not None:
+                healthy = record.last.capacity.gpus
+                gpus[(name, "healthy")] = healthy
+                gpus[(name, "unhealthy")] = len(record.last.capacity.devices) - healthy
+        by_state: dict[tuple[str, ...], float] = {(n,): count for n, count in counts.items()}
+        yield _gauge("fed_clusters", "Registered clusters.", by_state, "state")
+        yield _gauge("fed_cluster_gpus", "GPUs as reported.", gpus, "cluster", "state")
+        told = "Time since the newest report."
+        yield _gauge("fed_cluster_report_age_seconds", told, ages, "cluster")
+
+
+def _gauge(
+    name: str, told: str, values: Mapping[tuple[str, ...], float], *labels: str
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, told, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _counter(
+    name: str, told: str, values: Mapping[tuple[str, ...], float], *labels: str
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, told, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family

@@ -1,0 +1,304 @@
+"""RouterService: snapshots down; answers, status and explanations up.
+
+Input: the streams of the routers, and snapshots from the publisher. Output: events for the control
+loop, and RouterHub, through which the operator API asks connected routers to explain a decision.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+
+from federation.api.auth import Gate
+from federation.api.streams import (
+    MAX_TEXT,
+    Outbox,
+    authorization,
+    check_location,
+    check_text,
+    check_url,
+    first_message,
+    run_until_first,
+)
+from federation.contract import codec
+from federation.contract.errors import Conflict, FederationError, Invalid
+from federation.contract.names import check_name
+from federation.contract.types import Snapshot
+from federation.contract.v1 import federation_pb2 as pb
+from federation.contract.v1 import federation_pb2_grpc as rpc
+from federation.control_loop import ControlLoop
+from federation.identity.tokens import TokenKind
+from federation.policy.events import (
+    RouterAnswered,
+    RouterConnected,
+    RouterDisconnected,
+    RouterReported,
+)
+from federation.policy.records import ClusterSeen
+from federation.publisher import Latest, Publisher
+from federation.runtime.channel import abort_with
+
+log = logging.getLogger(__name__)
+
+EXPLAIN_TIMEOUT_S = 2.0
+QUESTIONS = 64  # that may wait for one router
+
+Context = grpc.aio.ServicerContext[pb.RouterMessage, pb.RouterInstruction]
+Sender = Outbox[pb.RouterInstruction]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterExplanation:
+    """How one router would route a request, or why it could not say."""
+
+    router: str
+    url: str
+    explanation: dict[str, Any] | None = None
+    error: str = ""
+
+
+class Connection:
+    """A connected router: the questions that wait for it, and who waits for the answers."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+        self.replaced = asyncio.Event()
+        self._questions: asyncio.Queue[pb.ExplainRequest] = asyncio.Queue(QUESTIONS)
+        self._answers: dict[str, asyncio.Future[pb.Explanation]] = {}
+
+    def __repr__(self) -> str:
+        return f"Connection({self.name}, waiting={len(self._answers)})"
+
+    async def question(self) -> pb.ExplainRequest:
+        """Wait for the next question to send."""
+        return await self._questions.get()
+
+    def answer(self, explanation: pb.Explanation) -> None:
+        """Hand an answer to whoever waits for it; an unknown or late one is dropped."""
+        waiting = self._answers.get(explanation.id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(explanation)
+
+    async def explain(self, model: str, address: str, timeout_s: float) -> RouterExplanation:
+        """Ask this router; never raises for what the router does."""
+        id_ = uuid.uuid4().hex
+        answer = self._answers[id_] = asyncio.get_running_loop().create_future()
+        question = pb.ExplainRequest(id=id_, model=model, client_address=address)
+        try:
+            self._questions.put_nowait(question)
+            async with asyncio.timeout(timeout_s):
+                return self._told(await answer)
+        except asyncio.QueueFull:
+            return self._told_not("too many questions wait for this router.")
+        except TimeoutError:
+            return self._told_not(f"the router did not answer within {timeout_s:g} s.")
+        finally:
+            del self._answers[id_]
+
+    def _told(self, answer: pb.Explanation) -> RouterExplanation:
+        if answer.error:
+            return self._told_not(answer.error)
+        try:
+            document = json.loads(answer.document_json)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            return self._told_not("the router's answer is no JSON object.")
+        return RouterExplanation(router=self.name, url=self.url, explanation=document)
+
+    def _told_not(self, why: str) -> RouterExplanation:
+        return RouterExplanation(router=self.name, url=self.url, error=why)
+
+
+class RouterHub:
+    """The connected routers by name; of two with one name, the newest counts."""
+
+    def __init__(self) -> None:
+        self._connections: dict[str, Connection] = {}
+
+    def __repr__(self) -> str:
+        return f"RouterHub({', '.join(sorted(self._connections))})"
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    @contextmanager
+    def connected(self, name: str, url: str) -> Iterator[Connection]:
+        """Hold a router while its stream lasts; an older stream of that name is told to end."""
+        if (older := self._connections.get(name)) is not None:
+            older.replaced.set()
+        connection = self._connections[name] = Connection(name, url)
+        try:
+            yield connection
+        finally:
+            if self._connections.get(name) is connection:
+                del self._connections[name]
+
+    async def explain(
+        self, model: str, address: str, *, timeout_s: float = EXPLAIN_TIMEOUT_S
+    ) -> list[RouterExplanation]:
+        """Ask all connected routers at once how they would route a request; ordered by name."""
+        routers = [self._connections[name] for name in sorted(self._connections)]
+        return await asyncio.gather(*(r.explain(model, address, timeout_s) for r in routers))
+
+
+class RouterService(rpc.RouterServiceServicer):
+    """Serves the routers."""
+
+    def __init__(
+        self, *, loop: ControlLoop, publisher: Publisher, hub: RouterHub, gate: Gate
+    ) -> None:
+        self._loop = loop
+        self._publisher = publisher
+        self._hub = hub
+        self._gate = gate
+
+    def __repr__(self) -> str:
+        return f"RouterService({self._hub!r})"
+
+    async def Watch(  # type: ignore[override]  # noqa: N802  # a coroutine that writes; the .proto's name
+        self, request_iterator: AsyncIterator[pb.RouterMessage], context: Context
+    ) -> None:
+        """Serve one stream until either side ends it."""
+        try:
+            self._gate.admit(authorization(context), {TokenKind.ROUTER})
+            hello = _checked_hello(await first_message(request_iterator))
+            with self._hub.connected(hello.name, hello.url) as connection:
+                await self._loop.submit(_connected(hello))
+                log.info("router connected", extra={"router": hello.name})
+                try:
+                    await self._converse(connection, hello, request_iterator, Outbox(context))
+                finally:
+                    if not connection.replaced.is_set():  # else it is present on a newer stream
+                        await self._farewell(hello)
+        except FederationError as error:
+            log.info("router refused", extra={"reason": error.reason, "detail": error.message})
+            await abort_with(context, error)
+
+    async def _converse(
+        self,
+        connection: Connection,
+        hello: pb.RouterHello,
+        messages: AsyncIterator[pb.RouterMessage],
+        outbox: Sender,
+    ) -> None:
+        with self._publisher.router_subscription() as snapshots:
+            await run_until_first(
+                self._receive(connection, hello, messages),
+                _send_snapshots(snapshots, outbox, hello.snapshot_version),
+                _send_questions(connection, outbox),
+                _end_when_replaced(connection),
+            )
+
+    async def _receive(
+        self,
+        connection: Connection,
+        hello: pb.RouterHello,
+        messages: AsyncIterator[pb.RouterMessage],
+    ) -> None:
+        async for message in messages:
+            match message.WhichOneof("body"):
+                case "ack":
+                    await self._answered(hello, message.ack.version)
+                case "nack":
+                    reason = message.nack.reason[:MAX_TEXT] or "refused without a reason"
+                    log.warning("snapshot refused", extra={"router": hello.name, "why": reason})
+                    await self._answered(hello, message.nack.version, reason)
+                case "status":
+                    await self._loop.submit(_reported(hello, message.status))
+                case "explanation":
+                    connection.answer(message.explanation)
+                case "hello":
+                    raise Invalid("a second hello on one stream.", hint="Open a new stream.")
+                case _:  # a message of a newer router
+                    continue
+
+    async def _answered(self, hello: pb.RouterHello, version: int, rejection: str = "") -> None:
+        await self._loop.submit(
+            RouterAnswered(
+                name=hello.name,
+                instance=hello.instance,
+                snapshot_version=version,
+                rejection=rejection,
+            )
+        )
+
+    async def _farewell(self, hello: pb.RouterHello) -> None:
+        log.info("router disconnected", extra={"router": hello.name})
+        with contextlib.suppress(FederationError):
+            await self._loop.submit(RouterDisconnected(name=hello.name, instance=hello.instance))
+
+
+async def _send_snapshots(snapshots: Latest[Snapshot], outbox: Sender, held: int) -> None:
+    """Send each new snapshot; the one that the router holds already is not sent again."""
+    while True:
+        snapshot = await snapshots.take()
+        if snapshot.version != held:
+            message = codec.snapshot_to_proto(snapshot)
+            await outbox.send(pb.RouterInstruction(snapshot=message))
+            held = snapshot.version
+
+
+async def _send_questions(connection: Connection, outbox: Sender) -> None:
+    while True:
+        await outbox.send(pb.RouterInstruction(explain=await connection.question()))
+
+
+async def _end_when_replaced(connection: Connection) -> None:
+    await connection.replaced.wait()
+    raise Conflict(
+        f"another router connected under the name {connection.name!r}.",
+        hint="Give each router its own --name.",
+        reason="replaced",
+    )
+
+
+def _checked_hello(message: pb.RouterMessage) -> pb.RouterHello:
+    if message.WhichOneof("body") != "hello":
+        raise Invalid("the first message of a router must be its hello.")
+    hello = message.hello
+    check_name("router", hello.name)
+    check_text("the router's instance", hello.instance)
+    check_url("the router's url", hello.url)
+    if hello.HasField("location"):
+        check_location(codec.location_from_proto(hello.location))
+    return hello
+
+
+def _connected(hello: pb.RouterHello) -> RouterConnected:
+    located = hello.HasField("location")
+    return RouterConnected(
+        name=hello.name,
+        instance=hello.instance,
+        url=hello.url,
+        location=codec.location_from_proto(hello.location) if located else None,
+        software_version=hello.software_version[:64],
+        snapshot_version=hello.snapshot_version,
+    )
+
+
+def _reported(hello: pb.RouterHello, status: pb.RouterStatus) -> RouterReported:
+    """Decode a status; what is no sane round-trip time counts as not measured."""
+    return RouterReported(
+        name=hello.name,
+        instance=hello.instance,
+        requests_total=status.requests_total,
+        errors_total=status.errors_total,
+        clusters={
+            view.cluster: ClusterSeen(
+                rtt_ms=view.rtt_ms if math.isfinite(view.rtt_ms) and view.rtt_ms > 0 else 0.0,
+                healthy=view.healthy,
+                reason=view.reason[:MAX_TEXT],
+            )
+            for view in status.clusters
+        },
+    )

@@ -1,0 +1,327 @@
+"""The CLI's own thin HTTP client for the operator API, on the standard library.
+
+Input: an endpoint, a token, and calls from the commands. Output: decoded JSON, a stream of changes,
+or a FederationError made from the problem+json answer. A call on a broken connection is sent once
+more: reads are safe, and unsafe calls carry an Idempotency-Key that both tries share.
+"""
+
+import http.client
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode, urlsplit
+
+from federation.cli.documents import Json
+from federation.cli.sse import SseEvent, parse_events
+from federation.contract.errors import (
+    AlreadyExists,
+    Conflict,
+    DeadlineExceeded,
+    Exhausted,
+    FederationError,
+    Invalid,
+    NotFound,
+    PermissionDenied,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+_BY_STATUS: dict[int, type[FederationError]] = {
+    400: Invalid,
+    401: Unauthenticated,
+    403: PermissionDenied,
+    404: NotFound,
+    405: Invalid,
+    408: DeadlineExceeded,
+    409: Conflict,
+    413: TooLarge,
+    415: Invalid,
+    422: Invalid,
+    429: Exhausted,
+    502: Unavailable,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
+_BLOCK_BYTES = 1 << 18
+_MAX_ANSWER_BYTES = 256 << 20
+_STREAM_SILENCE_S = 45.0  # the server writes a heartbeat every 15 s
+_LOGIN_HINT = (
+    "Name the file that holds the token with --token-file, FED_TOKEN_FILE or a context "
+    "(the control plane writes admin.token into its state directory)."
+)
+
+
+class Uploading(Protocol):
+    """Is told how many bytes of a file were sent so far."""
+
+    def __call__(self, sent: int, /) -> None:
+        """Take the number of bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer of the server."""
+
+    status: int
+    kind: str  # its content type
+    data: bytes
+
+
+class ApiClient:
+    """Calls of one command on one control plane; a context manager that closes its connection."""
+
+    def __init__(self, endpoint: str, *, token: str = "", timeout_s: float = 30.0) -> None:
+        self.endpoint = endpoint
+        self._token = token
+        self._timeout_s = timeout_s
+        self._connection: http.client.HTTPConnection | None = None
+
+    def __repr__(self) -> str:
+        return f"ApiClient({self.endpoint}, token={'yes' if self._token else 'no'})"
+
+    def __enter__(self) -> "ApiClient":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # -------------------------------------------------------- calls
+
+    def get(self, *path: str, **query: str) -> Json:
+        """GET a JSON document; raises FederationError."""
+        return self._json(self._call("GET", _target(path, query)))
+
+    def send(self, method: str, *path: str, content: Json | None = None, **query: str) -> Json:
+        """PUT, POST or DELETE under a fresh idempotency key; raises FederationError."""
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        data = None
+        if content is not None:
+            data = json.dumps(content).encode()
+            headers["Content-Type"] = "application/json"
+        return self._json(self._call(method, _target(path, query), data, headers))
+
+    def upload(self, file: Path, size: int, told: Uploading, *path: str) -> None:
+        """PUT the `size` bytes of a file as a raw body; raises FederationError.
+
+        The bytes are named by their digest, so that a second try needs no idempotency key.
+        """
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        target = _target(path, {})
+        try:
+            answer = self._exchange("PUT", target, _blocks(file, size, told), headers)
+        except _Broken:
+            answer = self._finally(
+                lambda: self._exchange("PUT", target, _blocks(file, size, told), headers)
+            )
+        if answer.status >= 400:
+            self.close()  # the rest of the body may still be on its way
+        self._checked(answer)
+
+    def changes(self, *path: str, last_id: str = "", **query: str) -> Iterator[SseEvent]:
+        """Yield the events of one SSE stream until the server ends it or the connection breaks.
+
+        Raises Unavailable when it breaks: the caller may watch again from the last id it saw.
+        """
+        headers = {"Accept": "text/event-stream"}
+        if last_id:
+            headers["Last-Event-ID"] = last_id
+        self.close()
+        try:
+            response = self._open("GET", _target(path, query), None, headers)
+            if response.status != http.client.OK:
+                self._checked(_whole(response))
+            if self._connection is not None and self._connection.sock is not None:
+                self._connection.sock.settimeout(_STREAM_SILENCE_S)
+            yield from parse_events(response)
+        except (OSError, http.client.HTTPException, _NeverConnected) as error:
+            raise self._unreachable(error) from None
+        finally:
+            self.close()
+
+    # -------------------------------------------------------- one exchange
+
+    def _call(
+        self,
+        method: str,
+        target: str,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        try:
+            answer = self._exchange(method, target, data, headers or {})
+        except _Broken:
+            answer = self._finally(lambda: self._exchange(method, target, data, headers or {}))
+        return self._checked(answer)
+
+    def _finally(self, exchange: "_Exchange") -> Answer:
+        """Do the second and last try."""
+        try:
+            return exchange()
+        except _Broken as error:
+            raise self._unreachable(error) from None
+
+    def _exchange(
+        self,
+        method: str,
+        target: str,
+        data: bytes | Iterator[bytes] | None,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        """Send one request and read its whole answer; raises _Broken when a retry makes sense."""
+        try:
+            return _whole(self._open(method, target, data, headers))
+        except TimeoutError:
+            self.close()
+            raise DeadlineExceeded(
+                f"the control plane at {self.endpoint} gave no answer in {self._timeout_s:g} s.",
+                hint="Try again, or look at its log.",
+            ) from None
+        except (ConnectionRefusedError, _NeverConnected) as error:
+            self.close()
+            raise self._unreachable(error) from None
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise _Broken(_words(error)) from None
+
+    def _open(
+        self,
+        method: str,
+        target: str,
+        data: bytes | Iterator[bytes] | None,
+        headers: Mapping[str, str],
+    ) -> http.client.HTTPResponse:
+        connection = self._connected()
+        sent = {"Accept": "application/json", "User-Agent": "fed", **headers}
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        prefix = urlsplit(self.endpoint).path
+        try:
+            connection.request(method, prefix + target, body=data, headers=sent)
+        except (BrokenPipeError, ConnectionResetError):
+            if data is None:
+                raise
+            # A server that refuses a body answers before it has read all of it.
+        return connection.getresponse()
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._connection is None:
+            parts = urlsplit(self.endpoint)
+            secure = parts.scheme == "https"
+            make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+            connection = make(parts.hostname or "", parts.port, timeout=self._timeout_s)
+            try:
+                connection.connect()
+            except TimeoutError:
+                raise _NeverConnected("it does not answer") from None
+            except OSError as error:
+                raise _NeverConnected(_words(error)) from None
+            self._connection = connection
+        return self._connection
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"cannot reach the control plane at {self.endpoint}: {_words(error)}.",
+            hint="Start it with `fed-control-plane` or `fed demo up`, or set --endpoint.",
+        )
+
+    # -------------------------------------------------------- answers
+
+    def _checked(self, answer: Answer) -> Answer:
+        """Return the answer of a success; raises the FederationError that any other one means."""
+        if 200 <= answer.status < 300:
+            return answer
+        problem = _object(answer) if "json" in answer.kind else {}
+        if not problem:
+            raise Unavailable(
+                f"{self.endpoint} answered {answer.status}, but not as a control plane does.",
+                hint="Is the endpoint right? See `fed config view --show-origin`.",
+            )
+        reason = str(problem.get("reason") or "")
+        cls = _BY_STATUS.get(answer.status, FederationError)
+        if cls is Conflict and reason == AlreadyExists.reason:
+            cls = AlreadyExists
+        hint = str(problem.get("hint") or "") or (_LOGIN_HINT if cls is Unauthenticated else "")
+        told = problem.get("detail") or problem.get("title") or f"status {answer.status}"
+        raise cls(str(told), hint=hint, reason=reason)
+
+    def _json(self, answer: Answer) -> Json:
+        if not answer.data:
+            return {}
+        document = _object(answer)
+        if not document:
+            raise Unavailable(
+                f"{self.endpoint} answered with something that is no JSON document.",
+                hint="Is the endpoint right? See `fed config view --show-origin`.",
+            )
+        return document
+
+
+class _Broken(Exception):
+    """The connection broke during an exchange; the argument says how."""
+
+
+class _NeverConnected(Exception):
+    """No connection came about; the argument says why."""
+
+
+class _Exchange(Protocol):
+    def __call__(self) -> Answer: ...
+
+
+def _target(path: tuple[str, ...], query: Mapping[str, str]) -> str:
+    segments = "/".join(quote(part, safe="@") for part in path)
+    return f"/{segments}?{urlencode(query)}" if query else f"/{segments}"
+
+
+def _whole(response: http.client.HTTPResponse) -> Answer:
+    data = response.read(_MAX_ANSWER_BYTES)
+    return Answer(response.status, response.headers.get_content_type(), data)
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    try:
+        document = json.loads(answer.data)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _blocks(file: Path, size: int, told: Uploading) -> Iterator[bytes]:
+    try:
+        opened = file.open("rb")
+    except OSError as error:
+        raise Invalid(f"cannot read {file}: {error.strerror}.") from None
+    sent = 0
+    with opened:
+        while sent < size:
+            block = opened.read(min(_BLOCK_BYTES, size - sent))
+            if not block:
+                raise Invalid(f"{file} became shorter while it was pushed.", hint="Push again.")
+            yield block
+            sent += len(block)
+            told(sent)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "it closed the connection without an answer"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

@@ -1,0 +1,288 @@
+"""The tables of `fed get`: which columns each kind has, and how a document fills them.
+
+Input: documents of the operator API. Output: short texts; an unhealthy row ends with the reason in
+words. A missing value becomes "-" in the table.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from federation.cli.documents import Json, look, look_list, look_map, name_of
+from federation.cli.output import Column
+
+
+def text(*path: str) -> Callable[[Json, datetime], str]:
+    """Return a cell that shows the value at `path`."""
+    return lambda document, _now: shown(look(document, *path))
+
+
+def shown(value: object) -> str:
+    """Return a plain value as a cell shows it."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={each}" for key, each in value.items())
+    return str(value)
+
+
+def parse_time(value: object) -> datetime | None:
+    """Return the moment that an RFC 3339 text names, or None."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it: 42s, 5m, 3h, 41d."""
+    for unit, length_s in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * length_s:
+            return f"{int(seconds // length_s)}{unit}"
+    return f"{max(int(seconds), 0)}s"
+
+
+def age(document: Json, now: datetime) -> str:
+    """Return how long ago the object was created."""
+    created = parse_time(look(document, "metadata", "createdAt"))
+    return duration((now - created).total_seconds()) if created else ""
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def snapshot(version: object) -> str:
+    """Return a snapshot version as start.sequence (it is start << 32 | sequence)."""
+    if not isinstance(version, int) or version <= 0:
+        return ""
+    return f"{version >> 32}.{version & 0xFFFFFFFF}"
+
+
+# ------------------------------------------------------------ clusters
+
+
+def _gpus(document: Json, _now: datetime) -> str:
+    products = look_map(document, "status", "gpu_products")
+    named = ",".join(f"{count}x{product}" for product, count in products.items())
+    return named or shown(look(document, "status", "gpus"))
+
+
+def _cluster_models(document: Json, _now: datetime) -> str:
+    models = look_map(document, "status", "models")
+    return f"{models.get('warm', 0)}/{models.get('assigned', 0)}" if models else ""
+
+
+def _rtt(document: Json, _now: datetime) -> str:
+    measured = [ms for ms in look_map(document, "status", "rtt_ms").values() if ms]
+    return f"{min(measured):.0f}ms" if measured else ""
+
+
+def _rtt_each(document: Json, _now: datetime) -> str:
+    each = look_map(document, "status", "rtt_ms")
+    return ",".join(f"{router}={ms:.0f}ms" for router, ms in each.items() if ms)
+
+
+def _cluster_reason(document: Json, _now: datetime) -> str:
+    words = [] if look(document, "status", "ready") else [shown(look(document, "status", "reason"))]
+    scheduling = look(document, "status", "scheduling")
+    if scheduling == "cordoned":
+        words.append("cordoned: receives no new models")
+    elif scheduling == "draining":
+        words.append("draining: receives no traffic and no new models")
+    return "; ".join(word for word in words if word)
+
+
+def _in_flight(document: Json, _now: datetime) -> str:
+    versions = look_list(document, "status", "versions")
+    return str(sum(look(each, "in_flight") or 0 for each in versions))
+
+
+def _last_report(document: Json, _now: datetime) -> str:
+    seconds = look(document, "status", "last_report_s")
+    return f"{duration(seconds)} ago" if isinstance(seconds, int | float) else ""
+
+
+# ------------------------------------------------------------ models and deployments
+
+
+def _versions(document: Json, _now: datetime) -> str:
+    return ",".join(shown(look(v, "version")) for v in look_list(document, "status", "versions"))
+
+
+def _runtime(document: Json, _now: datetime) -> str:
+    return shown(look(newest(document), "runtime"))
+
+
+def newest(document: Json) -> Json:
+    """Return the entry of a model's latest version, or an empty one."""
+    latest = look(document, "status", "latest")
+    entries = look_list(document, "status", "versions")
+    return next((v for v in entries if look(v, "version") == latest), {})
+
+
+def _regions(document: Json, _now: datetime) -> str:
+    return shown(look(document, "spec", "regions")) or "all"
+
+
+def _deployed_version(document: Json, _now: datetime) -> str:
+    wished = shown(look(document, "spec", "version"))
+    resolved = shown(look(document, "status", "version"))
+    if wished and not wished.isdigit() and resolved:
+        return f"{resolved} ({wished})"
+    return resolved or wished
+
+
+def _warm(document: Json, _now: datetime) -> str:
+    return f"{shown(look(document, 'status', 'warm'))}/{shown(look(document, 'status', 'wanted'))}"
+
+
+def deployment_reason(document: Json) -> str:
+    """Return why a deployment is not ready, in words: refusals, failures, then progress."""
+    words = [
+        f"{look(each, 'cluster')}: {look(each, 'reason')}"
+        for each in look_list(document, "status", "cannot")
+    ]
+    waiting = []
+    for cluster in look_list(document, "status", "clusters"):
+        for version in look_list(cluster, "versions"):
+            state, why = look(version, "state"), look(version, "reason")
+            what = f"{look(cluster, 'cluster')}: version {look(version, 'version')} is {state}"
+            if state == "failed":
+                words.append(f"{what}: {why}")
+            elif state != "warmed":
+                waiting.append(f"{what}: {why}" if why else what)
+    return "; ".join(words + waiting) or shown(look(document, "status", "reason"))
+
+
+def _deployment_reason(document: Json, _now: datetime) -> str:
+    refused = look_list(document, "status", "cannot")
+    if look(document, "status", "ready") and not refused:
+        return ""
+    return deployment_reason(document)
+
+
+# ------------------------------------------------------------ routers, regions, events
+
+
+def _router_clusters(document: Json, _now: datetime) -> str:
+    seen = look_map(document, "status", "clusters").values()
+    return f"{sum(bool(look(each, 'healthy')) for each in seen)}/{len(seen)}"
+
+
+def _place(*path: str) -> Callable[[Json, datetime], str]:
+    def cell(document: Json, _now: datetime) -> str:
+        found = look_map(document, *path)
+        return f"{found['latitude']},{found['longitude']}" if len(found) >= 2 else ""
+
+    return cell
+
+
+def _router_reason(document: Json, _now: datetime) -> str:
+    words = [shown(look(document, "status", "rejection"))]
+    words += [
+        f"{cluster}: {look(each, 'reason') or 'unhealthy'}"
+        for cluster, each in look_map(document, "status", "clusters").items()
+        if not look(each, "healthy")
+    ]
+    return "; ".join(word for word in words if word)
+
+
+def _event_object(document: Json, _now: datetime) -> str:
+    kind, name = look(document, "status", "kind"), look(document, "status", "name")
+    return f"{str(kind).lower()}/{name}" if kind else shown(name)
+
+
+def _event_time(document: Json, _now: datetime) -> str:
+    at = parse_time(look(document, "status", "at"))
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
+
+
+_NAME = Column("NAME", lambda document, _now: name_of(document))
+_AGE = Column("AGE", age)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "Region": (_NAME, Column("LOCATION", _place("spec", "location")), _AGE),
+    "Cluster": (
+        _NAME,
+        Column("REGION", text("spec", "region")),
+        Column("ENGINE", text("status", "engine", "kind")),
+        Column("READY", text("status", "ready")),
+        Column("GPUS", _gpus),
+        Column("MODELS", _cluster_models),
+        Column("RTT", _rtt),
+        _AGE,
+        Column("URL", text("status", "url"), wide=True),
+        Column("ENGINE-VERSION", text("status", "engine", "version"), wide=True),
+        Column("SCHEDULING", text("status", "scheduling"), wide=True),
+        Column("EPOCH", text("status", "lease", "epoch"), wide=True),
+        Column("LAST-REPORT", _last_report, wide=True),
+        Column("IN-FLIGHT", _in_flight, wide=True),
+        Column("RTTS", _rtt_each, wide=True),
+        Column("LABELS", text("spec", "labels"), wide=True),
+        Column("REASON", _cluster_reason),
+    ),
+    "Model": (
+        _NAME,
+        Column("LATEST", text("status", "latest")),
+        Column("VERSIONS", _versions),
+        Column("ALIASES", text("spec", "aliases")),
+        Column("RUNTIME", _runtime),
+        Column("PROTOCOL", lambda d, _now: shown(look(newest(d), "protocol")), wide=True),
+        Column("SIZE", lambda d, _now: size(look(newest(d), "size") or 0), wide=True),
+        Column("DIGEST", lambda d, _now: shown(look(newest(d), "digest"))[:12], wide=True),
+        _AGE,
+        Column("DESCRIPTION", text("spec", "description"), wide=True),
+    ),
+    "Deployment": (
+        _NAME,
+        Column("MODEL", text("spec", "model")),
+        Column("VERSION", _deployed_version),
+        Column("REGIONS", _regions),
+        Column("WARM", _warm),
+        Column("READY", text("status", "ready")),
+        Column("ROUTED", text("status", "routed_version"), wide=True),
+        Column("PINNED", text("spec", "pinned_versions"), wide=True),
+        Column("REPLICAS", text("spec", "replicas"), wide=True),
+        Column("RESIDENCY", text("spec", "residency"), wide=True),
+        _AGE,
+        Column("REASON", _deployment_reason),
+    ),
+    "Router": (
+        _NAME,
+        Column("URL", text("status", "url")),
+        Column("CONNECTED", text("status", "connected")),
+        Column("SNAPSHOT", lambda d, _now: snapshot(look(d, "status", "snapshot_version"))),
+        Column("REQUESTS", text("status", "requests_total")),
+        Column("ERRORS", text("status", "errors_total"), wide=True),
+        Column("LOCATION", _place("status", "location"), wide=True),
+        Column("CLUSTERS", _router_clusters),
+        Column("REASON", _router_reason),
+    ),
+    "Event": (
+        Column("AT", _event_time),
+        Column("OBJECT", _event_object),
+        Column("REASON", text("status", "reason")),
+        Column("ACTOR", text("status", "actor")),
+        Column("ID", lambda document, _now: name_of(document), wide=True),
+        Column("MESSAGE", text("status", "message")),
+    ),
+}
+
+
+def columns_of(kind: str, *, wide: bool) -> list[Column]:
+    """Return the columns of a kind."""
+    return [column for column in COLUMNS[kind] if wide or not column.wide]
+
+
+def row(columns: list[Column], document: Json, now: datetime) -> list[str]:
+    """Return the cells of one document."""
+    return [column.cell(document, now) for column in columns]

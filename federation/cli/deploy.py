@@ -1,0 +1,173 @@
+"""`fed deploy`: which version of a model is served where.
+
+Input: MODEL[@VERSION|ALIAS] and flags. Output: a PUT of one deployment; what no flag names stays as
+it is. With --wait, success means that every cluster has it warm.
+"""
+
+from dataclasses import dataclass, replace
+
+import click
+
+from federation.cli.apply import apply_one, find
+from federation.cli.client import ApiClient
+from federation.cli.columns import deployment_reason
+from federation.cli.documents import Json, Wanted, live_spec, look
+from federation.cli.options import (
+    LabelType,
+    ListType,
+    NumbersType,
+    dry_run_option,
+    names_of,
+    output_option,
+    wait_options,
+)
+from federation.cli.output import Format, note, put, put_value
+from federation.cli.session import Session, command, pass_session
+from federation.cli.wait import wait_for
+from federation.contract.errors import Conflict
+from federation.contract.names import check_model_name, check_name, split_reference
+from federation.contract.resources import KINDS, DeploymentSpec
+
+_KIND = next(kind for kind in KINDS if kind.plural == "deployments")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What the flags say; None = nothing."""
+
+    version: int | str | None
+    regions: tuple[str, ...] | None
+    replicas: int | None
+    pinned: tuple[int, ...] | None
+    residency: tuple[str, ...] | None
+    labels: tuple[tuple[str, str], ...]
+
+
+@command("deploy")
+@click.argument("reference", metavar="MODEL[@VERSION|ALIAS]", shell_complete=names_of("models"))
+@click.option("--name", help="Name of the deployment.  [default: the model's name]")
+@click.option("--regions", type=ListType(), help="Regions to serve it in.  [default: all]")
+@click.option("--replicas", type=click.IntRange(min=1), help="Replicas per cluster.  [default: 1]")
+@click.option("--pinned", type=NumbersType(), help="Versions to serve besides.")
+@click.option("--residency", type=ListType(), help="Guarantee: never served outside these regions.")
+@click.option("--label", "labels", type=LabelType(), multiple=True, help="Only clusters with it.")
+@dry_run_option
+@wait_options
+@output_option()
+@pass_session
+def deploy(
+    session: Session,
+    reference: str,
+    name: str | None,
+    regions: tuple[str, ...] | None,
+    replicas: int | None,
+    pinned: tuple[int, ...] | None,
+    residency: tuple[str, ...] | None,
+    labels: tuple[tuple[str, str], ...],
+    dry_run: bool,
+    wait: bool,
+    timeout: float,
+    output: Format,
+) -> None:
+    """Serve a model version in regions.
+
+    Without a version: the newest one for a new deployment, the same one for an existing deployment.
+    An option that is not given leaves an existing deployment as it is; an empty text (--regions "")
+    empties it.
+
+    \b
+    Example:
+      fed deploy filetype --regions eu-west,us-east --wait
+      fed deploy filetype@2 --pinned 1
+      fed deploy filetype@champion --name filetype-eu --residency eu-west,eu-north
+    """
+    model, version = _reference(reference)
+    wanted_name = check_name("deployment", name or default_name(model))
+    said = _Said(
+        version=version,
+        regions=regions,
+        replicas=replicas,
+        pinned=pinned,
+        residency=residency,
+        labels=labels,
+    )
+    with session.client() as client:
+        wanted = _wanted(client, model, wanted_name, said)
+        outcome, document = apply_one(client, wanted, dry_run=dry_run)
+        _report(wanted, f"{outcome}{' (server dry run)' if dry_run else ''}", document, output)
+        if wait and not dry_run:
+            ready = wait_for(client, _KIND, wanted_name, not_ready, timeout_s=timeout)
+            note(
+                f"{wanted.title} is ready: {model} version {look(ready, 'status', 'version')} is "
+                f"warm at {look(ready, 'status', 'warm')} clusters"
+            )
+
+
+def default_name(model: str) -> str:
+    """Return a deployment name made from a model name, which may have more kinds of characters."""
+    return model.lower().replace("_", "-").replace(".", "-").strip("-")
+
+
+def not_ready(document: Json) -> str:
+    """Return in words what a deployment lacks until it is ready, or ""."""
+    resolved, routed = (
+        look(document, "status", "version"),
+        look(document, "status", "routed_version"),
+    )
+    if not look(document, "status", "ready"):
+        return deployment_reason(document) or "no cluster has it warm yet"
+    if routed != resolved:
+        return f"routers still send requests to version {routed}, not {resolved}"
+    return ""
+
+
+def _reference(reference: str) -> tuple[str, int | str | None]:
+    model, version = split_reference(reference)
+    check_model_name(model)
+    if version.isdecimal():
+        return model, int(version)
+    if "@" in reference and not version:
+        raise click.UsageError("which version? Write MODEL@VERSION or MODEL@ALIAS.")
+    return model, check_name("alias", version) if version else None
+
+
+def _wanted(client: ApiClient, model: str, name: str, said: _Said) -> Wanted:
+    """Return the deployment as wanted: the live one where the flags say nothing."""
+    wanted = Wanted(
+        kind=_KIND,
+        name=name,
+        spec=DeploymentSpec(model=model),
+        resource_version=None,
+        source="the command line",
+    )
+    live = find(client, wanted)
+    held = live_spec(_KIND, live) if live is not None else wanted.spec
+    if not isinstance(held, DeploymentSpec):
+        raise TypeError(held)
+    if held.model != model:
+        raise Conflict(
+            f"deployment {name!r} serves model {held.model!r}.",
+            hint="Name another deployment with --name.",
+        )
+    spec = replace(
+        held,
+        version=held.version if said.version is None else said.version,
+        regions=held.regions if said.regions is None else said.regions,
+        replicas=held.replicas if said.replicas is None else said.replicas,
+        pinned_versions=held.pinned_versions if said.pinned is None else said.pinned,
+        residency=held.residency if said.residency is None else said.residency,
+        cluster_labels=dict(said.labels) or held.cluster_labels,
+    )
+    read = look(live, "metadata", "resourceVersion")
+    return replace(wanted, spec=spec, resource_version=read)
+
+
+def _report(wanted: Wanted, outcome: str, document: Json, output: Format) -> None:
+    if output in (Format.JSON, Format.YAML):
+        put_value(document, output)
+    elif output is Format.NAME:
+        put(wanted.title)
+    else:
+        put(f"{wanted.title} {outcome}")
+        for refusal in document.get("status", {}).get("cannot", []):
+            note(f"not at {look(refusal, 'cluster')}: {look(refusal, 'reason')}")

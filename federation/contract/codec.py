@@ -1,0 +1,265 @@
+"""The only place where our types meet protobuf.
+
+Input and output: values of `federation.contract.types` and messages of `v1/federation.proto`.
+Tolerant of newer peers: protobuf itself ignores unknown fields, an unknown enum value becomes
+UNKNOWN.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from federation.contract import types as t
+from federation.contract.v1 import federation_pb2 as pb
+
+E = TypeVar("E", bound=StrEnum)
+
+_ENGINES = {
+    t.EngineKind.TRITON: pb.ENGINE_KIND_TRITON,
+    t.EngineKind.RAY_SERVE: pb.ENGINE_KIND_RAY_SERVE,
+    t.EngineKind.STATIC: pb.ENGINE_KIND_STATIC,
+    t.EngineKind.UNKNOWN: pb.ENGINE_KIND_UNSPECIFIED,
+}
+_STATES = {
+    t.VersionState.PENDING: pb.VERSION_STATE_PENDING,
+    t.VersionState.STAGED: pb.VERSION_STATE_STAGED,
+    t.VersionState.VERIFIED: pb.VERSION_STATE_VERIFIED,
+    t.VersionState.LOADED: pb.VERSION_STATE_LOADED,
+    t.VersionState.WARMED: pb.VERSION_STATE_WARMED,
+    t.VersionState.DRAINING: pb.VERSION_STATE_DRAINING,
+    t.VersionState.CACHED: pb.VERSION_STATE_CACHED,
+    t.VersionState.FAILED: pb.VERSION_STATE_FAILED,
+    t.VersionState.UNKNOWN: pb.VERSION_STATE_UNSPECIFIED,
+}
+_PROTOCOLS = {
+    t.ModelProtocol.TENSOR: pb.MODEL_PROTOCOL_TENSOR,
+    t.ModelProtocol.TEXT: pb.MODEL_PROTOCOL_TEXT,
+    t.ModelProtocol.UNKNOWN: pb.MODEL_PROTOCOL_UNSPECIFIED,
+}
+
+
+def _named(table: Mapping[E, int], value: int, unknown: E) -> E:
+    return next((name for name, number in table.items() if number == value), unknown)
+
+
+def engine_from_proto(value: int) -> t.EngineKind:
+    """Return the engine kind; UNKNOWN for a value of a newer peer."""
+    return _named(_ENGINES, value, t.EngineKind.UNKNOWN)
+
+
+def engine_to_proto(kind: t.EngineKind) -> "pb.EngineKind.ValueType":
+    """Return the enum value of an engine kind."""
+    return pb.EngineKind.ValueType(_ENGINES[kind])
+
+
+def assignment_to_proto(assignment: t.Assignment) -> pb.Assignment:
+    """Encode the desired state of a cluster."""
+    return pb.Assignment(
+        cluster=assignment.cluster,
+        generation=assignment.generation,
+        versions=[
+            pb.AssignedVersion(
+                model=v.model, version=v.version, digest=v.digest, replicas=v.replicas
+            )
+            for v in assignment.versions
+        ],
+    )
+
+
+def assignment_from_proto(message: pb.Assignment) -> t.Assignment:
+    """Decode the desired state of a cluster."""
+    return t.Assignment(
+        cluster=message.cluster,
+        generation=message.generation,
+        versions=tuple(
+            t.AssignedVersion(
+                model=v.model, version=v.version, digest=v.digest, replicas=v.replicas
+            )
+            for v in message.versions
+        ),
+    )
+
+
+def report_to_proto(report: t.Report) -> pb.Report:
+    """Encode what an agent sends up."""
+    observed_at = report.capacity.observed_at
+    return pb.Report(
+        cluster=report.cluster,
+        epoch=report.epoch,
+        sequence=report.sequence,
+        url=report.url,
+        capacity=pb.Capacity(
+            devices=[
+                pb.Device(
+                    id=d.id,
+                    vendor=d.vendor,
+                    product=d.product,
+                    memory_mib=d.memory_mib,
+                    unhealthy=not d.healthy,
+                    source=d.source,
+                )
+                for d in report.capacity.devices
+            ],
+            observed_at_unix_ms=round(observed_at.timestamp() * 1000) if observed_at else 0,
+        ),
+        observed=_observed_to_proto(report.observed),
+    )
+
+
+def _observed_to_proto(observed: t.Observed) -> pb.Observed:
+    engine = observed.engine
+    return pb.Observed(
+        observed_generation=observed.observed_generation,
+        engine=pb.EngineStatus(
+            kind=engine_to_proto(engine.kind),
+            version=engine.version,
+            ready=engine.ready,
+            reason=engine.reason,
+        ),
+        versions=[
+            pb.ObservedVersion(
+                model=v.model,
+                version=v.version,
+                digest=v.digest,
+                state=pb.VersionState.ValueType(_STATES[v.state]),
+                reason=v.reason,
+                replicas=v.replicas,
+                in_flight=v.in_flight,
+                protocol=pb.ModelProtocol.ValueType(_PROTOCOLS[v.protocol]),
+            )
+            for v in observed.versions
+        ],
+    )
+
+
+def report_from_proto(message: pb.Report) -> t.Report:
+    """Decode what an agent sends up."""
+    milliseconds = message.capacity.observed_at_unix_ms
+    return t.Report(
+        cluster=message.cluster,
+        epoch=message.epoch,
+        sequence=message.sequence,
+        url=message.url,
+        capacity=t.Capacity(
+            devices=tuple(
+                t.Device(
+                    id=d.id,
+                    vendor=d.vendor,
+                    product=d.product,
+                    memory_mib=d.memory_mib,
+                    healthy=not d.unhealthy,
+                    source=d.source,
+                )
+                for d in message.capacity.devices
+            ),
+            observed_at=_utc_or_none(milliseconds),
+        ),
+        observed=_observed_from_proto(message.observed),
+    )
+
+
+def _utc_or_none(milliseconds: int) -> datetime | None:
+    """The agent's clock is only displayed: a value outside of the calendar is no value."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _observed_from_proto(message: pb.Observed) -> t.Observed:
+    return t.Observed(
+        observed_generation=message.observed_generation,
+        engine=t.EngineStatus(
+            kind=engine_from_proto(message.engine.kind),
+            version=message.engine.version,
+            ready=message.engine.ready,
+            reason=message.engine.reason,
+        ),
+        versions=tuple(
+            t.ObservedVersion(
+                model=v.model,
+                version=v.version,
+                digest=v.digest,
+                state=_named(_STATES, v.state, t.VersionState.UNKNOWN),
+                reason=v.reason,
+                replicas=v.replicas,
+                in_flight=v.in_flight,
+                protocol=_named(_PROTOCOLS, v.protocol, t.ModelProtocol.UNKNOWN),
+            )
+            for v in message.versions
+        ),
+    )
+
+
+def location_to_proto(location: t.Location | None) -> pb.Location | None:
+    """Encode a place; None stays absent."""
+    if location is None:
+        return None
+    return pb.Location(latitude=location.latitude, longitude=location.longitude)
+
+
+def snapshot_to_proto(snapshot: t.Snapshot) -> pb.Snapshot:
+    """Encode a routing snapshot."""
+    return pb.Snapshot(
+        version=snapshot.version,
+        models=[
+            pb.ModelRoute(
+                name=m.name,
+                default_version=m.default_version,
+                protocol=pb.ModelProtocol.ValueType(_PROTOCOLS[m.protocol]),
+                aliases=dict(m.aliases),
+                residency=m.residency,
+            )
+            for m in snapshot.models
+        ],
+        endpoints=[
+            pb.Endpoint(
+                cluster=e.cluster,
+                region=e.region,
+                url=e.url,
+                location=location_to_proto(e.location),
+                absent=not e.present,
+            )
+            for e in snapshot.endpoints
+        ],
+        replicas=[
+            pb.Replica(model=r.model, version=r.version, cluster=r.cluster)
+            for r in snapshot.replicas
+        ],
+    )
+
+
+def snapshot_from_proto(message: pb.Snapshot) -> t.Snapshot:
+    """Decode a routing snapshot; the caller checks `problems()` before it uses it."""
+    return t.Snapshot(
+        version=message.version,
+        models=tuple(
+            t.ModelRoute(
+                name=m.name,
+                default_version=m.default_version,
+                protocol=_named(_PROTOCOLS, m.protocol, t.ModelProtocol.UNKNOWN),
+                aliases=dict(m.aliases),
+                residency=tuple(m.residency),
+            )
+            for m in message.models
+        ),
+        endpoints=tuple(
+            t.Endpoint(
+                cluster=e.cluster,
+                region=e.region,
+                url=e.url,
+                location=location_from_proto(e.location) if e.HasField("location") else None,
+                present=not e.absent,
+            )
+            for e in message.endpoints
+        ),
+        replicas=tuple(
+            t.Replica(model=r.model, version=r.version, cluster=r.cluster) for r in message.replicas
+        ),
+    )
+
+
+def location_from_proto(message: pb.Location) -> t.Location:
+    """Decode a place."""
+    return t.Location(latitude=message.latitude, longitude=message.longitude)

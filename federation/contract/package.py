@@ -1,0 +1,124 @@
+"""The model package: a directory with `model.yaml`, read strictly.
+
+Input: the text of a model.yaml. Output: a ModelPackage, or Invalid that names line, key and remedy.
+The CLI and the control plane check packages with it before a push; the agent reads it to load.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import PurePosixPath
+from typing import Any
+
+from federation.contract.errors import Invalid
+from federation.contract.names import check_model_name, did_you_mean
+from federation.contract.types import ModelProtocol, Resources, Runtime
+
+PACKAGE_FILE = "model.yaml"
+_IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+# Open Inference Protocol V2, section "Tensor Data Types".
+_WIDTHS = ("8", "16", "32", "64")
+DATATYPES = (
+    "BOOL",
+    "BYTES",
+    *(f"{kind}{width}" for kind in ("UINT", "INT") for width in _WIDTHS),
+    *(f"FP{width}" for width in _WIDTHS[1:]),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output. `shape` includes the batch dimension; -1 = any length."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPackage:
+    """What model.yaml says.
+
+    `file` is the ONNX file or Python module inside the package; `import_path` the Ray Serve
+    application ("module:attribute"). `warmup` maps each input to flat sample data (absent = zeros);
+    for a text model it is {"prompt": "..."}. `parameters` are handed to Python models.
+    """
+
+    name: str
+    runtime: Runtime
+    protocol: ModelProtocol = ModelProtocol.TENSOR
+    description: str = ""
+    file: str = ""
+    import_path: str = ""
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    warmup: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def carries_code(self) -> bool:
+        """Whether loading it runs code that the owner wrote."""
+        return self.runtime is not Runtime.ONNX
+
+
+_DEFAULT_FILE = {Runtime.ONNX: "model.onnx", Runtime.PYTHON: "model.py"}
+
+
+def parse_package(text: str, *, source: str = PACKAGE_FILE) -> ModelPackage:
+    """Parse the text of a model.yaml; raises Invalid with the line of the first mistake."""
+    from federation.contract.strict_yaml import load_document  # PyYAML is slow to import
+
+    package: ModelPackage = load_document(text, source=source).convert(ModelPackage)
+    return _checked(package, source)
+
+
+def _checked(package: ModelPackage, source: str) -> ModelPackage:
+    check_model_name(package.name)
+    problem = next(iter(_problems(package)), None)
+    if problem:
+        raise Invalid(f"{source}: {problem}")
+    default = _DEFAULT_FILE.get(package.runtime)
+    if default and not package.file:
+        values = {f.name: getattr(package, f.name) for f in fields(package)}
+        return ModelPackage(**{**values, "file": default})
+    return package
+
+
+def _problems(package: ModelPackage) -> Iterator[str]:
+    if package.runtime is Runtime.UNKNOWN:
+        known = ", ".join(r.value for r in Runtime if r is not Runtime.UNKNOWN)
+        yield f"runtime is missing or unknown. Use one of {known}."
+    if package.protocol is ModelProtocol.UNKNOWN:
+        yield "protocol must be 'tensor' or 'text'."
+    if package.file and not is_safe_path(package.file):
+        yield f"file {package.file!r} must be a relative path inside the package."
+    if package.runtime is Runtime.RAY_SERVE and not _IMPORT_PATH.fullmatch(package.import_path):
+        yield "runtime ray-serve needs import_path, like 'my_app:app'."
+    if package.resources.gpus < 0 or package.resources.memory_mib < 0:
+        yield "resources must not be negative."
+    needs_tensors = (
+        package.runtime in (Runtime.ONNX, Runtime.PYTHON)
+        and package.protocol is ModelProtocol.TENSOR
+    )
+    if needs_tensors and not (package.inputs and package.outputs):
+        yield "inputs and outputs are needed: each with name, datatype and shape."
+    for tensor in (*package.inputs, *package.outputs):
+        yield from _tensor_problems(tensor)
+
+
+def _tensor_problems(tensor: TensorSpec) -> Iterator[str]:
+    if tensor.datatype not in DATATYPES:
+        near = did_you_mean(tensor.datatype, DATATYPES)
+        yield f"tensor {tensor.name!r} has datatype {tensor.datatype!r}. {near}"
+    if any(size < -1 or size == 0 for size in tensor.shape):
+        yield f"tensor {tensor.name!r} has shape {list(tensor.shape)}: sizes are -1 or positive."
+
+
+def is_safe_path(path: str) -> bool:
+    """Return whether `path` names a file inside a package: relative, normal, no '..'."""
+    if not path or path.startswith("/") or "\\" in path or "\x00" in path or len(path) > 512:
+        return False
+    pure = PurePosixPath(path)
+    return path != "." and ".." not in pure.parts and str(pure) == path

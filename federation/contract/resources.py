@@ -1,0 +1,82 @@
+"""The resources of the operator API: what a user writes in YAML and reads back.
+
+Input: specs from the CLI or the API, as JSON or YAML. Output: specs that the control plane's
+deciders take. Every document has apiVersion, kind, metadata, spec and status.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from federation.contract.types import Location, Resources
+
+API_VERSION = "federation/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionSpec:
+    """A named region: where on Earth it is."""
+
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSpec:
+    """A GPU cluster. `allow_code` lets packages that carry Python code load there."""
+
+    region: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    allow_code: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model. `aliases` are movable names of immutable versions."""
+
+    description: str = ""
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSpec:
+    """A model owner's wish: which version of a model shall serve where.
+
+    `version` (a number or an alias; 0 = the newest) answers requests that name no version;
+    `pinned_versions` are served as well, for requests that name them. Clusters are chosen by region
+    (`regions`, empty = all) and labels. `residency` is a guarantee, not a wish: no request is ever
+    served outside these regions. `resources` overrides what the package asks for.
+    """
+
+    model: str
+    version: int | str = 0
+    pinned_versions: tuple[int, ...] = ()
+    regions: tuple[str, ...] = ()
+    cluster_labels: Mapping[str, str] = field(default_factory=dict)
+    replicas: int = 1
+    resources: Resources | None = None
+    residency: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of resource and the words that users may use for it."""
+
+    name: str  # "Cluster"
+    plural: str  # "clusters", also the path segment
+    short: tuple[str, ...]  # "cl"
+    spec: type | None  # None = read-only
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("Region", "regions", ("reg",), RegionSpec),
+    Kind("Cluster", "clusters", ("cl",), ClusterSpec),
+    Kind("Model", "models", ("mo",), ModelSpec),
+    Kind("Deployment", "deployments", ("dep",), DeploymentSpec),
+    Kind("Router", "routers", ("rt",), None),
+    Kind("Event", "events", ("ev",), None),
+)
+
+
+def kind_of(word: str) -> Kind | None:
+    """Return the kind that `word` (singular, plural or short, any case) means, or None."""
+    wanted = word.lower()
+    return next((k for k in KINDS if wanted in (k.name.lower(), k.plural, *k.short)), None)

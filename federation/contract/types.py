@@ -1,0 +1,256 @@
+"""The words of the federation as immutable values.
+
+Input: none; every other module builds these. Output: values that travel between the control plane,
+the edge agents and the routers. Standard library only, so that deciders may use them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class EngineKind(StrEnum):
+    """What serves the models of a cluster."""
+
+    TRITON = "triton"
+    RAY_SERVE = "ray-serve"
+    STATIC = "static"  # an engine that someone else runs; the agent only looks at it
+    UNKNOWN = "unknown"  # a kind that a newer peer knows and we don't
+
+
+class Runtime(StrEnum):
+    """How a model package is executed."""
+
+    ONNX = "onnx"
+    PYTHON = "python"
+    TRITON = "triton"
+    RAY_SERVE = "ray-serve"
+    UNKNOWN = "unknown"
+
+
+class ModelProtocol(StrEnum):
+    """What clients say to a model: V2 tensors, or text (generate and the OpenAI paths as well)."""
+
+    TENSOR = "tensor"
+    TEXT = "text"
+    UNKNOWN = "unknown"
+
+
+class VersionState(StrEnum):
+    """How far one model version has come at one cluster."""
+
+    PENDING = "pending"  # assigned; its bytes are not all on the cluster's disk
+    STAGED = "staged"  # all bytes are on disk, not yet checked
+    VERIFIED = "verified"  # every byte matches the manifest
+    LOADED = "loaded"  # the engine says it is loaded
+    WARMED = "warmed"  # it answered a real warm-up inference; may receive traffic
+    DRAINING = "draining"  # no longer wanted; requests in flight end first
+    CACHED = "cached"  # unloaded, its bytes stay on disk
+    FAILED = "failed"  # the last attempt failed; the reason says why
+    UNKNOWN = "unknown"
+
+
+class Scheduling(StrEnum):
+    """Whether a cluster may be given traffic and models."""
+
+    ACTIVE = "active"  # receives traffic and new models
+    CORDONED = "cordoned"  # keeps its traffic, receives no new models
+    DRAINING = "draining"  # receives neither; what it has loaded stays loaded
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A point on Earth, in degrees."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One physical accelerator as its cluster reports it."""
+
+    id: str  # UUID or PCI bus id where known
+    vendor: str
+    product: str
+    memory_mib: int
+    healthy: bool = True
+    source: str = ""  # which inventory saw it: "nvml", "declared", ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What a cluster says it has. `observed_at` is the agent's clock: for display only."""
+
+    devices: tuple[Device, ...] = ()
+    observed_at: datetime | None = None
+
+    @property
+    def gpus(self) -> int:
+        """Number of healthy devices."""
+        return sum(device.healthy for device in self.devices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one replica of a model needs."""
+
+    gpus: int = 0
+    memory_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignedVersion:
+    """One model version that a cluster shall serve. `digest` is the manifest's (BLAKE3, hex)."""
+
+    model: str
+    version: int
+    digest: str
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """The desired state of one cluster; a higher generation replaces a lower one whole."""
+
+    cluster: str
+    generation: int
+    versions: tuple[AssignedVersion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedVersion:
+    """One model version as it stands at a cluster."""
+
+    model: str
+    version: int
+    digest: str
+    state: VersionState
+    reason: str = ""  # in words; set when state is FAILED or a step is slow
+    replicas: int = 0
+    in_flight: int = 0
+    protocol: ModelProtocol = ModelProtocol.TENSOR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """The serving engine of a cluster as its agent sees it."""
+
+    kind: EngineKind
+    version: str = ""
+    ready: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The actual state of one cluster; `observed_generation` joins it to an Assignment."""
+
+    observed_generation: int
+    engine: EngineStatus
+    versions: tuple[ObservedVersion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What an agent sends up. The newest `(epoch, sequence)` wins; an older one changes nothing."""
+
+    cluster: str
+    epoch: int
+    sequence: int
+    capacity: Capacity
+    observed: Observed
+    url: str = ""  # where routers reach this cluster's gateway, e.g. "http://10.0.0.5:8000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Permission to count as present; `epoch` fences an agent that was replaced."""
+
+    cluster: str
+    epoch: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One file of a model package; `path` is relative, with forward slashes."""
+
+    path: str
+    size: int
+    blake3: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All files of one package, ordered by path. Its digest identifies the content."""
+
+    model: str
+    files: tuple[FileEntry, ...]
+
+    @property
+    def size(self) -> int:
+        """Sum of the file sizes in bytes."""
+        return sum(entry.size for entry in self.files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRoute:
+    """What a router must know of a model to choose a version and stay inside its residency."""
+
+    name: str
+    default_version: int
+    protocol: ModelProtocol = ModelProtocol.TENSOR
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    residency: tuple[str, ...] = ()  # regions a request may be served in; empty = anywhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A cluster's gateway: where requests can go. `present` is False after its lease ended."""
+
+    cluster: str
+    region: str
+    url: str
+    location: Location | None = None
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A warm model version at a cluster."""
+
+    model: str
+    version: int
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that a router needs, whole and consistent; a higher version replaces a lower one."""
+
+    version: int
+    models: tuple[ModelRoute, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what makes this snapshot inconsistent, in words; empty when it is sound."""
+        clusters = {endpoint.cluster for endpoint in self.endpoints}
+        models = {model.name for model in self.models}
+        found = [
+            f"replica of unknown model {r.model!r}" for r in self.replicas if r.model not in models
+        ]
+        found += [
+            f"replica of {r.model!r} at unknown cluster {r.cluster!r}"
+            for r in self.replicas
+            if r.cluster not in clusters
+        ]
+        if len(clusters) != len(self.endpoints):
+            found.append("two endpoints of one cluster")
+        if len(models) != len(self.models):
+            found.append("two routes of one model")
+        return tuple(found)

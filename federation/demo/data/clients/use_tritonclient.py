@@ -1,0 +1,49 @@
+"""An application that knows only NVIDIA's client: `python use_tritonclient.py HOST:PORT`.
+
+Input: the address of a router. Output: what was seen, as one JSON line; or one sentence and exit
+code 1.
+"""
+
+import json
+import sys
+
+import numpy as np
+import tritonclient.http as triton
+
+
+def main(address: str) -> None:
+    """Ask for metadata, then infer: JSON and binary, pinned and default version."""
+    client = triton.InferenceServerClient(address, network_timeout=20, connection_timeout=5)
+    must(client.is_server_live(), "the server is live")
+    must(client.is_server_ready(), "the server is ready")
+    must(client.is_model_ready("filetype"), "the model is ready")
+    seen = {}
+    for version, wanted in (("", "2"), ("1", "1"), ("2", "2")):
+        spec = client.get_model_metadata("filetype", version)["inputs"][0]
+        kind = np.float32 if spec["datatype"] == "FP32" else np.int32
+        data = np.full((1, spec["shape"][-1]), 256, kind)
+        data[0, :12] = list(b"import sys\n\n")
+        scores = []
+        for binary in (False, True):
+            given = triton.InferInput("bytes", data.shape, spec["datatype"])
+            given.set_data_from_numpy(data, binary_data=binary)
+            wished = triton.InferRequestedOutput("target_label", binary_data=binary)
+            answer = client.infer("filetype", [given], version, outputs=[wished])
+            told = answer.get_response()
+            must(told["model_name"] == "filetype", f"the answer names filetype: {told}")
+            must(told["model_version"] == wanted, f"the answer is of version {wanted}: {told}")
+            scores.append(answer.as_numpy("target_label"))
+        must(np.allclose(scores[0], scores[1], atol=1e-6), "JSON and binary answers are equal")
+        seen[version or "default"] = list(scores[1].shape)
+    client.close()
+    print(json.dumps(seen))
+
+
+def must(true: object, what: str) -> None:
+    """End with one sentence unless something is true."""
+    if not true:
+        raise SystemExit(f"expected that {what}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,121 @@
+"""What the demo asks of the control plane, over the public operator API.
+
+Input: the base URL and the file of the admin token. Output: decoded documents, or Unavailable and
+the like with the control plane's own sentence. Packages are pushed file by file, as `fed model
+push` does.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+from federation.contract.errors import BY_REASON, FederationError, Unavailable
+from federation.contract.manifest import scan_directory
+from federation.contract.package import PACKAGE_FILE, parse_package
+
+Json = dict[str, Any]
+
+
+class OperatorApi:
+    """A client of the operator API; an async context manager."""
+
+    def __init__(self, base_url: str, token_file: Path) -> None:
+        self._base = f"{base_url}/api/v1"
+        self._root = base_url
+        self._token_file = token_file
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
+
+    async def __aenter__(self) -> "OperatorApi":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"OperatorApi({self._base})"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def ready(self) -> bool:
+        """Return whether the control plane says that it is ready."""
+        try:
+            async with self._session.get(f"{self._root}/readyz") as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def items(self, plural: str) -> list[Json]:
+        """Return all documents of a kind."""
+        listed: Json = await self._call("GET", plural)
+        items: list[Json] = listed["items"]
+        return items
+
+    async def put(self, kind: str, plural: str, name: str, spec: Mapping[str, object]) -> Json:
+        """Create or change a resource."""
+        document = {
+            "apiVersion": "federation/v1",
+            "kind": kind,
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        return await self._call("PUT", f"{plural}/{name}", json=document)
+
+    async def register(self, cluster: str, spec: Mapping[str, object]) -> str:
+        """Register a cluster and return its one-time join token."""
+        body = {"spec": spec, "rejoin": False, "tokenTtlSeconds": 900}
+        answer = await self._call("POST", f"clusters/{cluster}/register", json=body)
+        return str(answer["joinToken"])
+
+    async def push(self, directory: Path, source: str) -> int:
+        """Push a package directory and return the version that it became."""
+        text = await asyncio.to_thread((directory / PACKAGE_FILE).read_text, "utf-8")
+        model = parse_package(text).name
+        manifest = await asyncio.to_thread(scan_directory, directory, model)
+        files = {entry.blake3: entry for entry in manifest.files}
+        wanted = await self._call("POST", "blobs/missing", json={"digests": sorted(files)})
+        for digest in wanted["missing"]:
+            data = await asyncio.to_thread((directory / files[digest].path).read_bytes)
+            await self._call("PUT", f"blobs/{digest}", data=data)
+        entries = [
+            {"path": e.path, "size": e.size, "blake3": e.blake3, "sha256": e.sha256}
+            for e in manifest.files
+        ]
+        body = {"package": text, "manifest": {"model": model, "files": entries}, "source": source}
+        answer = await self._call("POST", f"models/{model}/versions", json=body)
+        return int(answer["version"])
+
+    async def _call(self, method: str, path: str, **body: Any) -> Json:
+        token = (await asyncio.to_thread(self._token_file.read_text, "utf-8")).strip()
+        headers = {"authorization": f"Bearer {token}"}
+        if method != "GET":
+            headers["idempotency-key"] = uuid.uuid4().hex
+        try:
+            async with self._session.request(
+                method, f"{self._base}/{path}", headers=headers, **body
+            ) as answer:
+                if answer.status < 400:
+                    return dict(await answer.json()) if answer.status != 204 else {}
+                problem = await answer.json(content_type=None)
+                raise _error_of(problem, answer.status)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable(f"the control plane does not answer: {error}.") from None
+
+
+def _error_of(problem: object, status: int) -> FederationError:
+    told = problem if isinstance(problem, dict) else {}
+    reason = str(told.get("reason", ""))
+    message = str(told.get("detail") or told.get("title") or f"HTTP {status}")
+    error = BY_REASON.get(reason, FederationError)
+    return error(message, hint=str(told.get("hint", "")), reason=reason)

@@ -1,0 +1,159 @@
+"""How a cluster stands, for people: ready or not and why, engine, GPUs, lease, models.
+
+Input: a State and a ClusterRecord. Output: the status of its document.
+"""
+
+from collections import Counter
+from datetime import datetime
+
+from federation.contract.types import (
+    EngineKind,
+    EngineStatus,
+    ObservedVersion,
+    Scheduling,
+    VersionState,
+)
+from federation.policy.plain import Json
+from federation.policy.records import ClusterRecord
+from federation.policy.standing import is_present, warm_versions
+from federation.policy.state import State
+
+
+def cluster_status(state: State, record: ClusterRecord, now: datetime) -> Json:
+    """Return the status of a cluster's document."""
+    name, last = record.meta.name, record.last
+    presence = state.presences.get(name)
+    engine = engine_of(state, record)
+    healthy = [d for d in last.capacity.devices if d.healthy] if last else []
+    reason = trouble(state, record, now)
+    reported_at = presence.reported_at if presence else None
+    left_s = (presence.expires_at - now).total_seconds() if presence else 0.0
+    return {
+        "ready": not reason,
+        "reason": reason,
+        "scheduling": record.scheduling.value,
+        "joined": bool(record.credential_sha256),
+        "engine": {
+            "kind": engine.kind.value,
+            "version": engine.version,
+            "ready": engine.ready,
+            "reason": engine.reason,
+        },
+        "url": last.url if last else "",
+        "gpus": len(healthy),
+        "gpu_products": dict(sorted(Counter(d.product for d in healthy).items())),
+        "lease": {
+            "epoch": record.epoch,
+            "expires_in_s": round(max(left_s, 0.0), 1),
+            "connected": presence is not None and presence.connected,
+        },
+        "last_report_s": round((now - reported_at).total_seconds(), 1) if reported_at else None,
+        "models": _model_counts(record),
+        "versions": [_version(v) for v in versions_of(state, record)],
+        "rtt_ms": {
+            router.name: router.clusters[name].rtt_ms
+            for router in state.routers.values()
+            if name in router.clusters and router.clusters[name].rtt_ms
+        },
+        "conditions": _conditions(state, record, engine, reason),
+    }
+
+
+def engine_of(state: State, record: ClusterRecord) -> EngineStatus:
+    """Return the newest that is known of the cluster's engine."""
+    if (report := state.reports.get(record.meta.name)) is not None:
+        return report.observed.engine
+    return record.last.observed.engine if record.last else EngineStatus(kind=EngineKind.UNKNOWN)
+
+
+def trouble(state: State, record: ClusterRecord, now: datetime) -> str:
+    """Return why a cluster is not ready, in words; empty if it is."""
+    if not record.credential_sha256:
+        return "its agent has not joined yet"
+    presence = state.presences.get(record.meta.name)
+    if presence is None or not presence.present:
+        if presence is None or presence.reported_at is None:
+            return "nothing was heard of its agent since the control plane started"
+        return f"no report for {(now - presence.reported_at).total_seconds():.0f} s"
+    if presence.sequence == 0:
+        return "waiting for the first report of its agent"
+    engine = engine_of(state, record)
+    if not engine.ready:
+        return f"engine {engine.kind}: {engine.reason or 'not ready'}"
+    return ""
+
+
+def versions_of(state: State, record: ClusterRecord) -> list[ObservedVersion]:
+    """Return the versions that a cluster reports, and those that it was given since."""
+    report = state.reports.get(record.meta.name)
+    observed = report.observed if report else (record.last.observed if record.last else None)
+    seen = {(v.model, v.version): v for v in (observed.versions if observed else ())}
+    for assigned in record.assignment.versions:
+        key = (assigned.model, assigned.version)
+        if key not in seen or seen[key].digest != assigned.digest:
+            seen[key] = ObservedVersion(
+                model=assigned.model,
+                version=assigned.version,
+                digest=assigned.digest,
+                state=VersionState.PENDING,
+                reason="assigned, not reported yet",
+            )
+    return [seen[key] for key in sorted(seen)]
+
+
+def _version(seen: ObservedVersion) -> Json:
+    return {
+        "model": seen.model,
+        "version": seen.version,
+        "state": seen.state.value,
+        "reason": seen.reason,
+        "in_flight": seen.in_flight,
+    }
+
+
+def _model_counts(record: ClusterRecord) -> Json:
+    if record.last and record.last.engine is EngineKind.STATIC:
+        states = [v.state for v in record.last.observed.versions]
+        return {"warm": states.count(VersionState.WARMED), "assigned": len(states)}
+    return {
+        "warm": sum(1 for _ in warm_versions(record)),
+        "assigned": len(record.assignment.versions),
+    }
+
+
+def _conditions(
+    state: State, record: ClusterRecord, engine: EngineStatus, reason: str
+) -> list[Json]:
+    joined, present = bool(record.credential_sha256), is_present(state, record.meta.name)
+    counts = _model_counts(record)
+    synced = counts["warm"] >= counts["assigned"]
+    active = record.scheduling is Scheduling.ACTIVE
+    return [
+        _condition("Ready", not reason, "Ready", "NotReady", reason),
+        _condition("Joined", joined, "AgentJoined", "NoAgent", "its agent has not joined yet"),
+        _condition("InContact", present, "LeaseHeld", "LeaseOver", "its lease is over"),
+        _condition("EngineReady", engine.ready, "EngineReady", "EngineNotReady", engine.reason),
+        _condition(
+            "ModelsSynced",
+            synced,
+            "AllWarm",
+            "SomeNotWarm",
+            f"{counts['warm']} of {counts['assigned']} versions are warm",
+        ),
+        _condition(
+            "Schedulable",
+            active,
+            "Active",
+            record.scheduling.value.capitalize(),
+            "set by an operator",
+        ),
+    ]
+
+
+def _condition(kind: str, met: bool, yes: str, no: str, message: str) -> Json:  # noqa: FBT001
+    return {
+        "type": kind,
+        "status": "True" if met else "False",
+        "reason": yes if met else no,
+        "message": "" if met else message,
+    }

@@ -1,0 +1,107 @@
+"""The one door to all deciders: an event and the State go in, commands and a result come out.
+
+Input: events from the control loop's inbox, one after the other. Output: an Outcome; the State is
+changed. A refusal is a FederationError and leaves the State as it was.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from federation.contract.errors import Invalid
+from federation.contract.names import did_you_mean
+from federation.policy import catalog, deployments, events, fleet, leases, routers
+from federation.policy.events import Applied, Event, Idempotency, ObjectRemoved, Outcome, Welcomed
+from federation.policy.state import RECEIPT_AGE, State, Step
+
+Handler = Callable[[Step, Any], Applied | Welcomed | bool]
+
+_REMOVALS: dict[str, Callable[[Step, ObjectRemoved], Applied]] = {
+    "Region": fleet.region_removed,
+    "Cluster": fleet.cluster_removed,
+    "Model": catalog.model_removed,
+    "Deployment": deployments.deployment_removed,
+}
+
+
+def _object_removed(step: Step, event: ObjectRemoved) -> Applied:
+    if (handler := _REMOVALS.get(event.kind)) is None:
+        hint = did_you_mean(event.kind, _REMOVALS)
+        raise Invalid(f"{event.kind!r} is not a kind that can be deleted.", hint=hint)
+    return handler(step, event)
+
+
+HANDLERS: dict[type[Event], Handler] = {
+    events.RegionApplied: fleet.region_applied,
+    events.ClusterRegistered: fleet.cluster_registered,
+    events.ClusterApplied: fleet.cluster_applied,
+    events.ClusterSchedulingChanged: fleet.cluster_scheduling_changed,
+    events.ModelApplied: catalog.model_applied,
+    events.ModelVersionPushed: catalog.model_version_pushed,
+    events.AliasMoved: catalog.alias_moved,
+    events.DeploymentApplied: deployments.deployment_applied,
+    events.ObjectRemoved: _object_removed,
+    events.AgentConnected: leases.agent_connected,
+    events.AgentReported: leases.agent_reported,
+    events.AgentDisconnected: leases.agent_disconnected,
+    events.RouterConnected: routers.router_connected,
+    events.RouterAnswered: routers.router_answered,
+    events.RouterReported: routers.router_reported,
+    events.RouterDisconnected: routers.router_disconnected,
+    events.TimePassed: leases.time_passed,
+    events.Started: leases.started,
+}
+
+
+def decide(
+    state: State, event: Event, now: datetime, idempotency: Idempotency | None = None
+) -> Outcome:
+    """Change `state` by one event; raises a FederationError and changes nothing if it is refused.
+
+    With `idempotency`, a request that was answered before gets the same answer again.
+    """
+    if idempotency and (earlier := _earlier(state, idempotency, now)):
+        return Outcome(commands=(), result=earlier)
+    step = Step(state, now, _actor(event))
+    result = HANDLERS[type(event)](step, event)
+    if idempotency and isinstance(result, Applied):
+        step.remember(idempotency.key, idempotency.fingerprint, result)
+    return Outcome(commands=tuple(step.commands), result=result)
+
+
+def _earlier(state: State, idempotency: Idempotency, now: datetime) -> Applied | None:
+    receipt = state.receipts.get(idempotency.key)
+    if receipt is None or receipt.at < now - RECEIPT_AGE:
+        return None
+    if receipt.fingerprint != idempotency.fingerprint:
+        raise Invalid(
+            f"the idempotency key {idempotency.key!r} was used for another request.",
+            hint="Use a new key for each new request.",
+            reason="idempotency-key-reused",
+        )
+    return Applied(
+        kind=receipt.object_kind,
+        name=receipt.object_name,
+        created=receipt.created,
+        version=receipt.version,
+        digest=receipt.digest,
+    )
+
+
+def _actor(event: Event) -> str:
+    match event:
+        case events.AgentReported(report=report):
+            return f"cluster/{report.cluster}"
+        case events.AgentConnected(cluster=name) | events.AgentDisconnected(cluster=name):
+            return f"cluster/{name}"
+        case (
+            events.RouterConnected(name=name)
+            | events.RouterAnswered(name=name)
+            | events.RouterReported(name=name)
+            | events.RouterDisconnected(name=name)
+        ):
+            return f"router/{name}"
+        case events.TimePassed() | events.Started():
+            return "control-plane"
+        case _:
+            return event.actor

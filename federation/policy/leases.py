@@ -1,0 +1,272 @@
+"""The live side of clusters: joining, leases with epochs, reports, and silence.
+
+Input: events from the agents' streams, and time. Output: presences, records and commands in the
+Step.
+
+A lease is permission to count as present. The newest stream wins: each accepted hello takes the
+next epoch, and what arrives from an older epoch, or out of order, changes nothing. A report is
+cheap: it writes to the store only if what the snapshot is made of changed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from federation.contract.errors import AlreadyExists, Unauthenticated
+from federation.contract.types import (
+    Capacity,
+    EngineStatus,
+    ModelProtocol,
+    Observed,
+    ObservedVersion,
+    Report,
+    VersionState,
+)
+from federation.policy import lookup
+from federation.policy.events import (
+    AgentConnected,
+    AgentDisconnected,
+    AgentReported,
+    CloseAgent,
+    Started,
+    TimePassed,
+    Welcomed,
+)
+from federation.policy.records import ClusterRecord, LastObserved, Presence
+from federation.policy.settle import settle
+from federation.policy.state import Step
+
+
+def agent_connected(step: Step, event: AgentConnected) -> Welcomed:
+    """Admit an agent by credential or join token: next epoch, new lease, older streams end."""
+    record = lookup.cluster(step.state, event.cluster)
+    joined = _admit(step, record, event)
+    name, epoch = event.cluster, record.epoch + 1
+    used = replace(record.ticket, used_by=event.instance) if record.ticket and joined else None
+    pending = record.ticket if record.ticket and not record.ticket.used_by else None
+    step.put(
+        "Cluster",
+        replace(
+            record,
+            meta=step.next_meta(record.meta),
+            ticket=used if joined else pending,
+            credential_sha256=event.new_credential_sha256 if joined else record.credential_sha256,
+            epoch=epoch,
+            last=_last_after_hello(record.last, event),
+        ),
+    )
+    expires_at = step.now + step.state.lease
+    step.state.presences[name] = Presence(epoch=epoch, expires_at=expires_at, connected=True)
+    reason = "a newer stream of this cluster's agent took over"
+    step.emit(CloseAgent(cluster=name, epoch=record.epoch, reason=reason))
+    step.wake_at(expires_at)
+    what = ("ClusterJoined", "joined") if joined else ("AgentConnected", "connected")
+    step.audit("Cluster", name, what[0], f"the agent of cluster {name!r} {what[1]}.")
+    settle(step)
+    return Welcomed(
+        epoch=epoch,
+        lease_seconds=round(step.state.lease.total_seconds()),
+        joined=joined,
+        allow_code=record.spec.allow_code,
+        assignment=step.state.clusters[name].assignment,
+    )
+
+
+def _admit(step: Step, record: ClusterRecord, event: AgentConnected) -> bool:
+    """Return whether a join token was shown (and not a credential); raises if neither is valid."""
+    name, ticket = event.cluster, record.ticket
+    remedy = f"Let it join anew with: fed cluster register {name} --rejoin"
+    if record.credential_sha256 and event.secret_sha256 == record.credential_sha256:
+        return False
+    if ticket and event.secret_sha256 == ticket.token_sha256:
+        if ticket.used_by and ticket.used_by != event.instance:
+            raise AlreadyExists(
+                f"cluster {name!r} has already joined with this token.",
+                hint=remedy,
+                reason="join-token-used",
+            )
+        if ticket.expires_at <= step.now:
+            raise Unauthenticated(
+                f"the join token of cluster {name!r} expired at {ticket.expires_at:%F %T} UTC.",
+                hint=remedy,
+                reason="join-token-expired",
+            )
+        return True
+    if record.credential_sha256:
+        raise AlreadyExists(
+            f"cluster {name!r} has already joined with another credential.",
+            hint=remedy,
+            reason="cluster-taken",
+        )
+    raise Unauthenticated(
+        f"this is not the join token of cluster {name!r}.", hint=remedy, reason="join-token-wrong"
+    )
+
+
+def _last_after_hello(last: LastObserved | None, event: AgentConnected) -> LastObserved:
+    if last is not None:
+        return replace(last, engine=event.engine, url=event.url or last.url)
+    return LastObserved(
+        engine=event.engine,
+        engine_version="",
+        url=event.url,
+        capacity=Capacity(),
+        observed=Observed(observed_generation=0, engine=EngineStatus(kind=event.engine)),
+    )
+
+
+def agent_reported(step: Step, event: AgentReported) -> bool:
+    """Take a report that is newer than all before; returns whether it was."""
+    state, report = step.state, event.report
+    presence = state.presences.get(report.cluster)
+    if (
+        presence is None
+        or not presence.connected
+        or report.epoch != presence.epoch
+        or report.sequence <= presence.sequence
+    ):
+        state.ignored_reports += 1
+        return False
+    before = state.reports.get(report.cluster)
+    expires_at = step.now + state.lease
+    state.presences[report.cluster] = Presence(
+        epoch=report.epoch,
+        expires_at=expires_at,
+        connected=True,
+        sequence=report.sequence,
+        reported_at=step.now,
+    )
+    state.reports[report.cluster] = report
+    step.wake_at(expires_at)
+    if not presence.present:
+        step.audit(
+            "Cluster", report.cluster, "ContactRestored", f"cluster {report.cluster!r} is back."
+        )
+    _take_over(step, report, confirms=_confirms(presence, before, report))
+    return True
+
+
+def _confirms(presence: Presence, before: Report | None, report: Report) -> bool:
+    """Whether the report counts for more than the last one, even if it says the same."""
+    return (
+        presence.sequence == 0
+        or not presence.present
+        or before is None
+        or before.observed.observed_generation != report.observed.observed_generation
+    )
+
+
+def _take_over(step: Step, report: Report, *, confirms: bool) -> None:
+    """Keep what the report says in the cluster's record if it matters and is new."""
+    record = step.state.clusters[report.cluster]
+    old, new = record.last, _last_of(report, record.last)
+    changed = old is None or _essence(new) != _essence(old)
+    if changed:
+        step.put("Cluster", replace(record, meta=step.next_meta(record.meta), last=new))
+        _tell_progress(
+            step, report.cluster, old.observed.versions if old else (), report.observed.versions
+        )
+    elif confirms:
+        step.touch("Cluster", report.cluster)
+    if old is None or _fitness(new) != _fitness(old):
+        settle(step)
+    elif confirms:
+        settle(step, {v.model for v in record.assignment.versions})
+    elif changed:
+        settle(step, {model for model, *_ in set(_states(new)) ^ set(_states(old))})
+
+
+def _last_of(report: Report, last: LastObserved | None) -> LastObserved:
+    versions = sorted(report.observed.versions, key=lambda v: (v.model, v.version))
+    return LastObserved(
+        engine=report.observed.engine.kind,
+        engine_version=report.observed.engine.version,
+        url=report.url or (last.url if last else ""),
+        capacity=report.capacity,
+        observed=replace(report.observed, versions=tuple(versions)),
+    )
+
+
+def _essence(last: LastObserved) -> tuple[object, ...]:
+    """What matters for snapshot and placement: not the load, nor the words of a slow step."""
+    return (
+        last.engine_version,
+        last.observed.engine.ready,
+        last.url,
+        _fitness(last),
+        *_states(last),
+    )
+
+
+def _states(last: LastObserved) -> list[tuple[str, int, str, VersionState, ModelProtocol]]:
+    return [(v.model, v.version, v.digest, v.state, v.protocol) for v in last.observed.versions]
+
+
+def _fitness(last: LastObserved) -> tuple[object, ...]:
+    """What decides whether a model fits."""
+    return last.engine, last.capacity.devices
+
+
+def _tell_progress(
+    step: Step,
+    cluster: str,
+    before: Iterable[ObservedVersion],
+    after: Iterable[ObservedVersion],
+) -> None:
+    known = {(v.model, v.version, v.digest): v.state for v in before}
+    for seen in after:
+        if known.get((seen.model, seen.version, seen.digest)) is seen.state:
+            continue
+        what = f"model {seen.model!r} version {seen.version}"
+        if seen.state is VersionState.WARMED:
+            step.audit("Cluster", cluster, "ModelWarmed", f"{what} is warm at {cluster!r}.")
+        elif seen.state is VersionState.FAILED:
+            reason = seen.reason or "no reason was given"
+            message = f"{what} failed at {cluster!r}: {reason}"
+            step.audit("Cluster", cluster, "ModelFailed", message)
+
+
+def agent_disconnected(step: Step, event: AgentDisconnected) -> bool:
+    """Note that a stream ended; the lease runs on."""
+    presence = step.state.presences.get(event.cluster)
+    if presence is None or presence.epoch != event.epoch or not presence.connected:
+        return False
+    step.state.presences[event.cluster] = replace(presence, connected=False)
+    step.touch("Cluster", event.cluster)
+    return True
+
+
+def time_passed(step: Step, _event: TimePassed) -> bool:
+    """End the leases whose time is over: traffic moves away, nothing is unloaded."""
+    state = step.state
+    over = [n for n, p in state.presences.items() if p.present and p.expires_at <= step.now]
+    for name in sorted(over):
+        presence = state.presences[name]
+        state.presences[name] = replace(presence, present=False)
+        silent = (step.now - presence.expires_at + state.lease).total_seconds()
+        step.audit(
+            "Cluster",
+            name,
+            "ContactLost",
+            f"nothing was heard of cluster {name!r} for {silent:.0f} s: requests go elsewhere.",
+        )
+        step.touch("Cluster", name)
+    if over:
+        settle(step)
+    if pending := [p.expires_at for p in state.presences.values() if p.present]:
+        step.wake_at(min(pending))
+    return bool(over)
+
+
+def started(step: Step, _event: Started) -> bool:
+    """Give every joined cluster one lease of grace, so that routers see an equal table."""
+    expires_at = step.now + step.state.lease
+    for name, record in step.state.clusters.items():
+        if record.credential_sha256:
+            step.state.presences[name] = Presence(
+                epoch=record.epoch, expires_at=expires_at, connected=False
+            )
+            reason = "the control plane starts anew: connect again"
+            step.emit(CloseAgent(cluster=name, epoch=record.epoch, reason=reason))
+    step.wake_at(expires_at)
+    settle(step)
+    return True

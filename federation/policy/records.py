@@ -1,0 +1,199 @@
+"""What the control plane remembers: immutable records, replaced whole.
+
+Input: made by the deciders. Output: kept in State, stored as JSON, shown by the views.
+Persistent records survive a restart; Presence and RouterPresence live in memory only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from federation.contract.package import ModelPackage
+from federation.contract.resources import ClusterSpec, DeploymentSpec, ModelSpec, RegionSpec
+from federation.contract.types import (
+    Assignment,
+    Capacity,
+    EngineKind,
+    Location,
+    Manifest,
+    Observed,
+    Scheduling,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """Identity and history of one object.
+
+    `generation` counts changes of the spec; `resource_version` is the store revision of the last
+    change of any part, which a client sends back for optimistic concurrency.
+    """
+
+    name: str
+    generation: int
+    resource_version: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionRecord:
+    """A region."""
+
+    meta: Meta
+    spec: RegionSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinTicket:
+    """The one-time right to join as a cluster; only the token's SHA-256 is kept."""
+
+    token_sha256: str
+    expires_at: datetime
+    used_by: str = ""  # the agent instance that joined with it; only that one may repeat its hello
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastObserved:
+    """What a cluster served when it last changed: it lets a restarted control plane publish an
+    equal snapshot before the agents are back (static stability)."""
+
+    engine: EngineKind
+    engine_version: str
+    url: str
+    capacity: Capacity
+    observed: Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecord:
+    """A registered cluster: wish, credentials (hashed), desired and last known state."""
+
+    meta: Meta
+    spec: ClusterSpec
+    scheduling: Scheduling = Scheduling.ACTIVE
+    ticket: JoinTicket | None = None
+    credential_sha256: str = ""  # empty until the agent has joined
+    epoch: int = 0
+    assignment: Assignment
+    last: LastObserved | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRecord:
+    """One immutable version of a model. `digest` is the manifest's BLAKE3, hex."""
+
+    version: int
+    digest: str
+    manifest: Manifest
+    package: ModelPackage
+    source: str
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """A model with all its versions, ordered by number."""
+
+    meta: Meta
+    spec: ModelSpec
+    versions: tuple[VersionRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRecord:
+    """A deployment. `routed_version` answers requests that name no version; 0 = none yet."""
+
+    meta: Meta
+    spec: DeploymentSpec
+    routed_version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetiredModel:
+    """What stays of a deleted model: its version numbers are never given to other content."""
+
+    name: str
+    last_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """Something that happened, for people: who did what to which object, and why."""
+
+    id: int
+    at: datetime
+    actor: str
+    kind: str
+    name: str
+    reason: str  # CamelCase, for machines: "ClusterJoined"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The answer given to an idempotency key; a retry with the same request gets it again."""
+
+    key: str
+    fingerprint: str
+    object_kind: str
+    object_name: str
+    at: datetime
+    created: bool = False
+    version: int = 0
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """A cluster's live side: its lease and newest report. In memory only.
+
+    `present` turns False when time passed the end of the lease. `sequence` 0 means that nothing was
+    reported in this epoch: what is known of the cluster is what it last said before.
+    """
+
+    epoch: int
+    expires_at: datetime
+    connected: bool
+    present: bool = True
+    sequence: int = 0
+    reported_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSeen:
+    """How a router sees a cluster."""
+
+    rtt_ms: float  # 0 = not measured
+    healthy: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterPresence:
+    """A connected router. In memory only."""
+
+    name: str
+    instance: str
+    url: str
+    location: Location | None
+    software_version: str
+    connected_at: datetime
+    connected: bool = True
+    snapshot_version: int = 0
+    rejection: str = ""  # why it NACKed the last snapshot
+    requests_total: int = 0
+    errors_total: int = 0
+    clusters: Mapping[str, ClusterSeen] = field(default_factory=dict)
+
+
+# Which record each kind in the store is; the key is `Put.kind`.
+PERSISTENT: dict[str, type] = {
+    "Region": RegionRecord,
+    "Cluster": ClusterRecord,
+    "Model": ModelRecord,
+    "Deployment": DeploymentRecord,
+    "RetiredModel": RetiredModel,
+    "Event": AuditRecord,
+    "Receipt": Receipt,
+}

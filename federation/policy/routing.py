@@ -1,0 +1,55 @@
+"""Which version answers requests that name none.
+
+Input: a Wish and a State. Output: a version number. The deployment's version is chosen as soon as
+a cluster that is in contact has it warm; until then the version that was chosen before stays, and
+only when nobody in contact has that one warm either, another warm one takes over: a model that
+anybody can serve is never without a default that somebody serves.
+"""
+
+from collections.abc import Iterator
+
+from federation.policy.placement import Wish
+from federation.policy.records import ClusterRecord
+from federation.policy.standing import is_confirmed, is_present, is_routable, warm_versions
+from federation.policy.state import State
+
+
+def choose_version(state: State, wish: Wish, routed: int) -> int:
+    """Return the version to route to by default, 0 if none was ever warm.
+
+    `routed` is the one chosen before (0 = none).
+    """
+    target = wish.target
+    for record in _serving(state, wish):
+        if is_confirmed(state, record.meta.name) and target in _warm(record, wish):
+            return target
+    present, known = _warm_by_contact(state, wish)
+    for warm in (present, known):
+        for number in (routed, target, *sorted(warm, reverse=True)):
+            if number in warm:
+                return number
+    return routed if routed in wish.versions else 0
+
+
+def _warm_by_contact(state: State, wish: Wish) -> tuple[set[int], set[int]]:
+    """Return the versions that are warm at clusters that hold a lease, and at any cluster."""
+    present: set[int] = set()
+    known: set[int] = set()
+    for record in _serving(state, wish):
+        warm = _warm(record, wish)
+        known |= warm
+        if is_present(state, record.meta.name):
+            present |= warm
+    return present, known
+
+
+def _serving(state: State, wish: Wish) -> Iterator[ClusterRecord]:
+    """Yield the clusters to which requests for the model may go."""
+    for record in state.clusters.values():
+        inside = not wish.spec.residency or record.spec.region in wish.spec.residency
+        if inside and is_routable(record):
+            yield record
+
+
+def _warm(record: ClusterRecord, wish: Wish) -> set[int]:
+    return {assigned.version for assigned in warm_versions(record, wish.spec.model)}

@@ -1,0 +1,90 @@
+"""How a cluster stands now: present, confirmed, routable, and which versions are warm there.
+
+Input: a State. Output: plain answers, shared by placement, routing, snapshot and views, so that all
+of them mean the same by these words.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from federation.contract.types import (
+    AssignedVersion,
+    ObservedVersion,
+    Scheduling,
+    VersionState,
+)
+from federation.policy.records import ClusterRecord
+from federation.policy.state import State
+
+
+def is_present(state: State, cluster: str) -> bool:
+    """Whether the cluster holds a lease (after a restart: whether its grace is not over)."""
+    presence = state.presences.get(cluster)
+    return presence is not None and presence.present
+
+
+def is_confirmed(state: State, cluster: str) -> bool:
+    """Whether the cluster is present and has reported since its agent connected."""
+    presence = state.presences.get(cluster)
+    return presence is not None and presence.present and presence.sequence > 0
+
+
+def is_up_to_date(state: State, record: ClusterRecord) -> bool:
+    """Whether the newest report is about the newest assignment.
+
+    An older report may still call a version warm that its agent is about to unload.
+    """
+    report = state.reports.get(record.meta.name)
+    return (
+        report is not None
+        and is_confirmed(state, record.meta.name)
+        and report.observed.observed_generation >= record.assignment.generation
+    )
+
+
+def is_routable(record: ClusterRecord) -> bool:
+    """Whether routers may send requests there at all."""
+    return (
+        record.scheduling is not Scheduling.DRAINING
+        and record.last is not None
+        and bool(record.last.url)
+    )
+
+
+def is_warm(record: ClusterRecord, wanted: AssignedVersion) -> bool:
+    """Whether exactly this content answered a warm-up inference at the cluster."""
+    if record.last is None:
+        return False
+    versions = record.last.observed.versions
+    index = bisect_left(versions, (wanted.model, wanted.version), key=_order)
+    if index == len(versions):
+        return False
+    seen = versions[index]
+    return seen.state is VersionState.WARMED and (seen.model, seen.version, seen.digest) == (
+        wanted.model,
+        wanted.version,
+        wanted.digest,
+    )
+
+
+def assigned_versions(record: ClusterRecord, model: str) -> tuple[AssignedVersion, ...]:
+    """Return the assigned versions of one model, ordered by number."""
+    versions = record.assignment.versions
+    first = last = bisect_left(versions, (model, 0), key=_order)
+    while last < len(versions) and versions[last].model == model:
+        last += 1
+    return versions[first:last]
+
+
+def warm_versions(record: ClusterRecord, model: str | None = None) -> Iterator[AssignedVersion]:
+    """Yield the assigned versions (of one model, or of all) that are warm at the cluster."""
+    for assigned in (
+        record.assignment.versions if model is None else assigned_versions(record, model)
+    ):
+        if is_warm(record, assigned):
+            yield assigned
+
+
+def _order(version: AssignedVersion | ObservedVersion) -> tuple[str, int]:
+    """How assignments and what a record keeps of reports are ordered: a search need not scan."""
+    return version.model, version.version

@@ -1,0 +1,202 @@
+"""All that the control plane knows, and the Step in which one event changes it.
+
+Input: records from the store, then the deciders of this package. Output: what `views` shows and
+`snapshot` sends. One writer: only `decide` changes a State, and only after all its checks passed.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from federation.contract.types import Report
+from federation.policy.events import Applied, Command, Delete, PublishSnapshot, Put, Touch, WakeAt
+from federation.policy.records import (
+    AuditRecord,
+    ClusterRecord,
+    DeploymentRecord,
+    Meta,
+    ModelRecord,
+    Presence,
+    Receipt,
+    RegionRecord,
+    RetiredModel,
+    RouterPresence,
+)
+
+AUDIT_LIMIT = 2_000
+RECEIPT_LIMIT = 10_000
+RECEIPT_AGE = timedelta(hours=24)
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """Records by name, and what lives in memory only: presences, newest reports, routers."""
+
+    lease: timedelta = timedelta(seconds=10)
+    revision: int = 0  # of the last change; every change of an object takes the next one
+    regions: dict[str, RegionRecord] = field(default_factory=dict)
+    clusters: dict[str, ClusterRecord] = field(default_factory=dict)
+    models: dict[str, ModelRecord] = field(default_factory=dict)
+    deployments: dict[str, DeploymentRecord] = field(default_factory=dict)
+    retired: dict[str, RetiredModel] = field(default_factory=dict)
+    audit: dict[str, AuditRecord] = field(default_factory=dict)  # oldest first
+    receipts: dict[str, Receipt] = field(default_factory=dict)  # oldest first
+    presences: dict[str, Presence] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+    routers: dict[str, RouterPresence] = field(default_factory=dict)
+    ignored_reports: int = 0  # stale, or of a cluster that is unknown
+
+    def __repr__(self) -> str:
+        present = sum(presence.present for presence in self.presences.values())
+        return (
+            f"State(revision={self.revision}, clusters={len(self.clusters)} ({present} present), "
+            f"models={len(self.models)}, deployments={len(self.deployments)}, "
+            f"routers={len(self.routers)})"
+        )
+
+    def table(self, kind: str) -> dict[str, Any]:
+        """Return the records of a stored kind, by name."""
+        tables: dict[str, dict[str, Any]] = {
+            "Region": self.regions,
+            "Cluster": self.clusters,
+            "Model": self.models,
+            "Deployment": self.deployments,
+            "RetiredModel": self.retired,
+            "Event": self.audit,
+            "Receipt": self.receipts,
+        }
+        return tables[kind]
+
+    def copy(self) -> "State":
+        """Return a State that can change without changing this one; records are shared."""
+        other = copy.copy(self)
+        for name in self.__slots__:
+            if isinstance(value := getattr(self, name), dict):
+                setattr(other, name, dict(value))
+        return other
+
+
+def restore(
+    records: Mapping[str, Mapping[str, object]], *, revision: int, lease: timedelta
+) -> State:
+    """Build a State from what the store remembers; `lease` is how long a lease lasts."""
+    state = State(lease=lease, revision=revision)
+    for kind, by_name in records.items():
+        state.table(kind).update(by_name)
+    state.audit = dict(sorted(state.audit.items(), key=lambda item: item[1].id))
+    state.receipts = dict(sorted(state.receipts.items(), key=lambda item: item[1].at))
+    return state
+
+
+class Step:
+    """One event being decided: changes the state, and collects the commands that follow from it."""
+
+    def __init__(self, state: State, now: datetime, actor: str) -> None:
+        self.state = state
+        self.now = now
+        self.actor = actor
+        self.commands: list[Command] = []
+
+    def __repr__(self) -> str:
+        return f"Step({self.actor}, {len(self.commands)} commands)"
+
+    def emit(self, *commands: Command) -> None:
+        """Ask the control loop for something."""
+        self.commands.extend(commands)
+
+    def _next_revision(self) -> int:
+        self.state.revision += 1
+        return self.state.revision
+
+    def new_meta(self, name: str) -> Meta:
+        """Return the identity of an object that is being created."""
+        revision = self._next_revision()
+        return Meta(name=name, generation=1, resource_version=revision, created_at=self.now)
+
+    def next_meta(self, meta: Meta, *, spec_changed: bool = False) -> Meta:
+        """Return the identity of an object that is being changed."""
+        return Meta(
+            name=meta.name,
+            generation=meta.generation + spec_changed,
+            resource_version=self._next_revision(),
+            created_at=meta.created_at,
+        )
+
+    def put(
+        self,
+        kind: str,
+        record: RegionRecord | ClusterRecord | ModelRecord | DeploymentRecord,
+    ) -> None:
+        """Remember an object whose meta was made by new_meta or next_meta."""
+        meta = record.meta
+        self.state.table(kind)[meta.name] = record
+        self.emit(Put(kind=kind, name=meta.name, record=record, revision=meta.resource_version))
+
+    def put_quietly(self, kind: str, name: str, record: RetiredModel | Receipt) -> None:
+        """Remember something that watchers do not see."""
+        self.state.table(kind)[name] = record
+        self.emit(Put(kind=kind, name=name, record=record))
+
+    def delete(self, kind: str, name: str) -> None:
+        """Forget an object."""
+        del self.state.table(kind)[name]
+        self.emit(Delete(kind=kind, name=name, revision=self._next_revision()))
+
+    def delete_quietly(self, kind: str, name: str) -> None:
+        """Forget a record without telling watchers."""
+        if self.state.table(kind).pop(name, None) is not None:
+            self.emit(Delete(kind=kind, name=name))
+
+    def touch(self, kind: str, name: str) -> None:
+        """Tell watchers that the status of an object changed."""
+        self.emit(Touch(kind=kind, name=name, revision=self._next_revision()))
+
+    def publish(self) -> None:
+        """Have the control loop look whether routers must know something new."""
+        self.emit(PublishSnapshot())
+
+    def wake_at(self, moment: datetime) -> None:
+        """Ask for TimePassed at `moment`."""
+        self.emit(WakeAt(at=moment))
+
+    def audit(self, kind: str, name: str, reason: str, message: str) -> None:
+        """Write down what happened, in a sentence; the oldest entries are forgotten."""
+        audit = self.state.audit
+        newest = next(reversed(audit.values())).id if audit else 0
+        record = AuditRecord(
+            id=newest + 1,
+            at=self.now,
+            actor=self.actor,
+            kind=kind,
+            name=name,
+            reason=reason,
+            message=message,
+        )
+        key = str(record.id)
+        audit[key] = record
+        self.emit(Put(kind="Event", name=key, record=record, revision=self._next_revision()))
+        while len(audit) > AUDIT_LIMIT:
+            self.delete_quietly("Event", next(iter(audit)))
+
+    def remember(self, key: str, fingerprint: str, applied: Applied) -> None:
+        """Keep the answer to an idempotency key; forget those that are old or too many."""
+        receipts = self.state.receipts
+        receipts.pop(key, None)  # so that it becomes the newest of the table
+        receipt = Receipt(
+            key=key,
+            fingerprint=fingerprint,
+            object_kind=applied.kind,
+            object_name=applied.name,
+            at=self.now,
+            created=applied.created,
+            version=applied.version,
+            digest=applied.digest,
+        )
+        self.put_quietly("Receipt", key, receipt)
+        while receipts and self._outdated(next(iter(receipts.values())), len(receipts)):
+            self.delete_quietly("Receipt", next(iter(receipts)))
+
+    def _outdated(self, oldest: Receipt, count: int) -> bool:
+        return count > RECEIPT_LIMIT or oldest.at < self.now - RECEIPT_AGE

@@ -1,0 +1,53 @@
+"""gRPC servers and channels with the settings that every peer of the federation uses.
+
+Input: addresses. Output: grpc.aio servers and channels; keepalive finds dead peers within half a
+minute (server and client must agree, or the server answers GOAWAY "too many pings").
+"""
+
+from typing import TypeVar
+
+import grpc.aio
+
+from federation.contract.errors import FederationError, grpc_status
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+_SHARED = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+CLIENT_OPTIONS = [
+    *_SHARED,
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.enable_http_proxy", 0),
+]
+SERVER_OPTIONS = [
+    *_SHARED,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),  # a port in use is an error, never shared
+]
+
+
+def connect(address: str) -> grpc.aio.Channel:
+    """Return a channel to `host:port`; it connects and reconnects by itself."""
+    return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+
+
+def serve() -> grpc.aio.Server:
+    """Return a server without services or ports."""
+    return grpc.aio.server(options=SERVER_OPTIONS)
+
+
+async def abort_with(context: "grpc.aio.ServicerContext[In, Out]", error: FederationError) -> None:
+    """End a call with the status of `error`; raises, as `context.abort` does."""
+    trailers = (("fed-reason", error.reason),)
+    await context.abort(grpc.StatusCode[grpc_status(error)], error.sentence(), trailers)

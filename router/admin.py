@@ -1,0 +1,79 @@
+"""The private side of a router: health, metrics, the table, explanations.
+
+Input: GET requests of operators and of Prometheus on the admin address. Output: text and JSON;
+nothing here changes anything.
+"""
+
+from aiohttp import web
+
+from federation.contract.errors import Invalid, NotFound
+from federation.relay.application import make_application
+from router.explain import Document, explain
+from router.geo import Locator
+from router.metrics import Metrics
+from router.responses import json_response
+from router.state import RouterState
+
+
+class Admin:
+    """Answers on the admin address."""
+
+    def __init__(self, *, state: RouterState, metrics: Metrics, locator: Locator) -> None:
+        self._state = state
+        self._metrics = metrics
+        self._locator = locator
+
+    def __repr__(self) -> str:
+        return f"Admin({self._state.name})"
+
+    def application(self) -> web.Application:
+        """Return an application that hands every request to `handle`."""
+        return make_application(self.handle)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request; raises FederationError."""
+        match request.path:
+            case "/healthz":
+                return web.Response(text="ok")
+            case "/readyz":
+                self._state.require_table()
+                return web.Response(text="ready")
+            case "/metrics":
+                return web.Response(
+                    body=self._metrics.page(),
+                    headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+                )
+            case "/table":
+                return json_response(self._table())
+            case "/explain":
+                return json_response(self._explain(request))
+            case _:
+                raise NotFound(
+                    "There is nothing at this path.",
+                    hint="See /healthz, /readyz, /metrics, /table, /explain?model=M&from=ADDRESS.",
+                )
+
+    def _table(self) -> Document:
+        table = self._state.require_table()
+        clusters = {
+            cluster: {
+                "rtt_ms": rtt_ms,
+                "healthy": healthy,
+                "reason": table.unusable.get(cluster) or reason,
+                "in_flight": self._state.signals.in_flight(cluster),
+            }
+            for cluster, (rtt_ms, healthy, reason) in self._state.health().items()
+        }
+        age_s = self._state.clock.monotonic_s() - self._state.table_at_s
+        return {
+            "router": self._state.name,
+            "age_s": round(age_s, 1),
+            "clusters": clusters,
+            "snapshot": table.snapshot,
+        }
+
+    def _explain(self, request: web.Request) -> Document:
+        model = request.query.get("model", "")
+        if not model:
+            raise Invalid("Which model?", hint="Ask /explain?model=NAME&from=ADDRESS.")
+        return explain(self._state, self._locator, model, request.query.get("from", ""))

@@ -1,0 +1,105 @@
+"""The way back: an upstream's answer goes to the client as it comes.
+
+Input: an Upstream whose head has arrived. Output: a response on the client's connection. Small
+answers of known length are read whole first, so that a cluster that dies in the middle of one can
+still be replaced; everything else passes piece by piece. A stream that breaks off after bytes were
+sent ends with an error event, anything else by breaking the connection: never as if it were whole.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from federation.contract.errors import FederationError
+from federation.relay.errors import BadUpstream, sse_error
+from federation.relay.forward import BrokenMidway, ForwardError, Upstream
+from federation.relay.headers import content_length, response_headers
+from federation.relay.server import break_off, write
+from router.sse import WholeEvents
+
+log = logging.getLogger(__name__)
+
+WHOLE_BYTES = 64 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """An answer of which something has arrived. `rest` is None when `first` is all of it."""
+
+    status: int
+    headers: CIMultiDict[str]
+    first: bytes
+    rest: AsyncIterator[bytes] | None
+    length: int | None
+
+    @property
+    def is_events(self) -> bool:
+        """Whether it is a stream of server-sent events that we can read."""
+        kind = self.headers.get("Content-Type", "")
+        plain = self.headers.get("Content-Encoding", "identity") == "identity"
+        return plain and kind.startswith("text/event-stream")
+
+
+async def begin(upstream: Upstream) -> Answer:
+    """Wait for the first piece of an answer, or for all of a small one; raises ForwardError."""
+    try:
+        length = content_length(upstream.headers)
+    except FederationError as error:
+        raise BrokenMidway(f"its answer is not understood: {error.message}") from None
+    chunks = upstream.chunks()
+    if length is not None and length <= WHOLE_BYTES:
+        first, rest = b"".join([chunk async for chunk in chunks]), None
+    else:
+        first, rest = await anext(chunks, b""), chunks
+    headers = response_headers(upstream.headers)
+    return Answer(status=upstream.status, headers=headers, first=first, rest=rest, length=length)
+
+
+async def relay(request: web.BaseRequest, answer: Answer, stall_s: float) -> web.StreamResponse:
+    """Send an answer to the client; returns when all is sent, broke off, or the client is gone."""
+    if answer.rest is None:
+        whole = web.Response(status=answer.status, headers=answer.headers, body=answer.first)
+        await whole.prepare(request)
+        return whole
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = answer.length
+    try:
+        await response.prepare(request)
+        await _pieces(request, response, answer, stall_s)
+        await response.write_eof()
+    except ConnectionError:
+        log.debug("the client went away while its answer was sent")
+    return response
+
+
+async def _pieces(
+    request: web.BaseRequest, response: web.StreamResponse, answer: Answer, stall_s: float
+) -> None:
+    events = WholeEvents() if answer.is_events else None
+    try:
+        async for piece in _all(answer):
+            if ready := events.feed(piece) if events else piece:
+                await write(request, response, ready, stall_s)
+        if events and (rest := events.rest()):
+            await write(request, response, rest, stall_s)
+    except (ForwardError, FederationError) as error:
+        log.warning("an answer broke off after it had begun: %s", error)
+        if events is None:
+            break_off(request)
+            raise ConnectionResetError from error
+        broken = BadUpstream(
+            f"The cluster that generated this answer broke off: {error}.",
+            hint="What came before is valid; send the request again for a whole answer.",
+            reason="stream-broken",
+        )
+        await write(request, response, sse_error(request.path, broken), stall_s)
+
+
+async def _all(answer: Answer) -> AsyncIterator[bytes]:
+    yield answer.first
+    if answer.rest is not None:
+        async for chunk in answer.rest:
+            yield chunk

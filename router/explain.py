@@ -1,0 +1,89 @@
+"""Why a request would go where: a decision made without sending anything.
+
+Input: a model reference and a client's address, from the admin page or from the control plane.
+Output: a document with every cluster, its score or the reason why it is out, and one sentence.
+"""
+
+from federation.contract.types import Endpoint
+from router.geo import Locator, Place
+from router.policy import residency
+from router.policy.pick import Candidate, Decision, Question, decide
+from router.policy.table import Resolved, RoutingTable
+from router.state import RouterState
+
+Document = dict[str, object]
+
+
+def explain(state: RouterState, locator: Locator, reference: str, address: str) -> Document:
+    """Return the explanation; raises NotFound for an unknown model, Unavailable without a table."""
+    table = state.require_table()
+    resolved = table.resolve(reference)
+    place = locator.locate(address) if address else None
+    origin = state.location or (place.location if place else None)
+    now_s = state.clock.monotonic_s()
+    question = Question(resolved=resolved, now_s=now_s, origin=origin)
+    decision = decide(table, state.signals, question, state.dice)
+    weighed = {c.cluster for c in decision.candidates}
+    rest = [e for name, e in table.endpoints.items() if name not in weighed]
+    return {
+        "router": state.name,
+        "model": resolved.route.name,
+        "version": resolved.version,
+        "snapshot_version": table.version,
+        "client": _client(address, place),
+        "chosen": decision.chosen.cluster if decision.chosen else None,
+        "candidates": [_weighed(c) for c in _best_first(decision)]
+        + [_unweighed(state, e, _why_out(table, resolved, e)) for e in rest],
+        "why": decision.why,
+    }
+
+
+def _best_first(decision: Decision) -> list[Candidate]:
+    return sorted(decision.candidates, key=lambda c: (bool(c.excluded), c.score_ms, c.cluster))
+
+
+def _client(address: str, place: Place | None) -> Document:
+    location = place.location if place else None
+    return {
+        "address": address,
+        "country": place.country or None if place else None,
+        "location": location,
+    }
+
+
+def _weighed(candidate: Candidate) -> Document:
+    return {
+        "cluster": candidate.cluster,
+        "region": candidate.region,
+        "rtt_ms": round(candidate.rtt_ms, 1),
+        "rtt_measured": candidate.measured,
+        "in_flight": round(candidate.in_flight, 1),
+        "service_ms": round(candidate.service_ms, 1),
+        "score_ms": round(candidate.score_ms, 1),
+        "state": candidate.state,
+        "excluded": candidate.excluded or None,
+    }
+
+
+def _unweighed(state: RouterState, endpoint: Endpoint, why: str) -> Document:
+    breaker, rtt_ms, _ = state.signals.health(endpoint.cluster, state.clock.monotonic_s())
+    return {
+        "cluster": endpoint.cluster,
+        "region": endpoint.region,
+        "rtt_ms": None if rtt_ms is None else round(rtt_ms, 1),
+        "rtt_measured": rtt_ms is not None,
+        "in_flight": state.signals.in_flight(endpoint.cluster),
+        "service_ms": None,
+        "score_ms": None,
+        "state": breaker,
+        "excluded": why,
+    }
+
+
+def _why_out(table: RoutingTable, resolved: Resolved, endpoint: Endpoint) -> str:
+    route = resolved.route
+    if not residency.permits(route, endpoint):
+        return f"requests for {route.name!r} never leave {', '.join(route.residency)}"
+    if why := table.unusable.get(endpoint.cluster):
+        return why
+    return f"it has no warm replica of version {resolved.version}"

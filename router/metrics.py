@@ -1,0 +1,103 @@
+"""What a router counts, for Prometheus.
+
+Input: `proxy` as things happen, and the router's state when a page is asked for. Output: the text
+of /metrics. Label values come from the routing table, never from clients.
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from router.state import RouterState
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30, 60)
+
+
+class Metrics:
+    """The counters of one router, in a registry of their own."""
+
+    def __init__(self, state: RouterState) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "fed_router_requests",
+            "Requests answered, by what answered; cluster '' = the router itself.",
+            ("model", "region", "cluster", "code_class"),
+            registry=self.registry,
+        )
+        self.duration = Histogram(
+            "fed_router_request_duration_seconds",
+            "Time from a request's head to the last byte of its answer.",
+            ("model",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.attempts = Counter(
+            "fed_router_attempts",
+            "Requests sent to clusters, by how they ended.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.failovers = Counter(
+            "fed_router_failovers",
+            "Requests answered by another cluster after one failed.",
+            registry=self.registry,
+        )
+        self.decision = Histogram(
+            "fed_router_decision_seconds",
+            "Time to choose a cluster.",
+            buckets=(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2),
+            registry=self.registry,
+        )
+        build = Gauge(
+            "fed_build_info", "The running software.", ("role", "version"), registry=self.registry
+        )
+        build.labels("router", version("inference-federation")).set(1)
+        self.registry.register(_StateCollector(state))
+
+    def __repr__(self) -> str:
+        return f"Metrics({len(list(self.registry.collect()))} families)"
+
+    def page(self) -> bytes:
+        """Return the text of /metrics."""
+        return generate_latest(self.registry)
+
+
+class _StateCollector:
+    """Reads the router's state at the moment of the scrape."""
+
+    def __init__(self, state: RouterState) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._state
+        table = state.table
+        age_s = state.clock.monotonic_s() - state.table_at_s if table else 0.0
+        yield GaugeMetricFamily(
+            "fed_router_snapshot_version",
+            "Version of the routing snapshot; 0 = none.",
+            value=table.version if table else 0,
+        )
+        yield GaugeMetricFamily(
+            "fed_router_snapshot_age_seconds",
+            "Time since the snapshot was put to use.",
+            value=age_s,
+        )
+        healthy = GaugeMetricFamily(
+            "fed_router_endpoint_healthy",
+            "1 = gets traffic, 0 = ejected.",
+            labels=("cluster", "region"),
+        )
+        rtt = GaugeMetricFamily(
+            "fed_router_endpoint_rtt_seconds",
+            "Round-trip time as measured by probes.",
+            labels=("cluster", "region"),
+        )
+        for cluster, (rtt_ms, is_healthy, _) in state.health().items():
+            labels = (cluster, table.endpoints[cluster].region if table else "")
+            healthy.add_metric(labels, float(is_healthy))
+            if rtt_ms is not None:
+                rtt.add_metric(labels, rtt_ms / 1000)
+        yield healthy
+        yield rtt

@@ -1,0 +1,129 @@
+"""The snapshot, checked and indexed for routing.
+
+Input: a Snapshot from the control plane, from disk or from a file. Output: a RoutingTable, swapped
+whole by `watch`, read by `proxy`, `probe` and `explain`. Endpoints outside a model's residency are
+not in its index.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from federation.contract.errors import Invalid, NotFound
+from federation.contract.names import did_you_mean, split_reference
+from federation.contract.types import Endpoint, ModelRoute, Snapshot
+from router.policy import residency, split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A model reference after its version is chosen."""
+
+    route: ModelRoute
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingTable:
+    """All that a routing decision reads. `serving` holds, by model and version, the endpoints
+    with a warm replica inside the model's residency; `unusable`, why one cannot be dialled."""
+
+    snapshot: Snapshot
+    models: Mapping[str, ModelRoute] = field(default_factory=dict)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    serving: Mapping[tuple[str, int], tuple[Endpoint, ...]] = field(default_factory=dict)
+    versions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    unusable: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"RoutingTable(version={self.version}, models={len(self.models)}, "
+            f"endpoints={len(self.endpoints)}, replicas={len(self.snapshot.replicas)})"
+        )
+
+    @property
+    def version(self) -> int:
+        """The version of the snapshot."""
+        return self.snapshot.version
+
+    def replicas(self, model: str, version: int) -> tuple[Endpoint, ...]:
+        """Return the endpoints that may serve this model version; empty when there are none."""
+        return self.serving.get((model, version), ())
+
+    def resolve(self, reference: str, version: int | None = None) -> Resolved:
+        """Return route and version of `model`, `model@2` or `model@alias`; a `version` given apart,
+        as in a V2 path, wins. Raises NotFound for what is unknown, naming near misses."""
+        name, wanted = split_reference(reference)
+        route = self.models.get(name)
+        if route is None:
+            raise NotFound(
+                f"There is no model {name!r} here.",
+                hint=did_you_mean(name, self.models),
+                reason="unknown-model",
+            )
+        if version is None and not wanted:
+            return Resolved(route=route, version=split.choose(route))
+        if version is None and wanted in route.aliases:
+            return Resolved(route=route, version=route.aliases[wanted])
+        number = _number(wanted) if version is None else version
+        if number is not None and self._knows(route, number):
+            return Resolved(route=route, version=number)
+        raise self._unknown_version(route, wanted if version is None else str(version))
+
+    def _unknown_version(self, route: ModelRoute, wanted: str) -> NotFound:
+        kind = "version or alias" if _number(wanted) is None else "version"
+        known = [str(number) for number in self.versions[route.name]] + list(route.aliases)
+        return NotFound(
+            f"Model {route.name!r} has no {kind} {wanted!r} here.",
+            hint=did_you_mean(wanted, known),
+            reason="unknown-version",
+        )
+
+    def _knows(self, route: ModelRoute, version: int) -> bool:
+        return (
+            version in self.versions[route.name]
+            or version == route.default_version
+            or version in route.aliases.values()
+        )
+
+
+def build(snapshot: Snapshot) -> RoutingTable:
+    """Index a snapshot; raises Invalid, naming everything that is inconsistent."""
+    if problems := snapshot.problems():
+        raise Invalid(f"Snapshot {snapshot.version} is inconsistent: {'; '.join(problems)}.")
+    models = {route.name: route for route in snapshot.models}
+    endpoints = {endpoint.cluster: endpoint for endpoint in snapshot.endpoints}
+    unusable = {name: why for name, e in endpoints.items() if (why := _url_problem(e.url))}
+    holders: dict[tuple[str, int], dict[str, Endpoint]] = {}
+    for replica in snapshot.replicas:
+        place = holders.setdefault((replica.model, replica.version), {})
+        if replica.cluster not in unusable:
+            place[replica.cluster] = endpoints[replica.cluster]
+    versions: dict[str, list[int]] = {name: [] for name in models}
+    for model, version in sorted(holders):
+        versions[model].append(version)
+    return RoutingTable(
+        snapshot=snapshot,
+        models=models,
+        endpoints=endpoints,
+        serving={
+            key: residency.permitted(models[key[0]], place.values())
+            for key, place in holders.items()
+        },
+        versions={name: tuple(numbers) for name, numbers in versions.items()},
+        unusable=unusable,
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def _url_problem(url: str) -> str:
+    """One cluster's odd URL must not make the whole snapshot unusable, so it is no `problem()`."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    return "" if usable else f"its URL {url!r} cannot be dialled"

@@ -1,0 +1,296 @@
+"""One inference request, from the client to a cluster and back: read it from top to bottom.
+
+Input: HTTP requests from clients, the routing table and the signals. Output: answers of clusters as
+they come, and what each attempt showed, told to the signals. Every decision is made by
+`router.policy`; this module performs it.
+"""
+
+import logging
+
+from aiohttp import web
+
+from federation.contract.errors import (
+    DeadlineExceeded,
+    Exhausted,
+    FederationError,
+    Invalid,
+    Unavailable,
+)
+from federation.contract.types import Location
+from federation.relay.application import make_application
+from federation.relay.errors import error_response
+from federation.relay.forward import Deadlines, ForwardError, Outgoing, Upstream
+from federation.relay.headers import (
+    LOAD_HEADER,
+    MODEL_HEADER,
+    REQUEST_ID_HEADER,
+    VERSION_HEADER,
+    request_headers,
+)
+from federation.relay.paths import InferenceTarget, InferenceVerb, gateway_path, parse_target
+from federation.relay.server import check_length
+from router import answer as answers
+from router import responses, verdict
+from router.call import DEADLINE_HEADER, Call, ProxyLimits, read_call
+from router.geo import Locator
+from router.metrics import Metrics
+from router.policy.admission import Admission
+from router.policy.pick import Candidate, Decision, Question, decide
+from router.policy.retry import Failed, why_not
+from router.policy.signals import Attempt, Ending
+from router.policy.table import Resolved
+from router.state import RouterState
+from router.upstream.http import Upstreams
+
+log = logging.getLogger(__name__)
+
+
+class Proxy:
+    """The public side of a router."""
+
+    def __init__(
+        self,
+        *,
+        state: RouterState,
+        upstreams: Upstreams,
+        metrics: Metrics,
+        locator: Locator,
+        admission: Admission,
+        limits: ProxyLimits | None = None,
+    ) -> None:
+        self._state = state
+        self._upstreams = upstreams
+        self._metrics = metrics
+        self._locator = locator
+        self._admission = admission
+        self._limits = limits or ProxyLimits()
+
+    def __repr__(self) -> str:
+        return f"Proxy({self._admission}, {self._state})"
+
+    def application(self) -> web.Application:
+        """Return an application that hands every request with a sound head to `handle`."""
+        return make_application(self.handle, admit=lambda r: check_length(r, self._limits.body))
+
+    # ------------------------------------------------------------ step by step
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request; errors take the dialect of its path."""
+        request_id = responses.request_id(request.headers)
+        try:
+            if request.raw_path == "/healthz":
+                return web.Response(text="ok")
+            target = parse_target(request.method, request.raw_path)
+            return self._own(target, request) or await self._infer(request, target, request_id)
+        except FederationError as error:
+            return _refusal(request, error, request_id)
+
+    def _own(self, target: InferenceTarget, request: web.BaseRequest) -> web.Response | None:
+        """Answer what needs no cluster."""
+        match target.verb:
+            case InferenceVerb.SERVER:
+                return responses.server_metadata()
+            case InferenceVerb.SERVER_LIVE:
+                return responses.json_response({"live": True})
+            case InferenceVerb.READY:
+                return self._model_ready(target, request)
+            case InferenceVerb.SERVER_READY | InferenceVerb.MODELS | InferenceVerb.MODEL:
+                return responses.from_table(target, self._state.require_table())
+            case _:
+                return None
+
+    def _model_ready(self, target: InferenceTarget, request: web.BaseRequest) -> web.Response:
+        resolved = self._state.require_table().resolve(target.model, target.version)
+        decision = self._decide(resolved, request, [])
+        if decision.chosen is None or decision.desperate:
+            raise Invalid(
+                f"Model {target.model!r} is not ready: {decision.why}", reason="not-ready"
+            )
+        return responses.json_response({"name": target.model, "ready": True})
+
+    async def _infer(
+        self, request: web.BaseRequest, target: InferenceTarget, request_id: str
+    ) -> web.StreamResponse:
+        started_s = self._state.clock.monotonic_s()
+        call: Call | None = None
+        status = 499  # the client left
+        try:
+            with self._admission.place():
+                call = await read_call(
+                    request,
+                    target,
+                    request_id=request_id,
+                    started_s=started_s,
+                    limits=self._limits,
+                )
+                response = await self._serve(call)
+                status = response.status
+                return response
+        except FederationError as error:
+            response = _refusal(request, error, request_id, call)
+            status = response.status
+            return response
+        finally:
+            self._count(call, status, started_s)
+
+    async def _serve(self, call: Call) -> web.StreamResponse:
+        """Choose a cluster and send, again elsewhere if it fails before a byte was answered."""
+        state = self._state
+        state.budget.request(call.started_s)
+        while True:
+            table = state.require_table()
+            call.resolved = table.resolve(call.reference, call.target.version)
+            call.check_protocol(call.resolved)
+            decision = self._decide(call.resolved, call.request, call.failed)
+            if decision.chosen is None:
+                raise self._given_up(call, decision.why)
+            if call.failed:
+                self._spend_retry(call, decision)
+            outcome = await self._attempt(call, call.resolved, decision.chosen)
+            if not isinstance(outcome, Failed):
+                return outcome
+            call.failed.append(outcome)
+            if reason := why_not(call.failed, call.limits, state.clock.monotonic_s()):
+                raise self._given_up(call, f"It was not tried again: {reason}.")
+
+    def _decide(
+        self, resolved: Resolved, request: web.BaseRequest, failed: list[Failed]
+    ) -> Decision:
+        state = self._state
+        now_s = state.clock.monotonic_s()
+        question = Question(
+            resolved=resolved,
+            now_s=now_s,
+            failed=[f.cluster for f in failed],
+            origin=state.location or self._client_location(request),
+        )
+        decision = decide(state.require_table(), state.signals, question, state.dice)
+        self._metrics.decision.observe(state.clock.monotonic_s() - now_s)
+        return decision
+
+    def _client_location(self, request: web.BaseRequest) -> Location | None:
+        address = self._locator.client_address(
+            request.remote or "", request.headers.getall("X-Forwarded-For", [])
+        )
+        place = self._locator.locate(address)
+        return place.location if place else None
+
+    def _spend_retry(self, call: Call, decision: Decision) -> None:
+        now_s = self._state.clock.monotonic_s()
+        if not self._state.budget.allows(now_s, hopeful=not decision.desperate):
+            raise self._given_up(call, "It was not tried again: too many requests are retried now.")
+        self._state.budget.spend(now_s)
+
+    async def _attempt(
+        self, call: Call, resolved: Resolved, chosen: Candidate
+    ) -> web.StreamResponse | Failed:
+        """Send to one cluster; whatever happens, the attempt is ended once."""
+        clock, model, version = self._state.clock, resolved.route.name, resolved.version
+        sent_s = clock.monotonic_s()
+        attempt = self._state.signals.begin(chosen.cluster, model, version, sent_s)
+        failed: Failed | None = None
+        try:
+            outgoing = self._outgoing(call, resolved, chosen)
+            deadlines = Deadlines(
+                connect_s=self._limits.connect_s,
+                first_byte_s=max(call.limits.deadline_s - sent_s, 0.001),
+                idle_s=self._limits.idle_s,
+            )
+            async with self._upstreams.send(
+                chosen.cluster, outgoing, deadlines=deadlines
+            ) as upstream:
+                failed = await verdict.of_answer(upstream, chosen.cluster)
+                if failed is None:
+                    answer = await answers.begin(upstream)
+                    self._note_answer(call, attempt, upstream, sent_s)
+                    call.answered_by = chosen
+                    self._dress(call, resolved, chosen, answer, sent_s)
+                    return await answers.relay(call.request, answer, self._limits.stall_s)
+        except ForwardError as error:
+            failed = verdict.of_error(error, chosen.cluster, own_deadline=call.own_deadline)
+        finally:
+            ending = Ending.ABANDONED if failed is None else failed.ending
+            attempt.end(ending, "" if failed is None else failed.reason, clock.monotonic_s())
+            self._metrics.attempts.labels("answered" if call.answered_by else ending).inc()
+        return failed
+
+    def _outgoing(self, call: Call, resolved: Resolved, chosen: Candidate) -> Outgoing:
+        model, version = resolved.route.name, resolved.version
+        extra = {REQUEST_ID_HEADER: call.request_id}
+        if call.model_in_body:
+            extra |= {MODEL_HEADER: model, VERSION_HEADER: str(version)}
+        base = self._upstreams.dialled(chosen.url)
+        return Outgoing(
+            method=call.request.method,
+            url=base + gateway_path(call.target.verb, model, version),
+            headers=request_headers(call.request.headers, extra),
+            body=call.body.outgoing(),
+            length=call.body.length,
+        )
+
+    def _note_answer(self, call: Call, attempt: Attempt, upstream: Upstream, sent_s: float) -> None:
+        now_s = self._state.clock.monotonic_s()
+        attempt.first_byte((now_s - sent_s) * 1000, _load(upstream), now_s)
+        if call.failed:
+            self._state.budget.refund(now_s)
+            self._metrics.failovers.inc()
+
+    def _dress(
+        self,
+        call: Call,
+        resolved: Resolved,
+        chosen: Candidate,
+        answer: answers.Answer,
+        sent_s: float,
+    ) -> None:
+        """Add what the client may know of the way, and the federation's versions to metadata."""
+        now_s = self._state.clock.monotonic_s()
+        timing_ms = ((sent_s - call.started_s) * 1000, (now_s - sent_s) * 1000)
+        attempts = len(call.failed) + 1
+        answer.headers.update(responses.told(chosen, resolved.version, attempts, timing_ms))
+        answer.headers[REQUEST_ID_HEADER] = call.request_id
+        is_metadata = call.target.verb is InferenceVerb.METADATA and answer.status == 200
+        if is_metadata and answer.rest is None:
+            table = self._state.require_table()
+            answer.first = responses.routable_metadata(answer.first, table, resolved.route)
+
+    def _given_up(self, call: Call, why: str) -> FederationError:
+        """Say what was tried, why no more, and what the client can do."""
+        story = "; ".join(f"{f.cluster}: {f.reason}" for f in call.failed)
+        what = f"version {call.resolved.version} of " if call.resolved else ""
+        message = f"No cluster answered for {what}{call.reference!r}"
+        message = f"{message} ({story}). {why}" if story else why
+        if call.failed and all(f.reason == "saturated" for f in call.failed):
+            return Exhausted(message, hint="Try again in a second.", reason="saturated")
+        if self._state.clock.monotonic_s() >= call.limits.deadline_s:
+            return DeadlineExceeded(message, hint=f"Allow more time with {DEADLINE_HEADER}.")
+        reason = "not-replayable" if call.failed and call.limits.unreplayable else "no-replica"
+        return Unavailable(message, hint="Try again in a moment.", reason=reason)
+
+    def _count(self, call: Call | None, status: int, started_s: float) -> None:
+        self._state.requests_total += 1
+        self._state.errors_total += status >= 500
+        model = call.resolved.route.name if call and call.resolved else ""
+        by = call.answered_by if call else None
+        labels = (model, by.region if by else "", by.cluster if by else "", f"{status // 100}xx")
+        self._metrics.requests.labels(*labels).inc()
+        took_s = self._state.clock.monotonic_s() - started_s
+        self._metrics.duration.labels(model).observe(took_s)
+
+
+def _load(upstream: Upstream) -> int | None:
+    """Return the requests in flight that the gateway reports; what is no sane number is none."""
+    text = upstream.headers.get(LOAD_HEADER, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
+
+
+def _refusal(
+    request: web.BaseRequest, error: FederationError, request_id: str, call: Call | None = None
+) -> web.Response:
+    response = error_response(request.path, error)
+    response.headers[REQUEST_ID_HEADER] = request_id
+    if call is not None:
+        response.headers["x-fed-attempts"] = str(len(call.failed))
+    if error.reason == "not-replayable":
+        response.headers["x-should-retry"] = "false"
+    return response

@@ -1,0 +1,97 @@
+"""What the router says itself, and what it adds to the answers of others.
+
+Input: the routing table and the story of a request. Output: whole responses and headers.
+"""
+
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from uuid import uuid4
+
+import msgspec
+from aiohttp import web
+
+from federation.contract.types import ModelRoute
+from federation.relay.headers import REQUEST_ID_HEADER
+from federation.relay.paths import InferenceTarget, InferenceVerb
+from router.policy.pick import Candidate
+from router.policy.table import RoutingTable
+
+SERVER_NAME = "inference-federation"
+_EXTENSIONS = ("binary_tensor_data", "generate")
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+
+
+def json_response(document: object, *, status: int = 200) -> web.Response:
+    """Return a document as a response."""
+    return web.Response(
+        status=status, body=msgspec.json.encode(document), content_type="application/json"
+    )
+
+
+def server_metadata() -> web.Response:
+    """Answer GET /v2."""
+    return json_response(
+        {
+            "name": SERVER_NAME,
+            "version": version("inference-federation"),
+            "extensions": _EXTENSIONS,
+        }
+    )
+
+
+def from_table(target: InferenceTarget, table: RoutingTable) -> web.Response:
+    """Answer GET /v2/health/ready, /v1/models and /v1/models/{id}; raises NotFound."""
+    if target.verb is InferenceVerb.MODELS:
+        models = [_entry(table, route) for route in table.models.values()]
+        return json_response({"object": "list", "data": models})
+    if target.verb is InferenceVerb.MODEL:
+        return json_response(_entry(table, table.resolve(target.model).route))
+    return json_response({"ready": True})
+
+
+def _entry(table: RoutingTable, route: ModelRoute) -> dict[str, object]:
+    """A model as OpenAI clients expect it, with our own facts under `fed`."""
+    return {
+        "id": route.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": SERVER_NAME,
+        "fed": {
+            "protocol": route.protocol,
+            "versions": table.versions[route.name],
+            "default_version": route.default_version,
+            "aliases": dict(route.aliases),
+        },
+    }
+
+
+def routable_metadata(body: bytes, table: RoutingTable, route: ModelRoute) -> bytes:
+    """Return a replica's metadata with the versions of the whole federation in it."""
+    try:
+        document = msgspec.json.decode(body, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+    document["name"] = route.name
+    document["versions"] = [str(number) for number in table.versions[route.name]]
+    return msgspec.json.encode(document)
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """Return the client's own request id if it is a sane one, otherwise a new one."""
+    given = headers.get(REQUEST_ID_HEADER, "")
+    return given if _SANE_ID.fullmatch(given) else uuid4().hex
+
+
+def told(
+    chosen: Candidate, model_version: int, attempts: int, timing_ms: tuple[float, float]
+) -> dict[str, str]:
+    """Return the headers that say who answered, and where the time went."""
+    route_ms, upstream_ms = timing_ms
+    return {
+        "x-fed-region": chosen.region,
+        "x-fed-cluster": chosen.cluster,
+        "x-fed-model-version": str(model_version),
+        "x-fed-attempts": str(attempts),
+        "Server-Timing": f"route;dur={route_ms:.1f}, upstream;dur={upstream_ms:.1f}",
+    }

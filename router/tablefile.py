@@ -1,0 +1,58 @@
+"""Snapshots as files: the router's own copy on disk, and tables that people write.
+
+Input and output: Snapshot values and files. Both files are the same document, JSON or (for people)
+YAML:
+
+    version: 1                       # higher replaces lower
+    models:
+      - name: filetype
+        default_version: 2           # for requests that name no version
+        protocol: tensor             # tensor | text (text also gets the OpenAI paths)
+        aliases: {champion: 2}       # optional
+        residency: [eu-west]         # optional: regions that requests never leave
+    endpoints:
+      - cluster: eu-west-1
+        region: eu-west
+        url: http://127.0.0.1:7500   # the cluster's gateway
+        location: {latitude: 52.4, longitude: 4.9}   # optional
+        present: true                # optional: false = use only if nothing else is left
+    replicas:                        # which version is warm at which cluster
+      - {model: filetype, version: 2, cluster: eu-west-1}
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from federation.contract.errors import Invalid
+from federation.contract.strict_yaml import load_document
+from federation.contract.types import Snapshot
+from federation.runtime.files import write_atomic
+
+
+def save(path: Path, snapshot: Snapshot) -> None:
+    """Write a snapshot; after a crash the file holds the old one or the new one, whole."""
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(snapshot), indent=1))
+
+
+def load(path: Path) -> Snapshot | None:
+    """Read what `save` wrote, perhaps by another release; None if there is no file.
+
+    Raises Invalid if it cannot be understood.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Snapshot)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise Invalid(f"Cannot read the snapshot in {path}: {error}.") from None
+
+
+def load_written(path: Path) -> Snapshot:
+    """Read a table that a person wrote; raises Invalid with the line of what is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"Cannot read {path}: {error}.") from None
+    snapshot: Snapshot = load_document(text, source=str(path)).convert(Snapshot)
+    return snapshot

@@ -1,0 +1,49 @@
+"""What a failed attempt means: whose fault it is, in words.
+
+Input: the head of an answer, or the error of an attempt. Output: Failed, from which `policy.retry`
+decides whether to try again and `policy.signals` learns.
+"""
+
+import contextlib
+
+from federation.relay.forward import ConnectFailed, ForwardError, Phase, TimedOut, Upstream
+from federation.relay.headers import LOAD_HEADER, OUTCOME_HEADER, REFUSED_HEADER
+from router.policy.retry import Failed
+from router.policy.signals import Ending
+
+_GATEWAY_FAILURES = frozenset({502, 503, 504})
+_DRAIN_BYTES = 64 * 1024
+
+
+async def of_answer(upstream: Upstream, cluster: str) -> Failed | None:
+    """Return why a head that arrived is no answer of the model, None if it is one.
+
+    A gateway says what it refused, and when its engine failed under a request. A 502, 503 or 504
+    without the load that gateways report on every reply comes from something before the gateway.
+    """
+    headers = upstream.headers
+    if refused := headers.get(REFUSED_HEADER, "")[:40]:
+        failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason=refused)
+    elif headers.get(OUTCOME_HEADER):
+        reason = f"its engine failed under the request (status {upstream.status})"
+        failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason=reason)
+    elif upstream.status in _GATEWAY_FAILURES and LOAD_HEADER not in headers:
+        reason = f"it answered with status {upstream.status}"
+        failed = Failed(cluster=cluster, ending=Ending.BROKEN, reason=reason)
+    else:
+        return None
+    with contextlib.suppress(ForwardError):
+        await upstream.read(_DRAIN_BYTES)  # so that the connection can be used again
+    return failed
+
+
+def of_error(error: ForwardError, cluster: str, *, own_deadline: bool) -> Failed:
+    """Return what an error means; missing a deadline of the client's own blames nobody."""
+    match error:
+        case ConnectFailed() | TimedOut(phase=Phase.CONNECT):
+            ending = Ending.UNREACHABLE
+        case TimedOut(phase=Phase.FIRST_BYTE) if own_deadline:
+            ending = Ending.ABANDONED
+        case _:
+            ending = Ending.BROKEN
+    return Failed(cluster=cluster, ending=ending, reason=str(error))

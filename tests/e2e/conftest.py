@@ -1,0 +1,75 @@
+"""One running demo for the tests of a module: the real thing, started with `fed demo`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FED = Path(sys.executable).with_name("fed")
+START_S = 300
+
+
+@dataclass(frozen=True)
+class RunningDemo:
+    """Addresses of a running demo, and `fed` as its user runs it."""
+
+    state: dict[str, Any]
+    environ: dict[str, str]
+
+    @property
+    def routers(self) -> list[str]:
+        return [router["url"] for router in self.state["routers"]]
+
+    def site(self, engine: str) -> dict[str, str]:
+        return next(site for site in self.state["sites"] if site["engine"] == engine)
+
+    def fed(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [FED, *words],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    folder = tmp_path_factory.mktemp("runtime")
+    environ = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    log = folder / "demo.log"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            [FED, "demo"], env=environ, stdout=out, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            yield RunningDemo(*_wait(folder, process, log, environ))
+        finally:
+            process.send_signal(signal.SIGINT)
+            code = process.wait(60)
+        assert code == 0, log.read_text()
+
+
+def _wait(
+    folder: Path, process: subprocess.Popen[bytes], log: Path, environ: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Wait until the demo has written the configuration for `fed`: its last step."""
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        for note in folder.glob("fed-demo-*.json"):
+            state = json.loads(note.read_text())
+            if Path(state["fed_config"]).exists():
+                return state, {**environ, "FED_CONFIG": state["fed_config"]}
+        time.sleep(0.2)
+    pytest.fail(f"the demo did not start:\n{log.read_text()}")

@@ -1,0 +1,161 @@
+"""An engine and a worker, played for the reconciler; each decision is checked against the rules."""
+
+import random
+
+from edge_agent.events import (
+    AssignmentReceived,
+    Cancel,
+    Command,
+    EngineListed,
+    Event,
+    Job,
+    JobDone,
+    JobFailed,
+    KeepAssignment,
+    Key,
+    Listed,
+    Task,
+    Ticked,
+)
+from edge_agent.reconcile import Reconciler
+from edge_agent.schedule import BOUNDS, LANES
+from federation.contract.types import AssignedVersion, Assignment, ModelProtocol, VersionState
+
+S = VersionState
+
+
+def digest_of(key: Key) -> str:
+    return f"digest-{key[0]}-{key[1]}"
+
+
+class World:
+    """An engine and a worker that do what the reconciler says, one job at a time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.generation = 0
+        self.engine: dict[Key, str] = {}
+        self.identity = "first"
+        self.jobs: dict[int, Job] = {}
+        self.kept: Assignment | None = None
+        self.warm: set[Key] = set()  # answered since last loaded
+        self.told: list[str] = []
+        self.reconciler = Reconciler(dice=random.Random(1))
+
+    def send(self, event: Event) -> list[Command]:
+        before = {key: r.state for key, r in self.reconciler.records.items()}
+        commands = self.reconciler.handle(event, self.now)
+        for command in commands:
+            match command:
+                case Job():
+                    self.jobs[command.id] = command
+                    self.told.append(f"{command.task} {command.model}@{command.version}")
+                case Cancel():
+                    del self.jobs[command.job]
+                case KeepAssignment():
+                    self.kept = command.assignment
+        self.check(before, commands)
+        return commands
+
+    def check(self, before: dict[Key, VersionState], commands: list[Command]) -> None:
+        records = self.reconciler.records
+        wanted = {(v.model, v.version) for v in self.kept.versions} if self.kept else set()
+        for key, record in records.items():
+            if record.state is S.WARMED:
+                assert key in self.warm, f"{record} never answered since it was loaded"
+            if before.get(key) is S.WARMED and record.state is S.DRAINING:
+                assert key not in wanted
+                for other in wanted:
+                    if other[0] == key[0]:
+                        assert records[other].state is S.WARMED, "new before old"
+        for command in commands:
+            if isinstance(command, Job) and command.task in (Task.UNLOAD, Task.DRAIN):
+                assert self.kept is not None
+                assert command.key not in wanted
+        held = {r.job.id for r in records.values() if r.job}
+        assert held == set(self.jobs), "every job is known to both sides"
+        for lane, bound in BOUNDS.items():
+            assert sum(LANES[job.task] == lane for job in self.jobs.values()) <= bound
+
+    def assign(self, *keys: Key, replicas: int = 1, fresh: bool = False) -> list[Command]:
+        self.generation += 1
+        versions = tuple(
+            AssignedVersion(model=m, version=v, digest=digest_of((m, v)), replicas=replicas)
+            for m, v in keys
+        )
+        assignment = Assignment(cluster="c", generation=self.generation, versions=versions)
+        return self.send(AssignmentReceived(assignment=assignment, fresh=fresh))
+
+    def ask(self, *, asked_s: float | None = None) -> list[Command]:
+        loaded = tuple(Listed(model=m, version=v, digest=d) for (m, v), d in self.engine.items())
+        asked_s = self.now if asked_s is None else asked_s
+        self.now += 0.01
+        return self.send(EngineListed(identity=self.identity, loaded=loaded, asked_s=asked_s))
+
+    def restart_engine(self) -> None:
+        self.engine.clear()
+        self.warm.clear()
+        self.identity = f"after-{self.identity}"
+
+    def finish(self, job_id: int) -> list[Command]:
+        job = self.jobs.pop(job_id)
+        self.now += 0.01
+        if job.task in (Task.LOAD, Task.HEAL):
+            self.engine[job.key] = job.digest
+            self.warm.discard(job.key)
+        elif job.task is Task.UNLOAD:
+            self.engine.pop(job.key, None)
+        elif job.task is Task.WARM_UP and job.key not in self.engine:
+            return self.send(
+                JobFailed(job=job.id, model=job.model, version=job.version, reason="not loaded")
+            )
+        elif job.task is Task.WARM_UP:
+            self.warm.add(job.key)
+        return self.send(
+            JobDone(job=job.id, model=job.model, version=job.version, protocol=ModelProtocol.TENSOR)
+        )
+
+    def fail(self, job_id: int, *, engine_down: bool = False) -> list[Command]:
+        job = self.jobs.pop(job_id)
+        self.now += 0.01
+        return self.send(
+            JobFailed(
+                job=job.id,
+                model=job.model,
+                version=job.version,
+                reason=f"{job.task} failed",
+                engine_down=engine_down,
+            )
+        )
+
+    def run(self, rounds: int = 50) -> None:
+        """Let everything that was started end well."""
+        for _ in range(rounds):
+            self.ask()
+            while self.jobs:
+                self.finish(min(self.jobs))
+            self.now += 61
+            self.send(Ticked())
+            if not self.jobs and all(
+                self.state(v.model, v.version) is S.WARMED
+                for v in (self.kept.versions if self.kept else ())
+            ):
+                return
+
+    def state(self, model: str, version: int) -> VersionState | None:
+        record = self.reconciler.records.get((model, version))
+        return record.state if record else None
+
+    def take(self, task: Task) -> int:
+        """The id of the one job of this kind."""
+        (found,) = [job.id for job in self.jobs.values() if job.task is task]
+        return found
+
+
+def warm_world(*keys: Key) -> World:
+    world = World()
+    world.ask()
+    world.assign(*keys)
+    world.run()
+    world.told.clear()
+    return world

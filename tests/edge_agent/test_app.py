@@ -1,0 +1,222 @@
+"""A whole agent over the fake engine, with a real control plane; and the process around it."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from edge_agent.app import Addresses, main, make_backend, make_inventories, serve
+from edge_agent.backends.fake import FakeBackend, FakeEngine
+from edge_agent.backends.static import StaticBackend
+from edge_agent.inventory.declared import DeclaredInventory
+from edge_agent.inventory.nvml import NvmlInventory
+from edge_agent.settings import Settings
+from federation.contract.errors import Conflict, Invalid
+from tests.fakes.control_plane import Operator, operator, running
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[FakeEngine]:
+    engine = FakeEngine()
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+@asynccontextmanager
+async def agent(settings: Settings, engine: FakeEngine) -> AsyncIterator[Addresses]:
+    stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
+    task = asyncio.get_running_loop().create_task(
+        serve(
+            settings,
+            stop=stop,
+            backend=FakeBackend(engine),
+            on_listening=listening.set_result,
+        )
+    )
+    await asyncio.wait({task, listening}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if listening.done():
+            yield listening.result()
+    finally:
+        stop.set()
+        await task
+
+
+async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await look():
+            await asyncio.sleep(0.05)
+
+
+def settings_for(folder: Path, **more: Any) -> Settings:
+    values: dict[str, Any] = {
+        "cluster": "eu",
+        "state_dir": str(folder / "agent"),
+        "join_token_file": str(folder / "token"),
+        "listen": "127.0.0.1:0",
+        "admin_listen": "127.0.0.1:0",
+        "inventory_file": str(folder / "devices.json"),
+    }
+    (folder / "devices.json").write_text('{"devices": [{"product": "T4", "memory_mib": 15360}]}')
+    return Settings(**(values | more))
+
+
+async def status_of(api: Operator) -> Any:
+    return (await api.call("GET", "/api/v1/clusters/eu")).json["status"]
+
+
+async def test_from_a_join_token_to_an_answer(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running(tmp_path / "plane") as plane, operator(plane) as api:
+        (tmp_path / "token").write_text(await api.register("eu"))
+        pushed = await api.push("echo")
+        assert pushed.status == 201, pushed.body
+        deployed = await api.put("Deployment", "echo", {"model": "echo"})
+        assert deployed.status in (200, 201), deployed.body
+        settings = settings_for(
+            tmp_path,
+            control_plane=plane.grpc_address,
+            control_plane_url=f"http://{plane.http_address}",
+        )
+        async with agent(settings, engine) as (gateway, admin):
+
+            async def warm() -> bool:
+                return bool((await status_of(api))["models"] == {"warm": 1, "assigned": 1})
+
+            await eventually(warm)
+            status = await status_of(api)
+            assert (status["ready"], status["gpus"]) == (True, 1)
+            assert status["url"] == f"http://127.0.0.1:{gateway[1]}"
+            async with aiohttp.ClientSession() as session:
+                url = f"{status['url']}/v2/models/echo/versions/1/infer"
+                async with session.post(url, json={"inputs": []}) as response:
+                    assert response.status == 200
+                    assert (await response.json())["model_name"] == "echo"
+                async with session.get(f"http://127.0.0.1:{admin[1]}/readyz") as response:
+                    assert (await response.json())["link"]["state"] == "joined"
+                async with session.get(f"http://127.0.0.1:{admin[1]}/metrics") as response:
+                    page = await response.text()
+                    assert "fed_agent_loads_total 1.0" in page
+                    assert "fed_gateway_requests_total" in page
+        assert set(engine.models) == {("echo", 1)}, "the agent's end unloads nothing"
+        async with agent(settings, engine):
+
+            async def back() -> bool:
+                now = await status_of(api)
+                return bool(now["lease"]["epoch"] > status["lease"]["epoch"]) and await warm()
+
+            await eventually(back)
+    assert engine.loads == {("echo", 1): 1}
+
+
+async def test_what_was_undeployed_is_unloaded(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running(tmp_path / "plane") as plane, operator(plane) as api:
+        (tmp_path / "token").write_text(await api.register("eu"))
+        await api.push("echo")
+        await api.put("Deployment", "echo", {"model": "echo"})
+        settings = settings_for(
+            tmp_path,
+            control_plane=plane.grpc_address,
+            control_plane_url=f"http://{plane.http_address}",
+        )
+        async with agent(settings, engine):
+
+            async def loaded() -> bool:
+                return bool(engine.models)
+
+            async def unloaded() -> bool:
+                return not engine.models
+
+            await eventually(loaded)
+            await api.call("DELETE", "/api/v1/deployments/echo")
+            await eventually(unloaded)
+
+
+async def test_a_port_in_use_is_one_sentence(tmp_path: Path, engine: FakeEngine) -> None:
+    (tmp_path / "token").write_text("fed_join_eu_" + "x" * 32)
+    async with agent(settings_for(tmp_path), engine) as (gateway, _):
+        taken = settings_for(
+            tmp_path, state_dir=str(tmp_path / "two"), listen=f"127.0.0.1:{gateway[1]}"
+        )
+        with pytest.raises(Conflict, match="in use by another process"):
+            await serve(taken, stop=asyncio.Event(), backend=FakeBackend(engine))
+
+
+@pytest.fixture
+def _no_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the logs of this test process as they are."""
+    monkeypatch.setattr("edge_agent.app.set_up_logging", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("_no_logging")
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        ([], 2, "--cluster"),
+        (["--cluster=eu", "--state-dir={}/s", "--engine=static"], 2, "--join-token-file"),
+        (["--cluster=eu", "--state-dir={}/s", "--engine=nope"], 2, "engine"),
+        (["--cluster=eu", "--state-dir={}/file/s", "--engine=static"], 1, "state directory"),
+    ],
+)
+def test_a_bad_start_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], code: int, words: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main([flag.format(tmp_path) for flag in argv]) == code
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+
+
+def test_each_engine_has_its_backend_and_its_devices(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, engine="static", inventory_file="")
+    backend = make_backend(settings, tmp_path)
+    assert isinstance(backend, StaticBackend)
+    assert [type(i) for i in make_inventories(settings, backend)] == [NvmlInventory]
+    declared = make_inventories(settings_for(tmp_path), backend)
+    assert [type(i) for i in declared] == [DeclaredInventory]
+    for kind in ("triton", "ray-serve"):
+        made = make_backend(
+            settings_for(tmp_path, engine=kind, triton_repository=str(tmp_path)), tmp_path
+        )
+        assert made.kind.value == kind
+    with pytest.raises(Invalid, match="ray-token-file"):
+        make_backend(settings_for(tmp_path, engine="ray-serve", ray_token_file="/no"), tmp_path)
+
+
+async def test_the_process_stops_when_asked(tmp_path: Path, unused_tcp_port: int) -> None:
+    (tmp_path / "token").write_text("fed_join_eu_" + "x" * 32)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "edge_agent", "--cluster=eu", f"--state-dir={tmp_path}/s", "--engine=static"),
+        *(f"--join-token-file={tmp_path}/token", "--listen=127.0.0.1:0"),
+        *(f"--admin-listen=127.0.0.1:{unused_tcp_port}", "--control-plane=127.0.0.1:1"),
+        *("--engine-url=http://127.0.0.1:1",),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+
+        async def lives() -> bool:
+            async with aiohttp.ClientSession() as session:
+                try:
+                    async with session.get(f"http://127.0.0.1:{unused_tcp_port}/readyz") as answer:
+                        return bool((await answer.json())["engine"]["kind"] == "static")
+                except aiohttp.ClientError:
+                    return False
+
+        await eventually(lives)
+        process.send_signal(signal.SIGTERM)
+        _, told = await asyncio.wait_for(process.communicate(), 15)
+        assert process.returncode == 0
+        lines = [json.loads(line) for line in told.decode().splitlines()]
+        assert "the engine keeps its models" in lines[-1]["msg"]
+    finally:
+        if process.returncode is None:
+            process.kill()

@@ -1,0 +1,33 @@
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from edge_agent.backends.base import Verb
+from edge_agent.gateway_flights import Flights
+from edge_agent.gateway_metrics import GatewayMetrics
+
+
+async def test_an_answered_request_is_counted_and_timed() -> None:
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry, Flights())
+    with metrics.request(Verb.INFER) as outcome:
+        outcome.version = ("m", 2)
+        outcome.response(web.Response(status=503, headers={"x-fed-refused": "saturated"}))
+    page = generate_latest(registry).decode()
+    labels = 'code="503",model="m",verb="infer",version="2"'
+    assert f"fed_gateway_requests_total{{{labels}}} 1.0" in page
+    assert 'fed_gateway_refused_total{reason="saturated"} 1.0' in page
+    assert 'fed_gateway_request_duration_seconds_count{model="m",verb="infer"} 1.0' in page
+
+
+async def test_a_client_that_went_away_is_counted_as_gone() -> None:
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry, Flights())
+    with pytest.raises(ConnectionError), metrics.request(Verb.CHAT):
+        raise ConnectionError
+    assert 'code="gone",model="",verb="chat",version=""' in generate_latest(registry).decode()
+
+
+async def test_two_gateways_live_in_one_process() -> None:
+    for _ in range(2):
+        GatewayMetrics(CollectorRegistry(), Flights())

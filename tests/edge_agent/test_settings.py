@@ -1,0 +1,62 @@
+"""Settings are refused with the flag and the remedy."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_agent.settings import Settings, advertised, check, read_secret
+from federation.contract.errors import Invalid
+from federation.runtime.config import load_settings
+
+GOOD = Settings(cluster="eu", state_dir="s", triton_repository="r")
+
+
+def test_the_defaults_are_fine() -> None:
+    check(GOOD)
+    check(replace(GOOD, engine="static", triton_repository=""))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"cluster": "EU west"}, "cannot name a cluster"),
+        ({"triton_repository": ""}, "--triton-repository"),
+        ({"engine_url": "localhost:8000"}, "--engine-url"),
+        ({"control_plane_url": "ftp://h"}, "--control-plane-url"),
+        ({"advertise_url": "http://"}, "--advertise-url"),
+        ({"listen": "0.0.0.0:7500"}, "routers cannot dial"),
+        ({"log_level": "loud"}, "--log-level"),
+    ],
+)
+def test_what_cannot_work_is_refused(change: dict[str, str], words: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        check(replace(GOOD, **change))  # type: ignore[arg-type]
+    assert words in caught.value.message
+
+
+def test_flags_and_environment() -> None:
+    argv = ["--cluster=eu", "--state-dir=s", "--engine=static"]
+    environ = {"FED_ENGINE_URL": "http://h:1", "FED_CLUSTER": "other"}
+    settings = load_settings(Settings, prog="agent", argv=argv, environ=environ)
+    assert (settings.cluster, settings.engine_url) == ("eu", "http://h:1")
+    with pytest.raises(Invalid, match="engine"):
+        load_settings(Settings, prog="agent", argv=[*argv, "--engine=vllm"], environ={})
+
+
+def test_the_advertised_url_follows_the_port(tmp_path: Path) -> None:
+    assert (
+        advertised(replace(GOOD, listen="127.0.0.1:0"), ("127.0.0.1", 81)) == "http://127.0.0.1:81"
+    )
+    given = replace(GOOD, advertise_url="http://gateway:9/")
+    assert advertised(given, ("127.0.0.1", 81)) == "http://gateway:9"
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(" secret\n")
+    (tmp_path / "empty").write_text("\n")
+    assert read_secret(str(tmp_path / "token"), "f") == "secret"
+    assert read_secret("", "f") == ""
+    for name in ("empty", "missing"):
+        with pytest.raises(Invalid, match="--f"):
+            read_secret(str(tmp_path / name), "f")

@@ -1,0 +1,238 @@
+"""A real control plane in this process, and the peers that speak to it: for tests of its shells."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc.aio
+from blake3 import blake3
+
+from federation.app import ControlPlane, Settings, control_plane
+from federation.contract import codec
+from federation.contract.manifest import manifest_bytes
+from federation.contract.types import (
+    Capacity,
+    Device,
+    EngineKind,
+    EngineStatus,
+    FileEntry,
+    Manifest,
+    Observed,
+    ObservedVersion,
+    Report,
+)
+from federation.contract.v1 import federation_pb2 as pb
+from federation.contract.v1 import federation_pb2_grpc as rpc
+from federation.runtime.channel import connect
+
+PATIENCE_S = 10.0
+LOCATION = {"latitude": 53.3, "longitude": -6.2}
+MODEL_YAML = """\
+name: {name}
+runtime: onnx
+inputs: [{{name: x, datatype: FP32, shape: [-1, 4]}}]
+outputs: [{{name: y, datatype: FP32, shape: [-1, 2]}}]
+"""
+
+
+@asynccontextmanager
+async def running(state_dir: Path, **settings: Any) -> AsyncIterator[ControlPlane]:
+    """Run a control plane on any free ports, with a memory store unless told otherwise."""
+    defaults: dict[str, Any] = {
+        "state_dir": str(state_dir),
+        "http_listen": "127.0.0.1:0",
+        "grpc_listen": "127.0.0.1:0",
+        "store": "memory",
+    }
+    async with control_plane(Settings(**(defaults | settings))) as plane:
+        async with asyncio.timeout(PATIENCE_S):
+            await plane.loop.ready()
+        yield plane
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Operator:
+    """A client of the operator API."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str, token: str) -> None:
+        self.session = session
+        self.base = base
+        self.token = token
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | AsyncIterator[bytes] | None = None,
+    ) -> Answer:
+        """Call the API and read the whole answer."""
+        sent = {"Authorization": f"Bearer {self.token}"} | dict(headers or {})
+        if body is not None:
+            data = json.dumps(body).encode()
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            self.session.request(method, self.base + path, data=data, headers=sent) as response,
+        ):
+            return Answer(response.status, await response.read(), response.headers)
+
+    async def put(self, kind: str, name: str, spec: object, **metadata: object) -> Answer:
+        """PUT a document."""
+        document = {
+            "apiVersion": "federation/v1",
+            "kind": kind,
+            "metadata": {"name": name, **metadata},
+            "spec": spec,
+        }
+        return await self.call("PUT", f"/api/v1/{kind.lower()}s/{name}", document)
+
+    async def register(self, cluster: str, region: str = "eu-west") -> str:
+        """Create the region and register the cluster; returns the join token."""
+        await self.put("Region", region, {"location": LOCATION})
+        answer = await self.call(
+            "POST", f"/api/v1/clusters/{cluster}/register", {"spec": {"region": region}}
+        )
+        assert answer.status == 201, answer.body
+        return str(answer.json["joinToken"])
+
+    async def push(
+        self,
+        model: str,
+        content: bytes = b"weights",
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Upload a package of two files and push it."""
+        files, manifest, text = package(model, content)
+        for data in files:
+            await self.call("PUT", f"/api/v1/blobs/{blake3(data).hexdigest()}", data=data)
+        body = {"package": text, "manifest": manifest, "source": "test"}
+        return await self.call("POST", f"/api/v1/models/{model}/versions", body, headers=headers)
+
+
+@asynccontextmanager
+async def operator(plane: ControlPlane) -> AsyncIterator[Operator]:
+    """A client with the admin token."""
+    async with aiohttp.ClientSession() as session:
+        yield Operator(session, f"http://{plane.http_address}", plane.admin.text)
+
+
+def package(model: str, content: bytes) -> tuple[list[bytes], Any, str]:
+    """Return the files, the manifest and the model.yaml of a small package."""
+    text = MODEL_YAML.format(name=model)
+    named = {"model.onnx": content, "model.yaml": text.encode()}
+    entries = tuple(
+        FileEntry(path=path, size=len(data), blake3=blake3(data).hexdigest(), sha256="0" * 64)
+        for path, data in sorted(named.items())
+    )
+    manifest = json.loads(manifest_bytes(Manifest(model=model, files=entries)))
+    return list(named.values()), manifest, text
+
+
+class Peer:
+    """One end of a stream: sends messages, and waits for those of a kind."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+
+    async def send(self, message: object) -> None:
+        """Send one message; that the far end refused the stream before is told by `refusal`."""
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await self.call.write(message)
+
+    async def expect(self, kind: str) -> Any:
+        """Skip messages until one has `kind` as its body, and return that body."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                message = await self.call.read()
+                assert message is not grpc.aio.EOF, f"the stream ended before a {kind}"
+                if message.WhichOneof("body") == kind:
+                    return getattr(message, kind)
+
+    async def refusal(self) -> tuple[grpc.StatusCode, str]:
+        """Wait for the end of the stream; returns its status and details."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                while await self.call.read() is not grpc.aio.EOF:
+                    pass
+            except grpc.aio.AioRpcError:
+                pass
+            return await self.call.code(), await self.call.details()
+
+
+@asynccontextmanager
+async def stream(plane: ControlPlane, service: str, token: str) -> AsyncIterator[Peer]:
+    """Open a stream of "agent" or "router" with a token."""
+    async with connect(plane.grpc_address) as channel:
+        metadata = (("authorization", f"Bearer {token}"),)
+        call: Any
+        if service == "agent":
+            call = rpc.AgentServiceStub(channel).Connect(metadata=metadata)
+        else:
+            call = rpc.RouterServiceStub(channel).Watch(metadata=metadata)
+        try:
+            yield Peer(call)
+        finally:
+            call.cancel()
+
+
+def agent_hello(cluster: str, *, instance: str = "i-1", url: str = "") -> pb.AgentMessage:
+    """Return an agent's first message."""
+    return pb.AgentMessage(
+        hello=pb.AgentHello(
+            cluster=cluster, instance=instance, engine=pb.ENGINE_KIND_TRITON, url=url
+        )
+    )
+
+
+def agent_report(
+    cluster: str,
+    epoch: int,
+    sequence: int,
+    *,
+    gpus: int = 1,
+    generation: int = 0,
+    versions: tuple[ObservedVersion, ...] = (),
+) -> pb.AgentMessage:
+    """Return a report of a cluster with some GPUs and a ready engine."""
+    devices = tuple(
+        Device(id=str(n), vendor="nvidia", product="L40S", memory_mib=46_000) for n in range(gpus)
+    )
+    engine = EngineStatus(kind=EngineKind.TRITON, version="2.60", ready=True)
+    report = Report(
+        cluster=cluster,
+        epoch=epoch,
+        sequence=sequence,
+        capacity=Capacity(devices=devices),
+        observed=Observed(observed_generation=generation, engine=engine, versions=versions),
+        url="http://127.0.0.1:7500",
+    )
+    return pb.AgentMessage(report=codec.report_to_proto(report))
+
+
+def router_hello(name: str, *, instance: str = "i-1", held: int = 0) -> pb.RouterMessage:
+    """Return a router's first message."""
+    hello = pb.RouterHello(
+        name=name, instance=instance, url="http://127.0.0.1:7400", snapshot_version=held
+    )
+    return pb.RouterMessage(hello=hello)

@@ -1,0 +1,52 @@
+from prometheus_client.parser import text_string_to_metric_families
+
+from federation.app import ControlPlane
+from tests.fakes.control_plane import Operator, agent_hello, agent_report, router_hello, stream
+
+
+async def scrape(api: Operator) -> dict[str, float]:
+    answer = await api.call("GET", "/metrics", headers={"Authorization": ""})
+    assert answer.status == 200
+    found = {}
+    for family in text_string_to_metric_families(answer.body.decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}"] = sample.value
+    return found
+
+
+async def test_the_numbers_of_a_federation_at_work(api: Operator, plane: ControlPlane) -> None:
+    await api.register("never")
+    token = await api.register("a")
+    async with (
+        stream(plane, "agent", token) as agent,
+        stream(plane, "router", plane.router.text) as router,
+    ):
+        await agent.send(agent_hello("a"))
+        epoch = (await agent.expect("welcome")).epoch
+        await agent.send(agent_report("a", epoch, 1, gpus=3))
+        await agent.expect("lease_renewed")
+        await router.send(router_hello("r"))
+        await router.expect("snapshot")
+        await api.put("Region", "BAD", {"location": {"latitude": 0, "longitude": 0}})
+        numbers = await scrape(api)
+    assert numbers["fed_control_plane_connected_agents{}"] == 1
+    assert numbers["fed_control_plane_connected_routers{}"] == 1
+    assert numbers["fed_control_plane_snapshot_version{}"] > 1 << 32
+    assert numbers["fed_control_plane_events_total{event=ClusterRegistered}"] == 2
+    assert numbers["fed_control_plane_refused_total{reason=invalid}"] == 1
+    assert numbers["fed_control_plane_commits_total{}"] > 2
+    assert numbers["fed_control_plane_task_restarts_total{task=control-loop}"] == 0
+    assert numbers["fed_clusters{state=present}"] == 1
+    assert numbers["fed_clusters{state=never-joined}"] == 1
+    assert numbers["fed_cluster_gpus{cluster=a,state=healthy}"] == 3
+    assert 0 <= numbers["fed_cluster_report_age_seconds{cluster=a}"] < 10
+    assert any(name.startswith("fed_build_info{version=") for name in numbers)
+
+
+async def test_two_control_planes_have_numbers_of_their_own(
+    api: Operator, plane: ControlPlane
+) -> None:
+    await api.register("a")
+    assert (await scrape(api))["fed_clusters{state=never-joined}"] == 1
+    assert plane.loop.events_total["ClusterRegistered"] == 1

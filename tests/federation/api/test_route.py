@@ -1,0 +1,71 @@
+import asyncio
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from federation.api.route import actor, flag
+from federation.app import ControlPlane
+from federation.contract.errors import Invalid, Unauthenticated
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("", False),
+        ("?x", True),
+        ("?x=true", True),
+        ("?x=True", True),
+        ("?x=1", True),
+        ("?x=0", False),
+    ],
+)
+def test_flags(query: str, value: bool) -> None:
+    assert flag(make_mocked_request("GET", f"/{query}"), "x") is value
+
+
+def test_a_flag_that_is_none_is_refused() -> None:
+    with pytest.raises(Invalid, match="true or false"):
+        flag(make_mocked_request("GET", "/?x=yes"), "x")
+
+
+def test_nobody_acts_on_an_open_route() -> None:
+    with pytest.raises(Unauthenticated):
+        actor(make_mocked_request("GET", "/"))
+
+
+async def exchange(plane: ControlPlane, head: str, body: bytes = b"") -> bytes:
+    """Send a head, wait for the first answer, send the body if any, and return what came."""
+    host, _, port = plane.http_address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(10):
+        writer.write(f"{head}\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        first = await reader.readuntil(b"\r\n\r\n")
+        writer.write(body)
+        rest = await reader.read() if body else b""
+        writer.close()
+        await writer.wait_closed()
+    return first + rest
+
+
+BODY = b'{"digests": []}'
+HEAD = "POST /api/v1/blobs/missing HTTP/1.1\r\nContent-Length: 15\r\nExpect: {expect}\r\n{more}"
+
+
+async def test_strangers_are_not_invited_to_upload(plane: ControlPlane) -> None:
+    head = HEAD.format(expect="100-continue", more="Authorization: Bearer x")
+    answer = await exchange(plane, head)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_operators_are_invited(plane: ControlPlane) -> None:
+    head = HEAD.format(expect="100-continue", more=f"Authorization: Bearer {plane.admin.text}")
+    answer = await exchange(plane, head, BODY)
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+
+
+async def test_other_expectations_are_refused(plane: ControlPlane) -> None:
+    head = HEAD.format(expect="a-pony", more=f"Authorization: Bearer {plane.admin.text}")
+    answer = await exchange(plane, head)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert isinstance(plane.api.app, web.Application)

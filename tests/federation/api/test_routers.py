@@ -1,0 +1,203 @@
+import asyncio
+import json
+
+import grpc
+import pytest
+
+from federation.api.routers import QUESTIONS, Connection, RouterHub
+from federation.app import ControlPlane
+from federation.contract.types import Snapshot
+from federation.contract.v1 import federation_pb2 as pb
+from federation.identity.tokens import TokenKind, mint
+from tests.fakes.control_plane import Operator, router_hello, stream
+
+
+async def status(api: Operator) -> dict[str, object]:
+    answer = await api.call("GET", "/api/v1/routers/r")
+    found: dict[str, object] = answer.json["status"] if answer.status == 200 else {}
+    return found
+
+
+async def until(condition: object, api: Operator, key: str) -> None:
+    async with asyncio.timeout(5):
+        while (await status(api)).get(key) != condition:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_router_gets_snapshots_and_its_answers_are_kept(
+    api: Operator, plane: ControlPlane
+) -> None:
+    async with stream(plane, "router", plane.router.text) as router:
+        await router.send(router_hello("r"))
+        first = await router.expect("snapshot")
+        assert first.version == plane.publisher.snapshot.version > 1 << 32
+        await router.send(pb.RouterMessage(ack=pb.SnapshotAck(version=first.version)))
+        await until(first.version, api, "snapshot_version")
+        plane.publisher.publish_snapshot(Snapshot(version=first.version + 1))
+        second = await router.expect("snapshot")
+        assert second.version == first.version + 1
+        nack = pb.SnapshotNack(version=second.version, reason="two routes of one model")
+        await router.send(pb.RouterMessage(nack=nack))
+        await until("two routes of one model", api, "rejection")
+    await until(condition=False, api=api, key="connected")
+
+
+async def test_a_router_that_holds_the_snapshot_is_not_sent_it_again(
+    api: Operator, plane: ControlPlane
+) -> None:
+    held = plane.publisher.snapshot.version
+    async with stream(plane, "router", plane.router.text) as router:
+        await router.send(router_hello("r", held=held))
+        await until(condition=True, api=api, key="connected")
+        plane.publisher.publish_snapshot(Snapshot(version=held + 1))
+        assert (await router.expect("snapshot")).version == held + 1
+
+
+async def test_a_status_is_shown_and_nonsense_counts_as_not_measured(
+    api: Operator, plane: ControlPlane
+) -> None:
+    await api.register("a")
+    views = [
+        pb.ClusterView(cluster="a", rtt_ms=12.5, healthy=True),
+        pb.ClusterView(cluster="b", rtt_ms=float("nan"), reason="x" * 9000),
+        pb.ClusterView(cluster="c", rtt_ms=-1),
+    ]
+    async with stream(plane, "router", plane.router.text) as router:
+        await router.send(router_hello("r"))
+        message = pb.RouterStatus(clusters=views, requests_total=7, errors_total=1)
+        await router.send(pb.RouterMessage(status=message))
+        await until(7, api, "requests_total")
+        clusters = (await status(api))["clusters"]
+        assert isinstance(clusters, dict)
+        assert {name: view["rtt_ms"] for name, view in clusters.items()}["a"] == 12.5
+        assert all(clusters[name]["rtt_ms"] == 0 for name in clusters if name != "a")
+        cluster = await api.call("GET", "/api/v1/clusters/a")
+        assert cluster.json["status"]["rtt_ms"] == {"r": 12.5}
+
+
+async def test_of_two_routers_with_one_name_the_newest_stays(
+    api: Operator, plane: ControlPlane
+) -> None:
+    async with stream(plane, "router", plane.router.text) as old:
+        await old.send(router_hello("r"))
+        await old.expect("snapshot")
+        async with stream(plane, "router", plane.router.text) as new:
+            await new.send(router_hello("r", instance="i-2"))
+            await new.expect("snapshot")
+            code, told = await old.refusal()
+            assert code is grpc.StatusCode.ABORTED
+            assert "--name" in told
+            seen = await status(api)
+            assert (seen["instance"], seen["connected"]) == ("i-2", True)
+            assert len(plane.hub) == 1
+
+
+async def test_a_router_that_reconnects_before_its_old_stream_ended_stays_connected(
+    api: Operator, plane: ControlPlane
+) -> None:
+    async with stream(plane, "router", plane.router.text) as old:
+        await old.send(router_hello("r"))
+        await old.expect("snapshot")
+        async with stream(plane, "router", plane.router.text) as new:
+            await new.send(router_hello("r"))  # the same instance
+            await new.expect("snapshot")
+            await old.refusal()
+            await new.send(pb.RouterMessage(status=pb.RouterStatus(requests_total=7)))
+            await until(7, api, "requests_total")
+            assert (await status(api))["connected"] is True
+
+
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [
+        ("", grpc.StatusCode.UNAUTHENTICATED),
+        (mint(TokenKind.ROUTER, "local"), grpc.StatusCode.UNAUTHENTICATED),
+        ("admin", grpc.StatusCode.PERMISSION_DENIED),
+    ],
+)
+async def test_strangers_are_refused(
+    plane: ControlPlane, token: str, code: grpc.StatusCode
+) -> None:
+    shown = plane.admin.text if token == "admin" else token
+    async with stream(plane, "router", shown) as router:
+        await router.send(router_hello("r"))
+        assert (await router.refusal())[0] is code
+    assert plane.loop.state.routers == {}
+
+
+def hello(name: str = "r", url: str = "", latitude: float = 0.0) -> pb.RouterMessage:
+    located = pb.Location(latitude=latitude, longitude=0.0)
+    return pb.RouterMessage(hello=pb.RouterHello(name=name, url=url, location=located))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.RouterMessage(),
+        pb.RouterMessage(ack=pb.SnapshotAck(version=1)),
+        hello(name=""),
+        hello(name="A b"),
+        hello(latitude=91.0),
+        hello(latitude=float("nan")),
+        hello(url="ftp://host"),
+    ],
+)
+async def test_a_stream_without_a_sound_hello_is_refused(
+    plane: ControlPlane, message: pb.RouterMessage
+) -> None:
+    async with stream(plane, "router", plane.router.text) as router:
+        await router.send(message)
+        code, told = await router.refusal()
+    assert (code, bool(told)) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+    assert plane.loop.state.routers == {}
+
+
+async def test_a_router_explains(plane: ControlPlane) -> None:
+    async with stream(plane, "router", plane.router.text) as router:
+        await router.send(router_hello("r"))
+        await router.expect("snapshot")
+        asking = asyncio.create_task(plane.hub.explain("m", "192.0.2.1"))
+        question = await router.expect("explain")
+        assert (question.model, question.client_address) == ("m", "192.0.2.1")
+        late = pb.Explanation(id="unknown", document_json="{}")
+        await router.send(pb.RouterMessage(explanation=late))
+        answer = pb.Explanation(id=question.id, document_json=json.dumps({"pick": "a"}))
+        await router.send(pb.RouterMessage(explanation=answer))
+        (told,) = await asking
+    assert (told.router, told.explanation, told.error) == ("r", {"pick": "a"}, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (pb.Explanation(error="model 'm' is unknown"), "model 'm' is unknown"),
+        (pb.Explanation(document_json="{"), "no JSON object"),
+        (pb.Explanation(document_json="[]"), "no JSON object"),
+        (pb.Explanation(document_json="[" * 100_000), "no JSON object"),
+    ],
+)
+async def test_what_a_router_cannot_say(answer: pb.Explanation, error: str) -> None:
+    hub = RouterHub()
+    with hub.connected("r", "") as connection:
+        asking = asyncio.create_task(hub.explain("m", "192.0.2.1"))
+        answer.id = (await connection.question()).id
+        connection.answer(answer)
+        (told,) = await asking
+    assert told.explanation is None
+    assert error in told.error
+
+
+async def test_a_silent_router_does_not_hold_up_the_answer() -> None:
+    hub = RouterHub()
+    with hub.connected("a", ""), hub.connected("b", ""):
+        told = await hub.explain("m", "192.0.2.1", timeout_s=0.01)
+    assert [(t.router, "did not answer" in t.error) for t in told] == [("a", True), ("b", True)]
+    assert await hub.explain("m", "192.0.2.1") == []
+
+
+async def test_questions_to_a_router_that_does_not_read_are_bounded() -> None:
+    connection = Connection("r", "")
+    for _ in range(QUESTIONS):
+        await connection.explain("m", "192.0.2.1", 0.0)
+    told = await connection.explain("m", "192.0.2.1", 0.0)
+    assert "too many" in told.error

@@ -1,0 +1,318 @@
+"""A small control plane for the tests of `fed`: the operator API over a dictionary, real sockets.
+
+Input: requests of the CLI; faults that a test switches on. Output: answers in the shapes of the
+operator API, and `requests`, the record of what was asked.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from blake3 import blake3
+
+from federation.contract.resources import API_VERSION, KINDS
+
+Json = dict[str, Any]
+TOKEN = "fed_admin_root_0123456789abcdef"
+SINGULAR = {kind.plural: kind.name for kind in KINDS}
+
+
+class Refusal(Exception):
+    """An answer that is a problem document."""
+
+    def __init__(self, status: int, reason: str, detail: str, hint: str = "") -> None:
+        super().__init__(detail)
+        self.status = status
+        self.problem = {"status": status, "reason": reason, "detail": detail, "hint": hint}
+
+
+class FakeControlPlane:
+    """State and faults; `url` is where it listens."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Condition()
+        self.objects: dict[str, dict[str, Json]] = {kind.plural: {} for kind in KINDS}
+        self.revision = 1
+        self.changes: list[tuple[int, str, str, Json]] = []
+        self.blobs: dict[str, bytes] = {}
+        self.receipts: dict[str, tuple[int, Json]] = {}
+        self.explanation: Json = {"routers": []}
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.statuses: Callable[[str, str], Json] = lambda _plural, _name: {}
+        self.on_read: Callable[[], object] = lambda: None  # called after an object was read
+        self.drop_answers = 0  # so many requests are carried out, but never answered
+        self.silence_s = 0.0
+        self.behind_once = False  # the next watch tells that it lost changes
+        self.cut_watches = False  # end each watch after its first change
+        self.max_blob = 1 << 20
+        self.stopping = False
+
+    @property
+    def methods(self) -> list[str]:
+        """Return what was asked, as "GET /path"."""
+        return [f"{method} {path}" for method, path, _ in self.requests]
+
+    # -------------------------------------------------------- objects
+
+    def put(self, plural: str, name: str, spec: Json, status: Json | None = None) -> Json:
+        """Create or change an object, as something else than the CLI would."""
+        with self.lock:
+            return self._store(plural, name, spec, status)
+
+    def _store(self, plural: str, name: str, spec: Json, status: Json | None = None) -> Json:
+        old = self.objects[plural].get(name)
+        self.revision += 1
+        document = {
+            "apiVersion": API_VERSION,
+            "kind": SINGULAR[plural],
+            "metadata": {
+                "name": name,
+                "generation": old["metadata"]["generation"] + 1 if old else 1,
+                "resourceVersion": self.revision,
+                "createdAt": "2026-01-01T00:00:00Z",
+            },
+            "spec": spec,
+            "status": status if status is not None else self.statuses(plural, name),
+        }
+        self.objects[plural][name] = document
+        kind = "MODIFIED" if old else "ADDED"
+        self._change(kind, plural, document)
+        return document
+
+    def remove(self, plural: str, name: str) -> None:
+        """Delete an object."""
+        with self.lock:
+            if self.objects[plural].pop(name, None) is None:
+                raise missing(plural, name)
+            self.revision += 1
+            self._change("DELETED", plural, {"metadata": {"name": name}})
+
+    def _change(self, kind: str, plural: str, document: Json) -> None:
+        self.changes.append((self.revision, kind, plural, document))
+        self.lock.notify_all()
+
+    def find(self, plural: str, name: str) -> Json:
+        """Return an object."""
+        if name not in self.objects[plural]:
+            raise missing(plural, name)
+        return self.objects[plural][name]
+
+    # -------------------------------------------------------- calls
+
+    def answer(self, method: str, parts: list[str], query: dict[str, str], body: bytes) -> Json:
+        """Carry out one call."""
+        match method, parts:
+            case "GET", ["openapi.json"]:
+                return {"info": {"version": "9.9.9"}}
+            case "GET", ["api", "v1", "routes", "explain"]:
+                return self.explanation
+            case _, ["api", "v1", "blobs", digest]:
+                return self._blob(digest, body)
+            case "POST", ["api", "v1", "models", model, "versions"]:
+                return self._push(model, json.loads(body))
+            case (("PUT" | "DELETE"), ["api", "v1", "models", model, "aliases", alias]):
+                return self._alias(method, model, alias, body)
+            case "POST", ["api", "v1", "clusters", name, "register"]:
+                return self._register(name, json.loads(body))
+            case "POST", ["api", "v1", "clusters", name, ("cordon" | "uncordon" | "drain")]:
+                return self._schedule(name, parts[-1])
+            case _, ["api", "v1", plural] if plural in self.objects and method == "GET":
+                return {
+                    "apiVersion": API_VERSION,
+                    "kind": f"{SINGULAR[plural]}List",
+                    "metadata": {"resourceVersion": self.revision},
+                    "items": list(self.objects[plural].values()),
+                }
+            case _, ["api", "v1", plural, name] if plural in self.objects:
+                return self._one(method, plural, name, query, body)
+        raise Refusal(404, "not-found", f"there is nothing at /{'/'.join(parts)}.")
+
+    def _one(self, method: str, plural: str, name: str, query: dict[str, str], body: bytes) -> Json:
+        if method == "GET":
+            found = self.find(plural, name)
+            self.on_read()
+            return found
+        dry = query.get("dryRun") == "true"
+        if method == "DELETE":
+            self.find(plural, name)
+            if not dry:
+                self.remove(plural, name)
+            return {"apiVersion": API_VERSION, "metadata": {"name": name}}
+        written = json.loads(body)
+        old = self.objects[plural].get(name)
+        if plural == "clusters" and old is None:
+            raise Refusal(
+                404,
+                "not-found",
+                f"cluster {name!r} is unknown.",
+                "Register it: fed cluster register",
+            )
+        read = written["metadata"].get("resourceVersion")
+        if old and read is not None and read != old["metadata"]["resourceVersion"]:
+            raise Refusal(409, "conflict", f"{name!r} changed since it was read.", "Read it again.")
+        if dry:
+            return old or written
+        with self.lock:
+            return self._store(plural, name, written["spec"])
+
+    def _blob(self, digest: str, body: bytes) -> Json:
+        if digest == "missing":
+            asked = json.loads(body)["digests"]
+            return {"missing": [digest for digest in asked if digest not in self.blobs]}
+        if len(body) > self.max_blob:
+            raise Refusal(413, "too-large", "the blob is longer than the limit.")
+        if blake3(body).hexdigest() != digest:
+            raise Refusal(400, "invalid", "the bytes do not match their digest.")
+        self.blobs[digest] = body
+        return {"digest": digest, "size": len(body)}
+
+    def _push(self, model: str, pushed: Json) -> Json:
+        absent = {entry["blake3"] for entry in pushed["manifest"]["files"]} - set(self.blobs)
+        if absent:
+            raise Refusal(409, "missing-blobs", f"{len(absent)} files are not stored.")
+        digest = blake3(json.dumps(pushed["manifest"], sort_keys=True).encode()).hexdigest()
+        held = self.objects["models"].get(model)
+        versions = list(held["status"]["versions"]) if held else []
+        for version in versions:
+            if version["digest"] == digest:
+                return {**_pushed(model, version), "created": False}
+        version = {"version": len(versions) + 1, "digest": digest, "runtime": "onnx", "size": 5}
+        status = {"versions": [*versions, version], "latest": version["version"]}
+        self.put("models", model, held["spec"] if held else {"aliases": {}}, status)
+        return {**_pushed(model, version), "created": True}
+
+    def _alias(self, method: str, model: str, alias: str, body: bytes) -> Json:
+        held = self.find("models", model)
+        aliases = dict(held["spec"]["aliases"])
+        if method == "PUT":
+            aliases[alias] = json.loads(body)["version"]
+        elif aliases.pop(alias, None) is None:
+            raise Refusal(404, "not-found", f"model {model!r} has no alias {alias!r}.")
+        return self.put("models", model, {"aliases": aliases}, held["status"])
+
+    def _register(self, name: str, asked: Json) -> Json:
+        if name in self.objects["clusters"] and not asked["rejoin"]:
+            raise Refusal(409, "already-exists", f"cluster {name!r} exists.", "Use --rejoin.")
+        if asked["spec"]["region"] not in self.objects["regions"]:
+            raise Refusal(404, "not-found", f"region {asked['spec']['region']!r} is unknown.")
+        document = self.put("clusters", name, asked["spec"])
+        token = f"fed_join_{name}_secretsecret"
+        return {"cluster": document, "joinToken": token, "expiresAt": "2026-01-01T01:00:00Z"}
+
+    def _schedule(self, name: str, verb: str) -> Json:
+        held = self.find("clusters", name)
+        word = {"cordon": "cordoned", "uncordon": "active", "drain": "draining"}[verb]
+        return self.put("clusters", name, held["spec"], {**held["status"], "scheduling": word})
+
+
+def missing(plural: str, name: str) -> Refusal:
+    """Return the refusal for an unknown object."""
+    kind = SINGULAR[plural].lower()
+    return Refusal(404, "not-found", f"{kind} {name!r} is unknown.", "There are none yet.")
+
+
+def _pushed(model: str, version: Json) -> Json:
+    return {"model": model, "version": version["version"], "digest": version["digest"]}
+
+
+# ------------------------------------------------------------ the server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    plane: FakeControlPlane
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay silent."""
+
+    def _serve(self) -> None:
+        plane, split = self.plane, urlsplit(self.path)
+        parts = [unquote(part) for part in split.path.strip("/").split("/")]
+        query = {key: values[0] for key, values in parse_qs(split.query).items()}
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        plane.requests.append((self.command, self.path, headers))
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        if headers.get("authorization") != f"Bearer {TOKEN}" and parts != ["openapi.json"]:
+            self._reply(401, Refusal(401, "unauthenticated", "no valid token.").problem)
+            return
+        if query.get("watch") == "true":
+            self._watch(parts[2], int(headers.get("last-event-id", 0)))
+            return
+        key = headers.get("idempotency-key", "")
+        done = plane.receipts.get(key)
+        if done is None:
+            try:
+                done = (200, plane.answer(self.command, parts, query, body))
+            except Refusal as refusal:
+                done = (refusal.status, refusal.problem)
+            if key:
+                plane.receipts[key] = done
+        if plane.drop_answers:
+            plane.drop_answers -= 1
+            self.close_connection = True
+            return
+        time.sleep(plane.silence_s)
+        self._reply(*done)
+
+    def _reply(self, status: int, document: Json) -> None:
+        data = json.dumps(document).encode()
+        self.send_response(status)
+        kind = "application/json" if status < 400 else "application/problem+json"
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _watch(self, plural: str, after: int) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        plane, sent = self.plane, after
+        if plane.behind_once:
+            plane.behind_once = False
+            self.wfile.write(b'event: ERROR\ndata: {"reason": "fell-behind"}\n\n')
+            return
+        while not plane.stopping:
+            with plane.lock:
+                news = [c for c in plane.changes if c[0] > sent]
+                if not news:
+                    plane.lock.wait(0.05)
+            self.wfile.write(b": heartbeat\n\n")
+            for revision, kind, changed, document in news:
+                sent = revision
+                if changed == plural:
+                    data = json.dumps(document)
+                    self.wfile.write(f"event: {kind}\nid: {revision}\ndata: {data}\n\n".encode())
+                    if plane.cut_watches:
+                        return
+
+    do_GET = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that left is no failure."""
+
+
+@contextmanager
+def serving(plane: FakeControlPlane, port: int = 0) -> Iterator[str]:
+    """Serve on a loopback port; yields the URL."""
+    handler = type("Handler", (_Handler,), {"plane": plane})
+    server = _Server(("127.0.0.1", port), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        plane.stopping = True
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,55 @@
+from federation.contract.resources import ClusterSpec, DeploymentSpec
+from federation.contract.types import Scheduling
+from federation.policy import standing
+from tests.federation.policy.world import World
+
+
+def test_from_registered_to_confirmed_and_back() -> None:
+    world = World()
+    world.region("eu")
+    world.register("c", ClusterSpec(region="eu"))
+    assert not standing.is_present(world.state, "c")
+    assert not standing.is_routable(world.state.clusters["c"])
+    world.connect("c", secret="token")
+    assert standing.is_present(world.state, "c")
+    assert not standing.is_confirmed(world.state, "c")
+    world.engines["c"] = world.state.clusters["c"].last.engine  # type: ignore[union-attr]
+    world.report("c")
+    assert standing.is_confirmed(world.state, "c")
+    world.advance(11)
+    assert not standing.is_present(world.state, "c")
+    assert not standing.is_confirmed(world.state, "c")
+    assert standing.is_routable(world.state.clusters["c"])
+
+
+def test_a_report_is_up_to_date_when_it_knows_the_newest_assignment() -> None:
+    world = World()
+    world.cluster("c")
+    world.push("m")
+    assert standing.is_up_to_date(world.state, world.state.clusters["c"])
+    world.deploy(DeploymentSpec(model="m"))
+    assert not standing.is_up_to_date(world.state, world.state.clusters["c"])
+    world.report("c")
+    assert standing.is_up_to_date(world.state, world.state.clusters["c"])
+    world.connect("c")
+    assert not standing.is_up_to_date(world.state, world.state.clusters["c"])
+
+
+def test_warm_versions_are_those_assigned() -> None:
+    world = World()
+    world.cluster("c")
+    world.push("m")
+    world.deploy(DeploymentSpec(model="m"))
+    world.serve("c")
+    record = world.state.clusters["c"]
+    assert [v.version for v in standing.warm_versions(record, "m")] == [1]
+    assert list(standing.warm_versions(record, "n")) == []
+    world.remove("Deployment", "d")
+    assert list(standing.warm_versions(world.state.clusters["c"])) == []
+
+
+def test_a_draining_cluster_is_not_routable() -> None:
+    world = World()
+    world.cluster("c")
+    world.schedule("c", Scheduling.DRAINING)
+    assert not standing.is_routable(world.state.clusters["c"])

@@ -1,0 +1,207 @@
+import asyncio
+import logging
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from federation.app import Settings, main, software_version, split_address
+from federation.contract.errors import Conflict, Invalid
+from tests.fakes.control_plane import operator, running
+
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """`main` sets up the logs of its process, which here is the one of all tests."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("alembic").setLevel(logging.NOTSET)
+    logging.getLogger("aiohttp.access").setLevel(logging.NOTSET)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+class Process:
+    """`python -m federation` on free ports."""
+
+    def __init__(self, state_dir: Path, *arguments: str) -> None:
+        self.http, self.grpc = free_port(), free_port()
+        self.state_dir = state_dir
+        command = [sys.executable, "-m", "federation", "--state-dir", str(state_dir)]
+        command += ["--http-listen", f"127.0.0.1:{self.http}"]
+        command += ["--grpc-listen", f"127.0.0.1:{self.grpc}", *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    async def until_ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        async with aiohttp.ClientSession() as session:
+            while time.monotonic() < deadline:
+                try:
+                    async with session.get(f"http://127.0.0.1:{self.http}/readyz") as answer:
+                        if answer.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                assert self.process.poll() is None, self.end()
+                await asyncio.sleep(0.05)
+        raise AssertionError("not ready in time")
+
+    def end(self, number: int | None = None) -> tuple[int, str]:
+        """Send a signal, if any, and return the exit code and what was said on stderr."""
+        if number is not None:
+            self.process.send_signal(number)
+        try:
+            _, said = self.process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        return self.process.returncode, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_process_starts_serves_and_stops_when_asked(tmp_path: Path, number: int) -> None:
+    process = Process(tmp_path / "state")
+    await process.until_ready()
+    for name in ("admin.token", "router.token"):
+        assert stat.S_IMODE((tmp_path / "state" / name).stat().st_mode) == 0o600
+    token = (tmp_path / "state" / "admin.token").read_text().strip()
+    url = f"http://127.0.0.1:{process.http}/api/v1/clusters"
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+        session.get(f"{url}?watch=true"),
+        session.get(url) as listed,
+    ):
+        assert (await listed.json())["kind"] == "ClusterList"
+        started = time.monotonic()
+        code, said = await asyncio.to_thread(process.end, number)
+    assert code == 0, said
+    assert time.monotonic() - started < 10
+    assert "Traceback" not in said
+    assert token not in said
+
+
+async def test_two_processes_do_not_share_a_state_directory(tmp_path: Path) -> None:
+    first = Process(tmp_path)
+    await first.until_ready()
+    code, said = await asyncio.to_thread(Process(tmp_path).end)
+    assert code == 1
+    assert "uses the state directory" in said
+    assert said.count("\n") == 1
+    assert first.end(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.parametrize("flag", ["--http-listen", "--grpc-listen"])
+def test_a_port_in_use_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = f"127.0.0.1:{server.getsockname()[1]}"
+        arguments = ["--state-dir", str(tmp_path), flag, taken]
+        other = "--grpc-listen" if flag == "--http-listen" else "--http-listen"
+        assert main([*arguments, other, "127.0.0.1:0", "--store", "memory"]) == 1
+    said = capsys.readouterr().err
+    lines = [line for line in said.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1
+    assert taken in lines[0]
+    assert "in use" in lines[0]
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "--state-dir"),
+        (["--state-dir", "x", "--http-listen", "0.0.0.0:7480"], "--insecure-listen"),
+        (["--state-dir", "x", "--grpc-listen", "192.0.2.1:7481"], "unencrypted"),
+        (["--state-dir", "x", "--http-listen", "nowhere"], "HOST:PORT"),
+        (["--state-dir", "x", "--http-listen", "127.0.0.1:99999"], "HOST:PORT"),
+        (["--state-dir", "x", "--store", "paper"], "store"),
+        (["--state-dir", "x", "--lease-seconds", "1"], "two report intervals"),
+        (["--state-dir", "x", "--lease-seconds", "0"], "at least 1"),
+        (["--state-dir", "x", "--log-level", "loud"], "loud"),
+    ],
+)
+def test_bad_settings(
+    arguments: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_unusable_state_directory_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    assert main(["--state-dir", str(tmp_path / "file" / "state")]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+async def test_two_control_planes_live_in_one_process(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path / "a") as first,
+        running(tmp_path / "b") as second,
+        operator(first) as api,
+        operator(second) as other,
+    ):
+        await api.register("a")
+        assert len((await api.call("GET", "/api/v1/clusters")).json["items"]) == 1
+        assert (await other.call("GET", "/api/v1/clusters")).json["items"] == []
+
+
+async def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
+    async with running(tmp_path, store="sqlite") as plane, operator(plane) as api:
+        await api.register("a")
+        await api.push("m")
+        before = (await api.call("GET", "/api/v1/models/m")).json
+        with pytest.raises(Conflict, match="state directory"):
+            async with running(tmp_path, store="sqlite"):
+                pass
+    async with running(tmp_path, store="sqlite") as plane, operator(plane) as api:
+        assert (await api.call("GET", "/api/v1/models/m")).json == before
+        assert (await api.call("GET", "/api/v1/clusters/a")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:0", ("::1", 0)), ("host:1", ("host", 1))],
+)
+def test_addresses(address: str, parts: tuple[str, int]) -> None:
+    assert split_address(address) == parts
+
+
+@pytest.mark.parametrize("address", ["", ":80", "host", "host:", "host:x", "host:²", "host:65536"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(Invalid):
+        split_address(address)
+
+
+def test_the_defaults_are_those_of_the_manual() -> None:
+    settings = Settings(state_dir="x")
+    assert (settings.http_listen, settings.grpc_listen) == ("127.0.0.1:7480", "127.0.0.1:7481")
+    assert (settings.lease_seconds, settings.report_interval_ms) == (10, 1000)
+    assert software_version()

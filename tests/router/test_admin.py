@@ -1,0 +1,44 @@
+import json
+import random
+
+import aiohttp
+
+from federation.relay.server import ServerLimits, listen, make_runner
+from federation.runtime.clock import SystemClock
+from router.admin import Admin
+from router.geo import Locator
+from router.metrics import Metrics
+from router.policy import table as tables
+from router.state import RouterState
+from tests.router.fakes import make_snapshot
+
+
+async def test_the_admin_pages() -> None:
+    state = RouterState(name="r1", clock=SystemClock(), dice=random.Random(0))
+    locator = Locator()
+    admin = Admin(state=state, metrics=Metrics(state), locator=locator)
+    runner = make_runner(admin.application(), ServerLimits(shutdown_s=0.1))
+    host, port = await listen(runner, "127.0.0.1:0")
+    async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+
+        async def get(path: str) -> tuple[int, str]:
+            async with session.get(path) as response:
+                return response.status, await response.text()
+
+        assert await get("/healthz") == (200, "ok")
+        status, text = await get("/readyz")
+        assert (status, "no routing table" in text) == (503, True)
+        assert (await get("/table"))[0] == 503
+        state.swap(tables.build(make_snapshot({"eu-1": "http://h:1"}, version=3)))
+        assert await get("/readyz") == (200, "ready")
+        shown = json.loads((await get("/table"))[1])
+        assert shown["snapshot"]["version"] == 3
+        assert shown["clusters"]["eu-1"]["healthy"] is True
+        status, text = await get("/explain?model=digits&from=133.11.0.1")
+        assert (status, json.loads(text)["chosen"]) == (200, "eu-1")
+        assert (await get("/explain"))[0] == 400
+        assert (await get("/explain?model=digit"))[0] == 404
+        assert "fed_router_snapshot_version 3.0" in (await get("/metrics"))[1]
+        assert (await get("/other"))[0] == 404
+    await runner.cleanup()
+    locator.close()

@@ -1,0 +1,223 @@
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from router import tablefile
+from router.app import Addresses, serve
+from router.policy import table as tables
+from router.settings import Settings
+from router.watch import SNAPSHOT_FILE
+from tests.router.fakes import FakeGateway, gateways, make_snapshot, router_for
+
+
+class Process:
+    """A router as a process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str, admin: str) -> None:
+        self.process = process
+        self.url = url
+        self.admin = admin
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+async def launch(*argv: str) -> asyncio.subprocess.Process:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("FED_")}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "router", *argv), stderr=asyncio.subprocess.PIPE, env=environ
+    )
+
+
+async def finished(*argv: str) -> tuple[int | None, str]:
+    process = await launch(*argv)
+    async with asyncio.timeout(40):
+        _, stderr = await process.communicate()
+    return process.returncode, stderr.decode()
+
+
+@asynccontextmanager
+async def router_process(*argv: str) -> AsyncIterator[Process]:
+    public, admin = free_ports(2)
+    process = await launch(
+        *("--listen", f"127.0.0.1:{public}", "--admin-listen", f"127.0.0.1:{admin}", *argv)
+    )
+    running = Process(process, f"http://127.0.0.1:{public}", f"http://127.0.0.1:{admin}")
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(aiohttp.ClientConnectorError):
+                    async with session.get(running.admin + "/readyz") as response:
+                        if response.status == 200:
+                            break
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+        yield running
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def infer(url: str) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url + "/v2/models/digits/infer", data=b"{}") as response,
+    ):
+        return response.status, (await response.json()).get("by", "")
+
+
+async def test_it_runs_by_a_file_alone_and_reads_it_again_on_sighup(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    async with gateways("eu-1", "us-1") as fakes:
+        path.write_bytes(msgspec.json.encode(make_snapshot({"eu-1": fakes["eu-1"].url})))
+        async with router_process("--table", str(path)) as router:
+            assert await infer(router.url) == (200, "eu-1")
+            path.write_text("version: 2\nmodel: []\n")
+            router.process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.3)
+            assert await infer(router.url) == (200, "eu-1")
+            after = make_snapshot({"us-1": fakes["us-1"].url}, version=2)
+            path.write_bytes(msgspec.json.encode(after))
+            router.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(5):
+                while await infer(router.url) != (200, "us-1"):
+                    await asyncio.sleep(0.05)
+            router.process.terminate()
+            _, stderr = await router.process.communicate()
+            assert router.process.returncode == 0
+            lines = [json.loads(line) for line in stderr.decode().splitlines()]
+            told = [line["msg"] for line in lines if line["level"] == "error"]
+            assert len(told) == 1
+            assert "line 2: unknown key 'model'" in told[0]
+            assert any("compiled reader" in line["msg"] for line in lines)
+
+
+async def test_it_restarts_from_disk_without_a_control_plane(tmp_path: Path) -> None:
+    token = tmp_path / "router.token"
+    token.write_text("fed_router_r_secret")
+    (nowhere,) = free_ports(1)
+    argv = ("--control-plane", f"127.0.0.1:{nowhere}", "--token-file", str(token))
+    async with gateways("eu-1") as fakes:
+        snapshot = make_snapshot({"eu-1": fakes["eu-1"].url}, version=9)
+        tablefile.save(tmp_path / SNAPSHOT_FILE, snapshot)
+        async with router_process(*argv, "--state-dir", str(tmp_path)) as router:
+            assert await infer(router.url) == (200, "eu-1")
+            router.process.terminate()
+            _, stderr = await router.process.communicate()
+            assert router.process.returncode == 0
+            assert b"secret" not in stderr
+
+
+async def test_a_graceful_stop_finishes_what_is_in_flight(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    async with gateways("eu-1") as fakes:
+        fakes["eu-1"].delay_s = 0.7
+        path.write_bytes(msgspec.json.encode(make_snapshot({"eu-1": fakes["eu-1"].url})))
+        async with router_process("--table", str(path)) as router:
+            running = [asyncio.get_running_loop().create_task(infer(router.url)) for _ in range(5)]
+            await asyncio.sleep(0.3)
+            router.process.terminate()
+            assert await asyncio.gather(*running) == [(200, "eu-1")] * 5
+            async with asyncio.timeout(5):
+                assert await router.process.wait() == 0
+
+
+async def test_what_keeps_it_from_running_is_one_sentence(tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    table.write_bytes(msgspec.json.encode(make_snapshot({"eu-1": "http://127.0.0.1:1"})))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, text = await finished(
+            *("--table", str(table), "--listen", f"127.0.0.1:{port}"),
+            *("--admin-listen", "127.0.0.1:0"),
+        )
+        assert code == 1
+        last = text.splitlines()[-1]
+        assert last.startswith(f"fed-router: 127.0.0.1:{port} is in use by another process.")
+    ports = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+    cases = (
+        (("--table", str(tmp_path / "none")), "Cannot read"),
+        ((), "--control-plane or --table"),
+        (("--table", str(table), "--location", "here"), "is no place"),
+        (("--table", str(table), "--connect-to", "x"), "--connect-to 'x' is not understood"),
+    )
+    ended = await asyncio.gather(*(finished(*argv, *ports) for argv, _ in cases))
+    for (code, text), (_, words) in zip(ended, cases, strict=True):
+        assert (code, "Traceback" in text) == (2, False)
+        assert words in text.splitlines()[-1]
+
+
+async def test_several_routers_live_in_one_process(tmp_path: Path) -> None:
+    path, stop, ready = tmp_path / "table.json", asyncio.Event(), asyncio.Queue[Addresses]()
+    async with gateways("eu-1") as fakes, asyncio.TaskGroup() as group:
+        token = tmp_path / "token"
+        token.write_text("t")
+        tablefile.save(tmp_path / SNAPSHOT_FILE, make_snapshot({"eu-1": fakes["eu-1"].url}))
+        path.write_bytes(msgspec.json.encode(make_snapshot({"eu-1": fakes["eu-1"].url})))
+        for name in ("a", "b", "c"):
+            settings = Settings(
+                name=name,
+                control_plane="127.0.0.1:1",
+                token_file=str(token),
+                state_dir=str(tmp_path),
+                listen="127.0.0.1:0",
+                admin_listen="127.0.0.1:0",
+            )
+            group.create_task(serve(settings, stop=stop, on_listening=ready.put_nowait))
+        for _ in range(3):
+            (host, port), _ = await ready.get()
+            assert await infer(f"http://{host}:{port}") == (200, "eu-1")
+        stop.set()
+
+
+async def test_churn_costs_no_request() -> None:
+    """Clusters die, return, come and go in the table, while clients keep asking."""
+    names = ("eu-1", "eu-2", "us-1", "ap-1")
+    async with gateways(*names) as fakes:
+        urls = {name: fake.url for name, fake in fakes.items()}
+        async with router_for(urls) as router:
+            statuses: list[int] = []
+            churning = True
+
+            async def client() -> None:
+                while churning:
+                    statuses.append((await router.infer(body=b"{}" * 100))[0])
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(8):
+                    group.create_task(client())
+                await _churn(fakes, urls, router.state.swap)
+                churning = False
+            assert len(statuses) > 100
+            assert set(statuses) == {200}
+
+
+async def _churn(fakes: dict[str, FakeGateway], urls: dict[str, str], swap: object) -> None:
+    dice = random.Random(5)
+    for version in range(2, 12):
+        victim = fakes[dice.choice(list(fakes))]
+        await victim.kill()
+        await asyncio.sleep(0.05)
+        kept = {name: url for name, url in urls.items() if name != dice.choice(list(urls))}
+        swap(tables.build(make_snapshot(kept, version=version)))  # type: ignore[operator]
+        await asyncio.sleep(0.05)
+        await victim.start()

@@ -1,0 +1,52 @@
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federation.contract.errors import Invalid
+from router.body import Body, openai_model, unreplayable
+
+
+@given(st.binary())
+def test_any_bytes_name_a_model_or_are_refused(body: bytes) -> None:
+    with contextlib.suppress(Invalid):
+        assert openai_model(Body(body), {})
+
+
+@pytest.mark.parametrize("body", [b'{"model": "\xff"}', b'{"x":' + b"[" * 100_000, b"", b"null"])
+def test_bodies_that_break_parsers_are_refused(body: bytes) -> None:
+    with pytest.raises(Invalid, match=r"not valid JSON|does not fit"):
+        openai_model(Body(body), {})
+
+
+def test_the_model_is_read_whatever_stands_beside_it() -> None:
+    body = Body(b'{"messages": [{"model": "inner"}], "model": "poet@2", "n": null}')
+    assert openai_model(body, {}) == "poet@2"
+    with pytest.raises(Invalid, match="compressed"):
+        openai_model(body, {"Content-Encoding": "gzip"})
+
+
+def test_only_the_json_head_marks_a_sequence() -> None:
+    head = b'{"inputs": []}'
+    body = Body(head + b'"sequence_id"')
+    length = {"Inference-Header-Content-Length": str(len(head))}
+    assert unreplayable(body, length) == ""
+    assert "sequence" in unreplayable(body, {})
+    assert "sequence" in unreplayable(body, {"Inference-Header-Content-Length": "x"})
+    assert "never" in unreplayable(Body(b""), {"x-federation-replay": " Never "})
+    assert unreplayable(Body(b"{}"), {"x-federation-replay": "yes"}) == ""
+
+
+async def test_a_body_with_a_rest_is_sent_whole_and_once() -> None:
+    async def rest() -> AsyncIterator[bytes]:
+        yield b"c"
+        yield b"d"
+
+    body = Body(b"ab", rest(), 4)
+    assert "too large" in unreplayable(body, {})
+    outgoing = body.outgoing()
+    assert not isinstance(outgoing, bytes)
+    assert [chunk async for chunk in outgoing] == [b"ab", b"c", b"d"]
+    assert Body(b"ab").outgoing() == b"ab"

@@ -1,0 +1,87 @@
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from federation.contract.errors import NotFound, Unavailable
+from federation.contract.types import Location, Snapshot
+from federation.runtime.clock import ManualClock
+from router.explain import explain
+from router.geo import Locator
+from router.policy import table as tables
+from router.policy.signals import Ending
+from router.state import RouterState
+from tests.router.fakes import make_snapshot
+
+URLS = {"eu-1": "http://h:1", "eu-2": "http://h:2", "us-1": "http://h:3", "ap-1": "nonsense"}
+
+
+@pytest.fixture(scope="module")
+def locator() -> Iterator[Locator]:
+    locator = Locator()
+    yield locator
+    locator.close()
+
+
+def make_state(snapshot: Snapshot) -> RouterState:
+    state = RouterState(name="r1", clock=ManualClock(), dice=random.Random(0))
+    state.swap(tables.build(snapshot))
+    return state
+
+
+def rows(document: dict[str, object]) -> dict[str, dict[str, object]]:
+    candidates = document["candidates"]
+    assert isinstance(candidates, list)
+    return {row["cluster"]: row for row in candidates}
+
+
+def test_every_cluster_has_a_score_or_a_reason(locator: Locator) -> None:
+    state = make_state(make_snapshot(URLS))
+    state.signals.probed("eu-1", 12.0, "", 0.0)
+    state.signals.probed("us-1", 90.0, "", 0.0)
+    for _ in range(3):
+        state.signals.begin("eu-2", "private", 1, 0.0).end(Ending.BROKEN, "reset", 0.0)
+    document = explain(state, locator, "private", "133.11.0.1")
+    found = rows(document)
+    assert (document["router"], document["model"], document["version"]) == ("r1", "private", 1)
+    client = document["client"]
+    assert isinstance(client, dict)
+    assert (client["address"], client["country"]) == ("133.11.0.1", "JP")
+    assert document["chosen"] == "eu-1"
+    assert document["why"] == "eu-1 is the only candidate left."
+    assert found["eu-1"]["excluded"] is None
+    assert found["eu-1"]["score_ms"] == 12.0
+    assert found["eu-2"]["excluded"] == "ejected: reset"
+    assert found["us-1"]["excluded"] == "requests for 'private' never leave eu"
+    assert found["us-1"]["rtt_ms"] == 90.0
+    assert explain(state, locator, "digits", "")["version"] == 2
+    assert rows(explain(state, locator, "digits", ""))["ap-1"]["excluded"] == (
+        "its URL 'nonsense' cannot be dialled"
+    )
+
+
+def test_before_any_measurement_the_clients_place_is_the_guess(locator: Locator) -> None:
+    state = make_state(make_snapshot({"eu-1": "http://h:1", "us-1": "http://h:2"}))
+    without = rows(explain(state, locator, "digits", "127.0.0.1"))
+    assert without["eu-1"]["rtt_ms"] == without["us-1"]["rtt_ms"] == 100.0
+    located = rows(explain(state, locator, "digits", "133.11.0.1"))
+    assert located["us-1"]["rtt_ms"] != located["eu-1"]["rtt_ms"]
+    state.location = Location(latitude=10.0, longitude=20.0)
+    assert rows(explain(state, locator, "digits", "133.11.0.1"))["us-1"]["rtt_ms"] == 14.7
+
+
+def test_a_version_that_nobody_has_is_told(locator: Locator) -> None:
+    snapshot = make_snapshot({"eu-1": "http://h:1"})
+    state = make_state(Snapshot(version=1, models=snapshot.models, endpoints=snapshot.endpoints))
+    document = explain(state, locator, "digits@champion", "")
+    assert document["chosen"] is None
+    assert rows(document)["eu-1"]["excluded"] == "it has no warm replica of version 1"
+
+
+def test_what_cannot_be_explained_is_an_error(locator: Locator) -> None:
+    state = make_state(make_snapshot({"eu-1": "http://h:1"}))
+    with pytest.raises(NotFound, match="no model 'digit'"):
+        explain(state, locator, "digit", "")
+    state.table = None
+    with pytest.raises(Unavailable):
+        explain(state, locator, "digits", "")

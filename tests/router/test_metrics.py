@@ -1,0 +1,33 @@
+import random
+
+from federation.runtime.clock import ManualClock
+from router.metrics import Metrics
+from router.policy import table as tables
+from router.state import RouterState
+from tests.router.fakes import make_snapshot
+
+
+def make() -> tuple[RouterState, Metrics]:
+    state = RouterState(name="r", clock=ManualClock(), dice=random.Random(0))
+    return state, Metrics(state)
+
+
+def test_the_page_shows_the_state_at_the_moment() -> None:
+    state, metrics = make()
+    assert "fed_router_snapshot_version 0.0" in metrics.page().decode()
+    state.swap(tables.build(make_snapshot({"eu-1": "http://h:1"}, version=4)))
+    state.signals.probed("eu-1", 20.0, "", 0.0)
+    page = metrics.page().decode()
+    assert "fed_router_snapshot_version 4.0" in page
+    assert 'fed_router_endpoint_healthy{cluster="eu-1",region="eu"} 1.0' in page
+    assert 'fed_router_endpoint_rtt_seconds{cluster="eu-1",region="eu"} 0.02' in page
+    assert 'fed_build_info{role="router",version="' in page
+    for name in ("requests_total", "attempts_total", "failovers_total", "decision_seconds"):
+        assert f"# HELP fed_router_{name}" in page
+
+
+def test_two_routers_in_one_process_count_apart() -> None:
+    (_, one), (_, other) = make(), make()
+    one.failovers.inc()
+    assert "fed_router_failovers_total 1.0" in one.page().decode()
+    assert "fed_router_failovers_total 0.0" in other.page().decode()

@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+from federation.contract.errors import NotFound
+from federation.relay.paths import InferenceTarget, InferenceVerb
+from router import responses
+from router.policy import table as tables
+from tests.router.fakes import make_snapshot
+
+TABLE = tables.build(make_snapshot({"eu-1": "http://h:1"}))
+
+
+def test_models_look_like_openais() -> None:
+    one = responses.from_table(InferenceTarget(InferenceVerb.MODEL, "poet@2"), TABLE)
+    assert json.loads(one.body or b"") == {  # type: ignore[arg-type]
+        "id": "poet",
+        "object": "model",
+        "created": 0,
+        "owned_by": "inference-federation",
+        "fed": {"protocol": "text", "versions": [1, 2], "default_version": 1, "aliases": {}},
+    }
+    with pytest.raises(NotFound):
+        responses.from_table(InferenceTarget(InferenceVerb.MODEL, "poe"), TABLE)
+
+
+def test_metadata_names_the_versions_of_the_whole_federation() -> None:
+    route = TABLE.models["digits"]
+    told = responses.routable_metadata(b'{"name": "x", "versions": ["9"]}', TABLE, route)
+    assert json.loads(told) == {"name": "digits", "versions": ["1", "2"]}
+    assert responses.routable_metadata(b"not json", TABLE, route) == b"not json"
+    assert responses.routable_metadata(b"[]", TABLE, route) == b"[]"
+
+
+@pytest.mark.parametrize("given_id", ["", "a b", "-x", "x" * 129, "a\nb", "<script>"])
+def test_an_odd_request_id_is_replaced(given_id: str) -> None:
+    new = responses.request_id({"x-request-id": given_id})
+    assert new != given_id
+    assert len(new) == 32
+
+
+def test_a_sane_request_id_is_kept() -> None:
+    assert responses.request_id({"x-request-id": "req_1:2-3.4"}) == "req_1:2-3.4"

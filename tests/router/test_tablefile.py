@@ -1,0 +1,65 @@
+import inspect
+from pathlib import Path
+
+import pytest
+
+from federation.contract.errors import Invalid
+from router import tablefile
+from router.policy import table as tables
+from tests.router.fakes import make_snapshot
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "snapshot.json"
+    snapshot = make_snapshot({"eu-1": "http://h:1", "us-1": "http://h:2"}, absent=["us-1"])
+    assert tablefile.load(path) is None
+    tablefile.save(path, snapshot)
+    assert tablefile.load(path) == snapshot
+    assert tablefile.load_written(path) == snapshot
+
+
+def test_a_newer_release_may_have_written_more(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+    path.write_text('{"version": 7, "policies": [1], "endpoints": []}')
+    loaded = tablefile.load(path)
+    assert loaded is not None
+    assert loaded.version == 7
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"version": "x"}', "[]"])
+def test_a_broken_copy_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "snapshot.json"
+    path.write_text(text)
+    with pytest.raises(Invalid, match="Cannot read the snapshot"):
+        tablefile.load(path)
+
+
+def test_the_documented_example_is_a_valid_table(tmp_path: Path) -> None:
+    path = tmp_path / "table.yaml"
+    doc = inspect.getdoc(tablefile) or ""
+    lines = doc.splitlines()
+    path.write_text("\n".join(line for line in lines if line.startswith("    ")))
+    table = tables.build(tablefile.load_written(path))
+    assert [e.region for e in table.replicas("filetype", 2)] == ["eu-west"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("version: 1\nmodel: []\n", "line 2: unknown key 'model'. Did you mean 'models'?"),
+        ("version: 1\nendpoints:\n  - cluster: a\n    regoin: x\n", "unknown key 'regoin'"),
+        ("version: one\n", "line 1: version: Expected"),
+        ("version: 1\nmodels: [\n", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "table.yaml"
+    path.write_text(text)
+    with pytest.raises(Invalid) as caught:
+        tablefile.load_written(path)
+    assert words in caught.value.sentence()
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"Cannot read .*nothing"):
+        tablefile.load_written(tmp_path / "nothing.yaml")
