@@ -83,14 +83,17 @@ PLANTED = {
         "router/app.py",
         "import federation.store.base",
     ),
-    "Agent and router do not know each other": ("router/geo.py", "import edge_agent.session"),
+    "Agent and router do not know each other": (
+        "router/geo.py",
+        "import edge_agent.policy.session",
+    ),
     "Nothing in the control plane knows the agent or the router": (
         "federation/app.py",
         "import router.policy.pick",
     ),
     "The control plane is layered": ("federation/store/base.py", "import federation.control_loop"),
     "The router is layered": ("router/policy/table.py", "import router.geo"),
-    "The agent is layered": ("edge-agent/edge_agent/session.py", "import edge_agent.link"),
+    "The agent is layered": ("edge-agent/edge_agent/policy/session.py", "import edge_agent.link"),
     "Decisions do no I/O, read no clock and roll no dice": (
         "federation/policy/placement.py",
         "import time",

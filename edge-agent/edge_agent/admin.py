@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 
 from edge_agent.artifacts import Artifacts
 from edge_agent.board import Board
-from edge_agent.events import Task
 from edge_agent.link import Link
+from edge_agent.policy.events import Task
 from edge_agent.worker import Worker
 from federation.contract.types import VersionState
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from edge_agent.board import Board
-from edge_agent.events import AssignmentReceived, Cancel, Command, Event, Job, KeepAssignment
+from edge_agent.policy.events import AssignmentReceived, Cancel, Command, Event, Job, KeepAssignment
 from edge_agent.worker import Worker
 from federation.contract.types import Assignment, ObservedVersion
 from federation.runtime.clock import Clock

@@ -25,16 +25,16 @@ from edge_agent.backends.base import Backend
 from edge_agent.board import Board
 from edge_agent.engine_devices import EngineInventory
 from edge_agent.engine_poll import EnginePoll
-from edge_agent.events import AssignmentReceived, ServingDoubted
-from edge_agent.gateway import Gateway
+from edge_agent.gateway.gateway import Gateway
 from edge_agent.identity import IdentityFiles
 from edge_agent.inventory.base import DeviceSource, Inventory, watch
 from edge_agent.inventory.declared import DeclaredInventory
 from edge_agent.inventory.nvml import NvmlInventory
 from edge_agent.link import Hello, Link
-from edge_agent.readonly import ReadOnlyView
-from edge_agent.reconcile import Reconciler
-from edge_agent.session import Session
+from edge_agent.policy.events import AssignmentReceived, ServingDoubted
+from edge_agent.policy.readonly import ReadOnlyView
+from edge_agent.policy.reconcile import Reconciler
+from edge_agent.policy.session import Session
 from edge_agent.settings import Settings, advertised, check, read_secret
 from edge_agent.worker import Worker
 from federation.contract.errors import FederationError, Invalid, Unavailable

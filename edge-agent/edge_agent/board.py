@@ -7,8 +7,8 @@ plain values, read at any time.
 from collections.abc import Callable
 from dataclasses import replace
 
-from edge_agent.events import Key
-from edge_agent.gateway import ServedVersion
+from edge_agent.gateway.gateway import ServedVersion
+from edge_agent.policy.events import Key
 from federation.contract.types import (
     Device,
     EngineKind,

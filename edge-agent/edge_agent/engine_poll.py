@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from edge_agent.backends.base import Backend, BackendError, LoadedVersion
 from edge_agent.board import Board
-from edge_agent.events import EngineListed, EngineLost, Event, Listed
+from edge_agent.policy.events import EngineListed, EngineLost, Event, Listed
 from federation.contract.types import EngineStatus
 from federation.runtime.clock import Clock
 

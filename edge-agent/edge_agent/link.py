@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import grpc.aio
 
-from edge_agent.capacity import make_report, same_in_kind
 from edge_agent.identity import IdentityFiles
-from edge_agent.session import LinkState, Session, Welcomed
+from edge_agent.policy.capacity import make_report, same_in_kind
+from edge_agent.policy.session import LinkState, Session, Welcomed
 from federation.contract import codec
 from federation.contract.errors import Invalid
 from federation.contract.types import Assignment, Device, EngineKind, Observed

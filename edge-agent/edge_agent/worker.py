@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_agent.artifacts import Artifacts
 from edge_agent.backends.base import Backend, BackendError, EngineUnreachable, StagedVersion
-from edge_agent.events import Job, JobDone, JobFailed, Key, Task
+from edge_agent.policy.events import Job, JobDone, JobFailed, Key, Task
 from federation.contract.errors import FederationError, Invalid
 from federation.contract.package import PACKAGE_FILE, parse_package
 from federation.contract.types import ModelProtocol

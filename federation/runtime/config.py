@@ -59,11 +59,11 @@ def load_settings(
     missing = [f.name for f in fields(cls) if f.name not in values and _required(f)]  # type: ignore[arg-type]
     if missing:
         flag = missing[0].replace("_", "-")
-        raise Invalid(f"{prog} needs --{flag}.", hint=f"Or set FED_{missing[0].upper()}.")
+        raise Invalid(f"--{flag} is needed.", hint=f"Or set FED_{missing[0].upper()}.")
     try:
         return msgspec.convert(values, cls, strict=False)
     except msgspec.ValidationError as error:
-        raise Invalid(f"{prog}: {error}.") from None
+        raise Invalid(f"{error}.") from None
 
 
 def _required(field: "Field[Any]") -> bool:

@@ -14,10 +14,10 @@ from edge_agent.backends.base import Backend
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.board import Board
 from edge_agent.engine_poll import EnginePoll
-from edge_agent.events import AssignmentReceived, Key, ServingDoubted
-from edge_agent.gateway import Gateway
-from edge_agent.reconcile import Reconciler
-from edge_agent.schedule import Patience
+from edge_agent.gateway.gateway import Gateway
+from edge_agent.policy.events import AssignmentReceived, Key, ServingDoubted
+from edge_agent.policy.reconcile import Reconciler
+from edge_agent.policy.schedule import Patience
 from edge_agent.worker import Deadlines, Worker
 from federation.contract.types import AssignedVersion, Assignment, VersionState
 from federation.runtime.backoff import Backoff

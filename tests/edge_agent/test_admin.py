@@ -14,10 +14,10 @@ from edge_agent.admin import Admin, Parts
 from edge_agent.artifacts import Artifacts
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.board import Board
-from edge_agent.events import Task
 from edge_agent.identity import IdentityFiles
 from edge_agent.link import Hello, Link
-from edge_agent.session import Session, Welcomed
+from edge_agent.policy.events import Task
+from edge_agent.policy.session import Session, Welcomed
 from edge_agent.worker import Worker
 from federation.contract.types import EngineKind, EngineStatus, ObservedVersion, VersionState
 from federation.runtime.clock import ManualClock

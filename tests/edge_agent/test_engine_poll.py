@@ -9,7 +9,7 @@ from edge_agent.backends.base import LoadedVersion
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.board import Board
 from edge_agent.engine_poll import EnginePoll
-from edge_agent.events import EngineListed, EngineLost, Event
+from edge_agent.policy.events import EngineListed, EngineLost, Event
 from federation.runtime.clock import ManualClock
 
 

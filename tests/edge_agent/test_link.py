@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.identity import IdentityFiles
 from edge_agent.link import Hello, Link
-from edge_agent.session import LinkPatience, LinkState, Session
+from edge_agent.policy.session import LinkPatience, LinkState, Session
 from federation.contract.errors import AlreadyExists, Conflict, FederationError, Unauthenticated
 from federation.contract.types import (
     Assignment,

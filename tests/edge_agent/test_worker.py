@@ -9,7 +9,7 @@ import pytest
 from edge_agent.artifacts import Artifacts
 from edge_agent.backends.base import StagedVersion
 from edge_agent.backends.fake import FakeBackend, FakeEngine
-from edge_agent.events import Job, JobDone, JobFailed, Task
+from edge_agent.policy.events import Job, JobDone, JobFailed, Task
 from edge_agent.worker import Deadlines, Worker
 from federation.contract.types import ModelProtocol
 from tests.edge_agent.package_server import PackageServer

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from edge_agent.capacity import merge
+from edge_agent.policy.capacity import merge
 from federation.contract.types import Device
 
 MEASURE_S = 10.0

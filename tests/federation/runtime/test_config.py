@@ -27,7 +27,7 @@ def test_defaults_and_required() -> None:
     assert load("--name", "a") == Settings(name="a")
     with pytest.raises(Invalid) as caught:
         load()
-    assert caught.value.sentence() == "fed-x needs --name. Or set FED_NAME."
+    assert caught.value.sentence() == "--name is needed. Or set FED_NAME."
 
 
 def test_precedence(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """An engine that is only looked at: its models are reported, nothing is ever done."""
 
-from edge_agent.events import (
+from edge_agent.policy.events import (
     AssignmentReceived,
     EngineListed,
     EngineLost,
@@ -9,8 +9,8 @@ from edge_agent.events import (
     Listed,
     Ticked,
 )
-from edge_agent.readonly import ReadOnlyView
-from edge_agent.schedule import EngineView
+from edge_agent.policy.readonly import ReadOnlyView
+from edge_agent.policy.schedule import EngineView
 from federation.contract.types import AssignedVersion, Assignment, ModelProtocol, VersionState
 
 LISTED = EngineListed(

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from edge_agent.events import Job, Task
+from edge_agent.policy.events import Job, Task
 
 
 def test_a_job_names_its_version_and_never_changes() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from edge_agent.gateway_flights import Flights, FlightsCollector
+from edge_agent.gateway.flights import Flights, FlightsCollector
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 2)), max_size=12))

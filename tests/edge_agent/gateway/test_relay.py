@@ -7,11 +7,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from edge_agent.gateway import GatewayLimits
-from edge_agent.gateway_relay import RelayLimits
+from edge_agent.gateway.gateway import GatewayLimits
+from edge_agent.gateway.relay import RelayLimits
 from federation.relay.forward import Deadlines
 from federation.relay.server import BodyLimits
-from tests.edge_agent.gateway_bench import PointingBackend, bench, until
+from tests.edge_agent.gateway.bench import PointingBackend, bench, until
 from tests.fakes.http_peers import raw_upstream, reply, serving
 
 INFER = "/v2/models/m/versions/1/infer"

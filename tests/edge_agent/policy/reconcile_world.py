@@ -2,7 +2,7 @@
 
 import random
 
-from edge_agent.events import (
+from edge_agent.policy.events import (
     AssignmentReceived,
     Cancel,
     Command,
@@ -17,8 +17,8 @@ from edge_agent.events import (
     Task,
     Ticked,
 )
-from edge_agent.reconcile import Reconciler
-from edge_agent.schedule import BOUNDS, LANES
+from edge_agent.policy.reconcile import Reconciler
+from edge_agent.policy.schedule import BOUNDS, LANES
 from federation.contract.types import AssignedVersion, Assignment, ModelProtocol, VersionState
 
 S = VersionState

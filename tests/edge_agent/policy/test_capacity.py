@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.capacity import make_report, merge, same_in_kind
+from edge_agent.policy.capacity import make_report, merge, same_in_kind
 from federation.contract.types import (
     Device,
     EngineKind,

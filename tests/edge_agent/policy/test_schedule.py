@@ -4,9 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.events import Job, Task
-from edge_agent.lifecycle import Record
-from edge_agent.schedule import BOUNDS, LANES, EngineView, Patience, Situation, due_job, next_jobs
+from edge_agent.policy.events import Job, Task
+from edge_agent.policy.lifecycle import Record
+from edge_agent.policy.schedule import (
+    BOUNDS,
+    LANES,
+    EngineView,
+    Patience,
+    Situation,
+    due_job,
+    next_jobs,
+)
 from federation.contract.types import AssignedVersion, VersionState
 
 S = VersionState

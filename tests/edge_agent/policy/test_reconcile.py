@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.events import (
+from edge_agent.policy.events import (
     AssignmentReceived,
     Cancel,
     EngineLost,
@@ -13,9 +13,9 @@ from edge_agent.events import (
     Task,
     Ticked,
 )
-from edge_agent.schedule import BOUNDS
+from edge_agent.policy.schedule import BOUNDS
 from federation.contract.types import Assignment, VersionState
-from tests.edge_agent.reconcile_world import World, digest_of, warm_world
+from tests.edge_agent.policy.reconcile_world import World, digest_of, warm_world
 
 S = VersionState
 A1, A2 = ("a", 1), ("a", 2)

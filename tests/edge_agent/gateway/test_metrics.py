@@ -3,8 +3,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from edge_agent.backends.base import Verb
-from edge_agent.gateway_flights import Flights
-from edge_agent.gateway_metrics import GatewayMetrics
+from edge_agent.gateway.flights import Flights
+from edge_agent.gateway.metrics import GatewayMetrics
 
 
 async def test_an_answered_request_is_counted_and_timed() -> None:

@@ -15,7 +15,7 @@ import tritonclient.http as triton_http
 from edge_agent.backends.base import StagedVersion
 from edge_agent.backends.triton import TritonBackend
 from federation.demo.triton_install import TritonInstallation
-from tests.edge_agent.gateway_bench import TEXT, WARM, Bench, bench
+from tests.edge_agent.gateway.bench import TEXT, WARM, Bench, bench
 from tests.engines.packages import add_package, count_package, notes_of
 from tests.engines.triton import TritonServer
 

@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from edge_agent.events import AssignmentReceived, EngineLost, Key, ServingDoubted, Ticked
-from edge_agent.reconcile import Reconciler
+from edge_agent.policy.events import AssignmentReceived, EngineLost, Key, ServingDoubted, Ticked
+from edge_agent.policy.reconcile import Reconciler
 from federation.contract.types import VersionState
-from tests.edge_agent.reconcile_world import World
+from tests.edge_agent.policy.reconcile_world import World
 
 S = VersionState
 KEYS = [("a", 1), ("a", 2), ("a", 3), ("b", 1)]

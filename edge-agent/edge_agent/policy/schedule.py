@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from edge_agent.events import Key, Task
-from edge_agent.lifecycle import Record
+from edge_agent.policy.events import Key, Task
+from edge_agent.policy.lifecycle import Record
 from federation.contract.types import AssignedVersion, VersionState
 from federation.runtime.backoff import Backoff
 

@@ -8,9 +8,9 @@ import pytest
 
 from edge_agent.backends.base import LoadedVersion
 from edge_agent.backends.fake import FakeBackend, FakeEngine
-from edge_agent.gateway import GatewayLimits, ServedVersion
+from edge_agent.gateway.gateway import GatewayLimits, ServedVersion
 from federation.contract.types import ModelProtocol, VersionState
-from tests.edge_agent.gateway_bench import Bench, PointingBackend, bench, until
+from tests.edge_agent.gateway.bench import Bench, PointingBackend, bench, until
 from tests.fakes.hostile_heads import HOSTILE_HEADS, hostile_request
 from tests.fakes.http_peers import raw_upstream, reply, talk
 

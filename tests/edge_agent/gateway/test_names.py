@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.gateway_names import Naming
+from edge_agent.gateway.names import Naming
 
 NAMING = Naming("filetype--v2", "filetype", 2)
 TRITON = (

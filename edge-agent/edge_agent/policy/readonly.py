@@ -3,7 +3,7 @@
 Input: the same events as the reconciler. Output: the same observations, and no jobs at all.
 """
 
-from edge_agent.events import (
+from edge_agent.policy.events import (
     AssignmentReceived,
     Command,
     EngineListed,
@@ -13,7 +13,7 @@ from edge_agent.events import (
     Key,
     Listed,
 )
-from edge_agent.schedule import EngineView, Patience
+from edge_agent.policy.schedule import EngineView, Patience
 from federation.contract.types import Assignment, ObservedVersion, VersionState
 
 _CANNOT = "this cluster's engine is run by someone else: the agent cannot load anything there"

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from edge_agent.backends.base import Dialect
-from tests.edge_agent.gateway_bench import Bench, PointingBackend, bench
+from tests.edge_agent.gateway.bench import Bench, PointingBackend, bench
 from tests.fakes.http_peers import serving
 
 PATH = "/v2/models/text/versions/1"

@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from edge_agent.backends.base import Verb
-from edge_agent.gateway_flights import Flights, FlightsCollector, Key
+from edge_agent.gateway.flights import Flights, FlightsCollector, Key
 from federation.relay.headers import REFUSED_HEADER
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)

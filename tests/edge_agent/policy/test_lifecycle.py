@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from edge_agent.lifecycle import STATES, TRANSITIONS, Record, Step, new_record
+from edge_agent.policy.lifecycle import STATES, TRANSITIONS, Record, Step, new_record
 from federation.contract.errors import InvalidTransition
 from federation.contract.types import VersionState
 

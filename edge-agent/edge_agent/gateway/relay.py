@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from edge_agent.backends.base import EngineRoute, Verb
-from edge_agent.gateway_names import WINDOW_BYTES, Naming
-from edge_agent.gateway_verdict import judge
+from edge_agent.gateway.names import WINDOW_BYTES, Naming
+from edge_agent.gateway.verdict import judge
 from federation.contract.errors import (
     DeadlineExceeded,
     FederationError,

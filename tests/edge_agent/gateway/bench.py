@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from edge_agent.backends.base import Backend, Dialect, EngineRoute, Verb, engine_name
 from edge_agent.backends.fake import FakeBackend, FakeEngine
-from edge_agent.gateway import Gateway, GatewayLimits, ServedVersion
+from edge_agent.gateway.gateway import Gateway, GatewayLimits, ServedVersion
 from federation.contract.types import ModelProtocol, VersionState
 from tests.fakes.http_peers import serving
 

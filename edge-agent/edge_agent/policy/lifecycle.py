@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from edge_agent.events import Job, Key
+from edge_agent.policy.events import Job, Key
 from federation.contract.errors import InvalidTransition
 from federation.contract.types import ModelProtocol, VersionState
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from edge_agent.gateway_relay import Call, EngineRelay, Refusal, outcome_headers
-from edge_agent.gateway_verdict import Verdict, judge
+from edge_agent.gateway.relay import Call, EngineRelay, Refusal, outcome_headers
+from edge_agent.gateway.verdict import Verdict, judge
 from edge_agent.serving import sse
 from edge_agent.serving.text import BadText, GenerateCall, TextDialect, error_body, parse_text
 from edge_agent.serving.text_reply import Stamp, TextReply

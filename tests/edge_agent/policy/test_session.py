@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.session import TRANSITIONS, LinkState, LinkStep, Session, Welcomed
+from edge_agent.policy.session import TRANSITIONS, LinkState, LinkStep, Session, Welcomed
 from federation.contract.errors import InvalidTransition
 
 

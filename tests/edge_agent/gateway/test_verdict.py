@@ -1,6 +1,6 @@
 import pytest
 
-from edge_agent.gateway_verdict import DIED, ITS_OWN, LOST, SATURATED, SICK, Verdict, judge
+from edge_agent.gateway.verdict import DIED, ITS_OWN, LOST, SATURATED, SICK, Verdict, judge
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What one cluster does next, so that what it serves becomes what it was assigned.
 
-Input: events of `edge_agent.events`, each with the time. Output: commands for the agent's loop; and
-for reports and the gateway, the state of every version. No clock, no dice of its own, no I/O.
+Input: events of `edge_agent.policy.events`, each with the time. Output: commands for the agent's
+loop; and for reports and the gateway, the state of every version. No clock, no dice of its own, no
+I/O.
 
 Each event changes what is known; then `_settle` takes every step that follows from it, and `_plan`
 starts the jobs for which there is room. The old version of a model stays until the new one is warm.
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 
-from edge_agent.events import (
+from edge_agent.policy.events import (
     AssignmentReceived,
     Cancel,
     Command,
@@ -27,8 +28,8 @@ from edge_agent.events import (
     Task,
     Ticked,
 )
-from edge_agent.lifecycle import Record, Step, new_record
-from edge_agent.schedule import EngineView, Patience, Situation, next_jobs
+from edge_agent.policy.lifecycle import Record, Step, new_record
+from edge_agent.policy.schedule import EngineView, Patience, Situation, next_jobs
 from federation.contract.types import (
     AssignedVersion,
     Assignment,

@@ -13,10 +13,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from edge_agent.backends.base import Backend, Dialect, Verb
-from edge_agent.gateway_flights import Flights, Key
-from edge_agent.gateway_metrics import GatewayMetrics, Outcome
-from edge_agent.gateway_relay import Call, EngineRelay, Refusal, RelayLimits
-from edge_agent.gateway_text import translate
+from edge_agent.gateway.flights import Flights, Key
+from edge_agent.gateway.metrics import GatewayMetrics, Outcome
+from edge_agent.gateway.relay import Call, EngineRelay, Refusal, RelayLimits
+from edge_agent.gateway.text import translate
 from edge_agent.serving.text_reply import Stamp
 from federation.contract.errors import FederationError, Invalid, NotFound, Unavailable
 from federation.contract.names import did_you_mean
