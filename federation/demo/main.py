@@ -52,6 +52,8 @@ async def run(options: Options, screen: Screen) -> int:
             return INTERRUPTED
         geography, ports = load_geography(), PortTaker()
         plan = make_plan(engines, geography, ports)
+        if options.check and len(plan.sites) < 2:
+            raise Invalid("--check needs two regions: one that fails, one that takes over.")
         for text in ports.notes:
             screen.note(text)
         layout = Layout(_new_directory())

@@ -233,6 +233,16 @@ def group_members(group: int) -> list[int]:
     return members
 
 
+def processes_that_mention(directory: Path) -> list[int]:
+    """Return the processes with a directory in their command line: those that left their group."""
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if any(str(directory) in word for word in psutil.Process(pid).cmdline()):
+                found.append(pid)
+    return found
+
+
 def _signal_group(group: int, number: int) -> bool:
     """Send a signal to a group; False when there is no such group any more."""
     try:

@@ -63,7 +63,9 @@ def load_settings(
     try:
         return msgspec.convert(values, cls, strict=False)
     except msgspec.ValidationError as error:
-        raise Invalid(f"{error}.") from None
+        message, _, where = str(error).partition(" - at `$.")
+        name = where.rstrip("`").split("[")[0]
+        raise Invalid(f"--{name.replace('_', '-')}: {message}.") from None
 
 
 def _required(field: "Field[Any]") -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from federation.demo.processes import Command, Processes, group_members
+from federation.demo.processes import Command, Processes, group_members, processes_that_mention
 
 # A parent with a child in the same group; the child ignores SIGTERM, as a stuck engine would.
 _FAMILY = (
@@ -99,6 +99,14 @@ async def test_a_program_that_does_not_exist_is_told_and_not_retried(processes: 
     keeper = processes.start(Command(name="gone", argv=("/nowhere/at-all",)))
     await _until(lambda: keeper.failure != "")
     assert "/nowhere/at-all" in keeper.failure
+
+
+def test_a_process_that_left_its_group_is_found_by_its_command_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)", f"--state={tmp_path}/x"]
+    with subprocess.Popen(command, start_new_session=True) as runaway:
+        _wait_until(lambda: processes_that_mention(tmp_path) == [runaway.pid])
+        runaway.kill()
+    assert processes_that_mention(tmp_path) == []
 
 
 _HOST = """
