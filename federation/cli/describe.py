@@ -34,6 +34,8 @@ _TABLES = {
     ),
     "cannot": ("cluster", "reason"),
 }
+# Mappings whose keys are names, not words of ours.
+_FREE = frozenset({"labels", "cluster_labels", "aliases", "gpu_products", "rtt_ms", "clusters"})
 
 
 @command("describe")
@@ -95,10 +97,12 @@ def _event_row(event: Json, now: datetime) -> list[str]:
     ]
 
 
-def _values(values: Json, indent: int) -> Iterator[str]:
+def _values(values: Json, indent: int, *, free: bool = False) -> Iterator[str]:
+    """Yield a line for each value; `free` = the keys are a user's words, shown as they are."""
     margin = " " * indent
     for key, value in values.items():
-        label = f"{margin}{clean(key).replace('_', ' ').capitalize()}:"
+        title = clean(key) if free else clean(key).replace("_", " ").capitalize()
+        label = f"{margin}{title}:"
         if isinstance(value, list) and value and isinstance(value[0], dict):
             yield label
             if key == "clusters":
@@ -107,7 +111,7 @@ def _values(values: Json, indent: int) -> Iterator[str]:
                 yield from _indented(_table(key, value), indent + 2)
         elif isinstance(value, dict) and value:
             yield label
-            yield from _values(value, indent + 2)
+            yield from _values(value, indent + 2, free=key in _FREE)
         else:
             yield f"{label:<{24}}{clean(_plain(key, value)) or '-'}"
 
@@ -117,6 +121,8 @@ def _plain(key: str, value: object) -> str:
         return "yes" if value else "no"
     if key == "size" and isinstance(value, int):
         return size(value)
+    if isinstance(value, float):
+        return f"{value:.1f}"
     return shown(value)
 
 

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.resources import as_file, files
 from importlib.util import find_spec
 
@@ -43,13 +44,26 @@ class StoryOptions:
     seed: int = 1
 
 
+class Verdict(StrEnum):
+    """What came of a check; only OK passes."""
+
+    OK = "ok"
+    SLOW = "SLOW"  # nothing was lost, but a time limit did not hold: is the machine busy?
+    FAILED = "FAILED"
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One line of the result."""
 
     name: str
-    passed: bool
+    verdict: Verdict
     measured: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether it holds."""
+        return self.verdict is Verdict.OK
 
 
 class Story:
@@ -81,8 +95,12 @@ class Story:
         await self._break_things()
 
     def _note(self, name: str, measured: str, *, passed: bool) -> None:
-        self.checks.append(Check(name, passed, measured))
-        self._demo.screen.step(name, measured, ok=passed)
+        self._note_verdict(name, measured, Verdict.OK if passed else Verdict.FAILED)
+
+    def _note_verdict(self, name: str, measured: str, verdict: Verdict) -> None:
+        check = Check(name, verdict, measured)
+        self.checks.append(check)
+        self._demo.screen.step(name, measured, ok=check.passed)
 
     async def _client(self, name: str, script: str, target: str) -> None:
         """Run an application of a user's as a process of its own."""
@@ -195,7 +213,10 @@ class Story:
             f"{whole.requests} requests, {whole.failed} failed, p99 {whole.p99_ms:.0f} ms; "
             f"{touched.requests} affected, p99 {touched.p99_ms:.0f} ms; healed {_mended(mended_s)}"
         )
-        self._note(name, told, passed=not whole.failed and not late and mended_s is not None)
+        verdict = Verdict.SLOW if late else Verdict.OK
+        if whole.failed or mended_s is None:
+            verdict = Verdict.FAILED
+        self._note_verdict(name, told, verdict)
 
     def judge(self, outcomes: list[Outcome]) -> None:
         """Note what came of the whole load."""
@@ -282,7 +303,7 @@ class Story:
         told = f"{len(left)} processes, files: {'some' if files_left else 'none'}"
         self._note("nothing left behind", told, passed=not (left or files_left))
         failed = [check for check in self.checks if not check.passed]
-        rows = [("ok" if c.passed else "FAILED", c.name, c.measured) for c in self.checks]
+        rows = [(c.verdict.value, c.name, c.measured) for c in self.checks]
         demo.screen.line()
         demo.screen.table(("RESULT", "CHECK", "MEASURED"), rows)
         demo.screen.line(

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 FED = Path(sys.executable).with_name("fed")
 START_S = 300
 
@@ -44,19 +46,27 @@ class RunningDemo:
 
 @pytest.fixture(scope="module")
 def running_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
-    folder = tmp_path_factory.mktemp("runtime")
-    environ = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    with demo_started_by([str(FED), "demo"], tmp_path_factory.mktemp("runtime")) as demo:
+        yield demo
+
+
+@contextmanager
+def demo_started_by(command: list[str], folder: Path, **environ: str) -> Iterator[RunningDemo]:
+    """Run `command` until the demo that it starts is ready; end it with Ctrl-C."""
+    environ = {**os.environ, "XDG_RUNTIME_DIR": str(folder), **environ}
     log = folder / "demo.log"
     with (
         log.open("wb") as out,
         subprocess.Popen(
-            [FED, "demo"], env=environ, stdout=out, stderr=subprocess.STDOUT
+            command, cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT
         ) as process,
     ):
         try:
-            yield RunningDemo(*_wait(folder, process, log, environ))
+            demo = RunningDemo(*_wait(folder, process, log, environ))
+            yield demo
         finally:
-            process.send_signal(signal.SIGINT)
+            for note in folder.glob("fed-demo-*.json"):
+                os.kill(json.loads(note.read_text())["pid"], signal.SIGINT)
             code = process.wait(60)
         assert code == 0, log.read_text()
 

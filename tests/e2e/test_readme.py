@@ -1,7 +1,4 @@
-"""Every command block of the README runs as it stands there, in order, against one demo.
-
-The first block (`make demo`) is what starts the demo of this folder's tests; see conftest.
-"""
+"""Every command block of the README runs as it stands there, in order."""
 
 import os
 import re
@@ -11,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import RunningDemo
+from tests.e2e.conftest import ROOT, demo_started_by
 
-ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(
     r"^```(sh|python)\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S
 )
@@ -26,21 +22,22 @@ def test_every_fenced_block_is_one_that_runs() -> None:
     assert len(fences) == 2 * len(BLOCKS)
 
 
-def test_the_first_block_starts_the_demo_and_the_last_one_checks_the_house() -> None:
+def test_the_blocks_in_order(tmp_path: Path) -> None:
+    """The first one starts the demo; the last one, `make check`, is a step of CI of its own."""
     assert BLOCKS[0] == ("sh", "make demo\n")
     assert BLOCKS[-1] == ("sh", "make check\n")
+    with demo_started_by(["bash", "-c", BLOCKS[0][1]], tmp_path, VENV=sys.prefix) as demo:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        for language, text in BLOCKS[1:-1]:
+            _run(language, text, {**demo.environ, "PATH": path})
 
 
-def test_the_blocks_in_order(running_demo: RunningDemo) -> None:
-    """The blocks between the first and the last; `make check` is a step of its own in CI."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environ = {**running_demo.environ, "PATH": path}
-    for language, text in BLOCKS[1:-1]:
-        command = ["bash", "-euo", "pipefail", "-c", text]
-        if language == "python":
-            command = [sys.executable, "-c", text]
-        done = subprocess.run(
-            command, env=environ, capture_output=True, text=True, timeout=180, check=False
-        )
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-        assert '"error"' not in done.stdout, f"{text}\n{done.stdout}"
+def _run(language: str, text: str, environ: dict[str, str]) -> None:
+    command = ["bash", "-euo", "pipefail", "-c", text]
+    if language == "python":
+        command = [sys.executable, "-c", text]
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    assert '"error"' not in done.stdout, f"{text}\n{done.stdout}"

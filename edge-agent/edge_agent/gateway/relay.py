@@ -172,7 +172,7 @@ class EngineRelay:
         headers.update(outcome_headers(refused=verdict.refused, unknown=verdict.unknown))
         if verdict.refused:
             headers.update(error_headers(Unavailable("")))
-        status = 503 if verdict.refused else upstream.status
+        status = 503 if verdict.refused else verdict.status or upstream.status
         if len(start) >= WINDOW_BYTES:
             long = web.StreamResponse(status=status, headers=headers)
             return await self.pump(call, long, _again(start, rest))

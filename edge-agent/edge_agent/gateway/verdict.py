@@ -11,15 +11,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`refused` = nothing was executed, for this reason; `unknown` = something may have been."""
+    """`refused` = nothing was executed, for this reason; `unknown` = something may have been.
+
+    `status` replaces the engine's, unless it is 0.
+    """
 
     doubt: bool = False
     refused: str = ""
     unknown: bool = False
+    status: int = 0
 
 
 ITS_OWN = Verdict()  # the model's or the client's matter: passed on as it is
 LOST = Verdict(doubt=True, refused="engine-down")  # the engine has not, or no longer, loaded it
+UNREADABLE = Verdict(status=400)  # the client's mistake, though Triton says 500
 SATURATED = Verdict(refused="saturated")
 SICK = Verdict(doubt=True, unknown=True)  # its process died, while the engine still calls it ready
 DIED = Verdict(unknown=True)  # a replica ended under the request; the engine starts another itself
@@ -39,6 +44,11 @@ _TABLE: tuple[tuple[frozenset[int], re.Pattern[bytes], Verdict], ...] = (
             rb"(?:Stub process|the worker of) [^\"]{0,200}is not healthy"
         ),
         SICK,
+    ),
+    (
+        frozenset({500}),
+        re.compile(_ERROR + rb"(?:failed to parse the request JSON|Unable to parse ')"),
+        UNREADABLE,
     ),
     (frozenset({500}), re.compile(rb"Internal Server Error\s*\Z"), DIED),
     (

@@ -28,12 +28,17 @@ pytestmark = pytest.mark.triton
 
 @pytest.fixture
 async def backend(triton_server: TritonServer) -> AsyncIterator[TritonBackend]:
-    """A backend over the session's server, which is left empty."""
+    """A backend over the session's server, which is empty before and after."""
     backend = TritonBackend(triton_server.url, triton_server.repository, load_timeout_s=30)
+    await unload_all(backend)
     yield backend
+    await unload_all(backend)
+    await backend.close()
+
+
+async def unload_all(backend: TritonBackend) -> None:
     left = await backend.loaded()
     await asyncio.gather(*(backend.unload(v.model, v.version) for v in left))
-    await backend.close()
 
 
 @pytest.fixture

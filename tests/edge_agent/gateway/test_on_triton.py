@@ -58,6 +58,7 @@ async def test_tensors_text_and_errors(gate: Bench, server: TritonServer, tmp_pa
     await tensors_pass_as_json_and_binary(gate)
     await metadata_and_ready_bear_our_names(gate)
     await a_models_own_error_is_its_own(gate)
+    await what_cannot_be_read_is_the_clients_mistake(gate)
     await text_answers_in_every_dialect(gate)
     await a_failure_in_a_stream_is_told(gate)
     await closing_the_client_stops_the_model(gate, notes_of(tmp_path))
@@ -107,6 +108,14 @@ async def a_models_own_error_is_its_own(gate: Bench) -> None:
         assert words in json.loads(answer)["error"]
         assert b"add--v2" not in answer
         assert not {"x-fed-refused", "x-fed-outcome"} & {name.lower() for name in headers}
+
+
+async def what_cannot_be_read_is_the_clients_mistake(gate: Bench) -> None:
+    short = {"inputs": [{**ONE["inputs"][0], "shape": [1, 9]}, ONE["inputs"][1]]}
+    for body in (json.dumps(short).encode(), b"[1]", b'{"inputs": [{"name"', b'{"inputs": {}}'):
+        status, headers, answer = await gate.post(f"{ADD}/infer", body)
+        assert (status, "x-fed-refused" in headers) == (400, False), answer
+        assert json.loads(answer)["error"]
 
 
 async def text_answers_in_every_dialect(gate: Bench) -> None:

@@ -1,6 +1,15 @@
 import pytest
 
-from edge_agent.gateway.verdict import DIED, ITS_OWN, LOST, SATURATED, SICK, Verdict, judge
+from edge_agent.gateway.verdict import (
+    DIED,
+    ITS_OWN,
+    LOST,
+    SATURATED,
+    SICK,
+    UNREADABLE,
+    Verdict,
+    judge,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +24,9 @@ from edge_agent.gateway.verdict import DIED, ITS_OWN, LOST, SATURATED, SICK, Ver
               b"""message: Stub process 'm--v1_0_0' is not healthy."}""", SICK),
         (500, b"""{"error":"Stub process 'm--v1_0_0' is not healthy."}""", SICK),
         (500, b"Internal Server Error", DIED),
+        (500, b"""{"error":"failed to parse the request JSON buffer: Missing a comma at 26"}""",
+         UNREADABLE),
+        (500, b"""{"error":"Unable to parse 'data': Shape does not match"}""", UNREADABLE),
         (503, b"""{"error":"[request id: x] Exceeds maximum queue size"}""", SATURATED),
         (503, b"Request dropped due to backpressure (num_queued_requests=1).", SATURATED),
         (400, b"""{"error":"unexpected shape for input 'x'"}""", ITS_OWN),

@@ -32,7 +32,7 @@ def test_a_cluster_is_told_in_sections(fed: Fed, plane: FakeControlPlane) -> Non
         "Kind: Cluster",
         "Generation: 1",
         "Region: eu",
-        "Tier: gold",
+        "tier: gold",
         "Ready: no",
         "Reason: no report for 42s",
         "Kind: triton",
