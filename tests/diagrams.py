@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from edge_agent.policy import lifecycle, session
 from router.policy import breaker
@@ -15,7 +16,8 @@ from router.policy import breaker
 PAGE = Path(__file__).resolve().parents[1] / "ARCHITECTURE.md"
 BEGIN, END = "<!-- diagrams:begin -->\n", "<!-- diagrams:end -->\n"
 
-Table = Mapping[tuple[StrEnum | None, StrEnum], StrEnum | None]
+# From (state, step) to state; a Mapping's keys are invariant, so each table's own types are lost.
+Table = Mapping[Any, StrEnum | None]
 TABLES: dict[str, Table] = {
     "A model version at a cluster (`edge_agent/policy/lifecycle.py`)": lifecycle.TRANSITIONS,
     "An agent's link to the control plane (`edge_agent/policy/session.py`)": session.TRANSITIONS,
