@@ -1,23 +1,7 @@
 """Snapshots as files: the router's own copy on disk, and tables that people write.
 
 Input and output: Snapshot values and files. Both files are the same document, JSON or (for people)
-YAML:
-
-    version: 1                       # higher replaces lower
-    models:
-      - name: filetype
-        default_version: 2           # for requests that name no version
-        protocol: tensor             # tensor | text (text also gets the OpenAI paths)
-        aliases: {champion: 2}       # optional
-        residency: [eu-west]         # optional: regions that requests never leave
-    endpoints:
-      - cluster: eu-west-1
-        region: eu-west
-        url: http://127.0.0.1:7500   # the cluster's gateway
-        location: {latitude: 52.4, longitude: 4.9}   # optional
-        present: true                # optional: false = use only if nothing else is left
-    replicas:                        # which version is warm at which cluster
-      - {model: filetype, version: 2, cluster: eu-west-1}
+YAML; docs/router-table.md tells its keys.
 """
 
 from pathlib import Path

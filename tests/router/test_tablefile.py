@@ -1,11 +1,9 @@
-import inspect
 from pathlib import Path
 
 import pytest
 
 from federation.contract.errors import Invalid
 from router import tablefile
-from router.policy import table as tables
 from tests.router.fakes import make_snapshot
 
 
@@ -32,15 +30,6 @@ def test_a_broken_copy_is_told(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(Invalid, match="Cannot read the snapshot"):
         tablefile.load(path)
-
-
-def test_the_documented_example_is_a_valid_table(tmp_path: Path) -> None:
-    path = tmp_path / "table.yaml"
-    doc = inspect.getdoc(tablefile) or ""
-    lines = doc.splitlines()
-    path.write_text("\n".join(line for line in lines if line.startswith("    ")))
-    table = tables.build(tablefile.load_written(path))
-    assert [e.region for e in table.replicas("filetype", 2)] == ["eu-west"]
 
 
 @pytest.mark.parametrize(
