@@ -7,6 +7,7 @@ flight end. It leaves the engine as it is: the models stay loaded, and the next 
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -35,7 +36,14 @@ from edge_agent.policy.events import AssignmentReceived, ServingDoubted
 from edge_agent.policy.readonly import ReadOnlyView
 from edge_agent.policy.reconcile import Reconciler
 from edge_agent.policy.session import Session
-from edge_agent.settings import Settings, advertised, check, read_secret
+from edge_agent.settings import (
+    Settings,
+    advertised,
+    check,
+    read_secret,
+    state_directory,
+    triton_repository,
+)
 from edge_agent.worker import Worker
 from federation.contract.errors import FederationError, Invalid, Unavailable
 from federation.contract.types import Assignment, Device, EngineKind
@@ -201,7 +209,7 @@ def make_backend(settings: Settings, state_dir: Path) -> Backend:
         case "triton":
             from edge_agent.backends.triton import TritonBackend
 
-            return TritonBackend(settings.engine_url, Path(settings.triton_repository))
+            return TritonBackend(settings.engine_url, _repository(settings, state_dir))
         case "ray-serve":
             from edge_agent.backends.ray_serve import RayServeBackend
 
@@ -263,11 +271,24 @@ def _show(board: Board, devices: tuple[Device, ...]) -> None:
 
 
 def _state_dir(settings: Settings) -> Path:
-    path = Path(settings.state_dir)
+    path = state_directory(settings, os.environ)
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise Unavailable(f"cannot use the state directory {path}: {error.strerror}.") from None
+    return path
+
+
+def _repository(settings: Settings, state_dir: Path) -> Path:
+    path = triton_repository(settings, state_dir)
+    if not settings.triton_repository:
+        path.mkdir(parents=True, exist_ok=True)
+        log.info(
+            "Triton must read %s: start it with --model-repository=%s "
+            "--model-control-mode=explicit --strict-readiness=false, or give --triton-repository",
+            path,
+            path,
+        )
     return path
 
 

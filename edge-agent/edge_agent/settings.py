@@ -4,6 +4,7 @@ Input: flags, environment and a file, read by `federation.runtime.config`. Outpu
 values that are more than text. Every problem is an Invalid that names the flag.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,11 @@ class Settings:
     """Connects one cluster's serving engine to an inference federation."""
 
     cluster: str = setting(help="name of this cluster, as registered")
-    state_dir: str = setting(help="directory for the credential, the assignment and packages")
+    state_dir: str = setting(
+        "",
+        help="directory for the credential, the assignment and packages "
+        "(default: agent-<cluster> below ~/.local/state/inference-federation)",
+    )
     control_plane: str = setting("127.0.0.1:7481", help="HOST:PORT of the control plane's gRPC")
     control_plane_url: str = setting(
         "http://127.0.0.1:7480", help="URL of the control plane, to fetch packages from"
@@ -37,7 +42,11 @@ class Settings:
     engine_token_file: str = setting(
         "", help="file that holds the bearer token which a static engine wants"
     )
-    triton_repository: str = setting("", help="model repository folder that Triton reads")
+    triton_repository: str = setting(
+        "",
+        help="the folder that Triton was started with as --model-repository "
+        "(default: model-repository below the state directory)",
+    )
     ray_dashboard_url: str = setting("http://127.0.0.1:8265", help="URL of Ray's dashboard")
     ray_token_file: str = setting("", help="file that holds Ray's token")
     inventory_file: str = setting("", help="YAML or JSON file that declares this cluster's devices")
@@ -47,11 +56,6 @@ class Settings:
 def check(settings: Settings) -> None:
     """Refuse settings that cannot work; raises Invalid."""
     check_name("cluster", settings.cluster)
-    if settings.engine == "triton" and not settings.triton_repository:
-        raise Invalid(
-            "--engine triton needs --triton-repository.",
-            hint="Give the folder that Triton was started with as --model-repository.",
-        )
     for flag in ("control_plane_url", "engine_url", "ray_dashboard_url", "advertise_url"):
         value = getattr(settings, flag)
         if value and (
@@ -66,6 +70,22 @@ def check(settings: Settings) -> None:
         )
     if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise Invalid(f"--log-level {settings.log_level!r}: use DEBUG, INFO, WARNING or ERROR.")
+
+
+def state_directory(settings: Settings, environ: Mapping[str, str]) -> Path:
+    """Return where the agent keeps what it must not lose (XDG base directory specification)."""
+    if settings.state_dir:
+        return Path(settings.state_dir).absolute()
+    base = environ.get("XDG_STATE_HOME") or "~/.local/state"
+    folder = Path(base).expanduser() / "inference-federation"
+    return folder / f"agent-{settings.cluster}"
+
+
+def triton_repository(settings: Settings, state_dir: Path) -> Path:
+    """Return the folder that agent and Triton share."""
+    if settings.triton_repository:
+        return Path(settings.triton_repository)
+    return state_dir / "model-repository"
 
 
 def read_secret(path: str, flag: str) -> str:

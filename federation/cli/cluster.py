@@ -128,6 +128,8 @@ def register(
         note(f"{title(_KIND, name)} registered; its join token expires at {answer['expiresAt']}.")
         note("Run this where the cluster is:")
         put(shown)
+        if hint := _hint(engine, engine_url):
+            note(hint)
         return
     if file.path:
         answer.pop("joinToken", None)
@@ -157,6 +159,16 @@ def _spec(
         labels=dict(labels) or (held.labels if held else {}),
         allow_code=allow_code if allow_code is not None else bool(held and held.allow_code),
     )
+
+
+def _hint(engine: str | None, url: str | None) -> str:
+    """Say what the printed command takes for granted."""
+    taken = [] if url else ["the engine at http://127.0.0.1:8000 (else: --engine-url)"]
+    if engine in (None, EngineKind.TRITON):
+        taken.append(
+            "Triton's model repository in the agent's state directory (else: --triton-repository)"
+        )
+    return f"It expects {' and '.join(taken)}." if taken else ""
 
 
 def _engine_flags(engine: str | None, url: str | None) -> list[str]:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.settings import Settings, advertised, check, read_secret
+from edge_agent.settings import (
+    Settings,
+    advertised,
+    check,
+    read_secret,
+    state_directory,
+    triton_repository,
+)
 from federation.contract.errors import Invalid
 from federation.runtime.config import load_settings
 
@@ -21,7 +28,6 @@ def test_the_defaults_are_fine() -> None:
     ("change", "words"),
     [
         ({"cluster": "EU west"}, "cannot name a cluster"),
-        ({"triton_repository": ""}, "--triton-repository"),
         ({"engine_url": "localhost:8000"}, "--engine-url"),
         ({"control_plane_url": "ftp://h"}, "--control-plane-url"),
         ({"advertise_url": "http://"}, "--advertise-url"),
@@ -33,6 +39,20 @@ def test_what_cannot_work_is_refused(change: dict[str, str], words: str) -> None
     with pytest.raises(Invalid) as caught:
         check(replace(GOOD, **change))  # type: ignore[arg-type]
     assert words in caught.value.message
+
+
+def test_only_the_name_is_needed() -> None:
+    settings = load_settings(Settings, prog="agent", argv=["--cluster=eu"], environ={})
+    check(settings)
+    state = state_directory(settings, {"XDG_STATE_HOME": "/x"})
+    assert state == Path("/x/inference-federation/agent-eu")
+    assert state_directory(settings, {}).is_relative_to(Path.home())
+    assert triton_repository(settings, state) == state / "model-repository"
+    assert triton_repository(GOOD, state) == Path("r")
+
+
+def test_a_relative_state_directory_is_told_whole() -> None:
+    assert state_directory(GOOD, {}).is_absolute()
 
 
 def test_flags_and_environment() -> None:

@@ -31,6 +31,14 @@ def test_registering_prints_one_command_on_stdout(fed: Fed, plane: FakeControlPl
     }
 
 
+def test_what_the_command_takes_for_granted_is_told(fed: Fed) -> None:
+    words = ("cluster", "register", "--region", "eu")
+    plain = fed(*words, "one").err
+    assert "the engine at http://127.0.0.1:8000 (else: --engine-url) and Triton's" in plain
+    static = fed(*words, "two", "--engine", "static", "--url", "http://x:1").err
+    assert "It expects" not in static
+
+
 def test_with_a_token_file_the_token_is_only_there(fed: Fed, tmp_path: Path) -> None:
     path = tmp_path / "join.token"
     result = fed("cluster", "register", "eu-west", "--region", "eu", "--token-file", str(path))
