@@ -256,6 +256,7 @@ class Story:
             document["metadata"]["name"]
             for document in documents
             if document["status"]["ready"]
+            and document["status"]["lease"]["connected"]  # else it tells what was before
             and document["status"]["models"]["warm"] == self._demo.wanted_versions
         }
         return names <= warm
