@@ -31,7 +31,7 @@ format: $(BIN)/.ready
 	$(BIN)/ruff format
 
 proto: $(BIN)/.ready  ## regenerate the wire contract (pinned grpcio-tools)
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. federation/contract/v1/federation.proto
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. federation/contract/v1/federation.proto
 
 diagrams: $(BIN)/.ready  ## redraw the state diagrams of ARCHITECTURE.md from the tables
 	$(BIN)/python -m tests.diagrams --write

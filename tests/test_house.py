@@ -1,5 +1,6 @@
 """The house keeps its own rules: sizes, the test mirror, import rules that bite, no drift."""
 
+import os
 import re
 import shutil
 import statistics
@@ -70,7 +71,14 @@ def test_generated_code_matches_the_proto(tmp_path: Path) -> None:
     outputs = [f"--{kind}={tmp_path}" for kind in ("python_out", "grpc_python_out")]
     outputs += [f"--{kind}=quiet:{tmp_path}" for kind in ("mypy_out", "mypy_grpc_out")]
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *outputs]
-    subprocess.run([*command, str(folder / "federation.proto")], cwd=ROOT, check=True, timeout=60)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # holds the plugins
+    subprocess.run(
+        [*command, str(folder / "federation.proto")],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        check=True,
+        timeout=60,
+    )
     generated = {p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()}
     assert set(generated) == {p.name for p in (ROOT / folder).glob("*_pb2*.py*")}
     for name, content in generated.items():
