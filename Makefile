@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check format proto diagrams clean
+.PHONY: setup setup-proxies demo test check format proto diagrams clean
 
 setup: $(BIN)/.ready  ## everything that development, tests and the demo need
 	$(BIN)/fed demo install
@@ -12,6 +12,11 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+setup-proxies:  ## HAProxy and nginx for the tests that stand them before a router (needs root and apt)
+	@command -v haproxy >/dev/null 2>&1 && command -v nginx >/dev/null 2>&1 || \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy nginx-light; }
 
 demo: setup  ## the whole federation on this machine; Ctrl-C ends it
 	$(BIN)/fed demo

@@ -6,30 +6,37 @@ services on gRPC, and an exit code: 0 stopped as asked, 1 could not run, 2 bad s
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from federation.api.agents import AgentService
-from federation.api.auth import Gate
+from federation.api.auth import Gate, Known
+from federation.api.denials import Denials
+from federation.api.doorkeeper import Doorkeeper
 from federation.api.http import DEFAULT_MAX_BLOB_BYTES, OperatorApi, Parts
 from federation.api.metrics import ControlPlaneMetrics, Sources
 from federation.api.routers import RouterHub, RouterService
 from federation.artifacts.local import LocalBlobStore
 from federation.contract.errors import Conflict, FederationError, Invalid, Unavailable
+from federation.contract.names import check_name
+from federation.contract.spiffe import check_trust_domain
 from federation.contract.v1 import federation_pb2_grpc as rpc
-from federation.control_loop import ControlLoop
+from federation.control_loop import Constants, ControlLoop
+from federation.identity.keyring import Identity, Keyring, open_keyring
+from federation.identity.oidc import Oidc, Provider, provider
 from federation.identity.tokens import Token, TokenKind, load_or_create
 from federation.publisher import Publisher
+from federation.relay.connections import ConnectionLimits
 from federation.relay.server import ServerLimits, listen, make_runner
-from federation.runtime.channel import serve
+from federation.runtime.channel import add_port, serve
 from federation.runtime.clock import SystemClock
 from federation.runtime.config import load_settings, setting
 from federation.runtime.supervise import Supervisor, stop_on_signals
@@ -41,7 +48,11 @@ from federation.store.sqlite import SqliteStore
 log = logging.getLogger(__name__)
 
 PROG = "fed-control-plane"
-HTTP_LIMITS = ServerLimits(keepalive_s=15.0, shutdown_s=1.0)
+HTTP_LIMITS = ServerLimits(
+    keepalive_s=15.0,
+    shutdown_s=1.0,
+    connections=ConnectionLimits(total=4096, per_address=512),  # strangers may ask to join
+)
 GRPC_GRACE_S = 0.5
 
 
@@ -57,7 +68,16 @@ class Settings:
     store: Literal["sqlite", "memory"] = setting("sqlite", help="sqlite, or memory to forget all")
     max_blob_bytes: int = setting(DEFAULT_MAX_BLOB_BYTES, help="longest file of a model package")
     allowed_hosts: tuple[str, ...] = setting((), help="host name by which clients may call the API")
-    insecure_listen: bool = setting(default=False, help="allow addresses other than loopback")
+    trust_domain: str = setting("federation.internal", help="what all identities are named after")
+    name: str = setting("main", help="name of this control plane in its own certificate")
+    leaf_seconds: int = setting(86400, help="how long a certificate lasts at most")
+    renew_grace_days: int = setting(30, help="how long an expired certificate may be renewed")
+    oidc_issuer: str = setting("", help="identity provider whose people may call the API")
+    oidc_audience: str = setting("", help="what its tokens must name as their audience")
+    oidc_jwks_url: str = setting("", help="https URL of its public keys")
+    oidc_jwks_file: str = setting("", help="file of its public keys, instead of a URL")
+    oidc_claim: str = setting("groups", help="claim that --oidc-roles speaks of, like a.b")
+    oidc_roles: tuple[str, ...] = setting((), help="VALUE=ROLE[:SCOPE], for a value of the claim")
     log_level: str = setting("info", help="debug, info, warning or error")
 
 
@@ -102,7 +122,7 @@ class ControlPlane:
     hub: RouterHub
     api: OperatorApi
     admin: Token
-    router: Token
+    keyring: Keyring
     http_address: str
     grpc_address: str
 
@@ -119,19 +139,37 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         store = _open_store(settings, state_dir)
         stack.callback(store.close)
         admin = load_or_create(state_dir / "admin.token", TokenKind.ADMIN, "local")
-        router = load_or_create(state_dir / "router.token", TokenKind.ROUTER, "local")
+        keyring = open_keyring(state_dir, _identity(settings), clock)
         loop = ControlLoop(
-            store=store, publisher=publisher, clock=clock, lease_seconds=settings.lease_seconds
+            store=store,
+            publisher=publisher,
+            clock=clock,
+            constants=_constants(settings, keyring),
+            roots=keyring.rollover.bundle,
         )
+        denials = Denials(submit=loop.submit, clock=clock)
         gate = Gate(
-            admin_sha256=admin.sha256,
-            router_sha256=router.sha256,
-            credential_of=lambda cluster: _credential(loop, cluster),
+            Known(
+                state=lambda: loop.state,
+                trust=lambda: publisher.trust.newest,
+                admin=admin,
+                clock=clock,
+                people=Oidc(known, clock) if (known := _provider(settings)) else None,
+            )
+        )
+        doorkeeper = Doorkeeper(
+            state=lambda: loop.state,
+            trust=lambda: publisher.trust.newest,
+            clock=clock,
+            denials=denials,
         )
         agents = AgentService(
-            loop=loop, publisher=publisher, report_interval_ms=settings.report_interval_ms
+            loop=loop,
+            publisher=publisher,
+            doorkeeper=doorkeeper,
+            report_interval_ms=settings.report_interval_ms,
         )
-        routers = RouterService(loop=loop, publisher=publisher, hub=hub, gate=gate)
+        routers = RouterService(loop=loop, publisher=publisher, hub=hub, doorkeeper=doorkeeper)
         metrics = ControlPlaneMetrics(
             Sources(
                 loop=loop,
@@ -139,6 +177,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
                 agents=agents,
                 hub=hub,
                 restarts=supervisor.restarts,
+                denials=denials.total,
                 clock=clock,
                 version=software_version(),
             )
@@ -152,6 +191,9 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
                 gate=gate,
                 metrics=metrics,
                 clock=clock,
+                store=store,
+                denials=denials,
+                keyring=keyring,
                 token_key=admin.text,
                 version=software_version(),
                 allowed_hosts=settings.allowed_hosts,
@@ -160,35 +202,86 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         )
         stack.push_async_callback(supervisor.stop)
         supervisor.start("control-loop", loop.run)
-        grpc_address = await _serve_grpc(settings.grpc_listen, agents, routers, stack)
-        http_address = await _serve_http(settings.http_listen, api, stack)
+        supervisor.start("denials", denials.run)
+        _keep_fresh(keyring, loop, publisher, supervisor)
+        grpc_address = await _serve_grpc(settings.grpc_listen, (agents, routers), keyring, stack)
+        http_address = await _serve_http(settings.http_listen, api, keyring, stack)
         yield ControlPlane(
             loop=loop,
             publisher=publisher,
             hub=hub,
             api=api,
             admin=admin,
-            router=router,
+            keyring=keyring,
             http_address=http_address,
             grpc_address=grpc_address,
         )
 
 
-def _credential(loop: ControlLoop, cluster: str) -> str:
-    record = loop.state.clusters.get(cluster)
-    return record.credential_sha256 if record else ""
+def _identity(settings: Settings) -> Identity:
+    """Return who this control plane is; clients may dial it where it listens, too."""
+    hosts = [split_address(address)[0] for address in (settings.http_listen, settings.grpc_listen)]
+    return Identity(
+        trust_domain=settings.trust_domain,
+        name=settings.name,
+        leaf_life=timedelta(seconds=settings.leaf_seconds),
+        renew_grace=timedelta(days=settings.renew_grace_days),
+        hosts=(*settings.allowed_hosts, *(h for h in hosts if h not in ("0.0.0.0", "::"))),  # noqa: S104
+    )
 
 
-async def _serve_http(address: str, api: OperatorApi, stack: AsyncExitStack) -> str:
-    """Start the HTTP server and return where it listens."""
+def _provider(settings: Settings) -> Provider | None:
+    """Return whom we believe of people, None = nobody; raises Invalid."""
+    return provider(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        jwks=(settings.oidc_jwks_url, settings.oidc_jwks_file),
+        claim=settings.oidc_claim,
+        roles=settings.oidc_roles,
+    )
+
+
+def _constants(settings: Settings, keyring: Keyring) -> Constants:
+    return Constants(
+        lease=timedelta(seconds=settings.lease_seconds),
+        leaf_life=keyring.rollover.leaf_life,
+        trust_domain=settings.trust_domain,
+        pepper=keyring.pepper,
+    )
+
+
+def _keep_fresh(
+    keyring: Keyring, loop: ControlLoop, publisher: Publisher, supervisor: Supervisor
+) -> None:
+    """Have roots and our own certificate follow time, and our own servers whom everyone trusts."""
+
+    async def follow_trust() -> None:
+        with publisher.trust.subscription() as trusts:
+            while True:
+                keyring.credentials.keep_trust(await trusts.take())
+
+    keyring.rollover.on_change += [keyring.own.roots_changed, loop.publish_trust]
+    supervisor.start("roots", keyring.rollover.run)
+    supervisor.start("own-certificate", keyring.own.run)
+    supervisor.start("own-trust", follow_trust)
+
+
+async def _serve_http(
+    address: str, api: OperatorApi, keyring: Keyring, stack: AsyncExitStack
+) -> str:
+    """Start the HTTPS server and return where it listens. Only processes show a certificate."""
     runner = make_runner(api.app, HTTP_LIMITS)
     stack.push_async_callback(runner.cleanup)
-    _, port = await listen(runner, address)
+    context = keyring.credentials.server_context(demand_clients=False)
+    _, port = await listen(runner, address, ssl_context=context)
     return _with_port(address, port)
 
 
 async def _serve_grpc(
-    address: str, agents: AgentService, routers: RouterService, stack: AsyncExitStack
+    address: str,
+    services: tuple[AgentService, RouterService],
+    keyring: Keyring,
+    stack: AsyncExitStack,
 ) -> str:
     """Start the gRPC server and return where it listens; raises Conflict or Unavailable."""
     host, port = split_address(address)
@@ -204,10 +297,10 @@ async def _serve_grpc(
             reason="address-in-use",
         ) from None
     server = serve()
-    rpc.add_AgentServiceServicer_to_server(agents, server)
-    rpc.add_RouterServiceServicer_to_server(routers, server)
+    rpc.add_AgentServiceServicer_to_server(services[0], server)
+    rpc.add_RouterServiceServicer_to_server(services[1], server)
     try:
-        port = server.add_insecure_port(address)
+        port = add_port(server, address, keyring.credentials.server_credentials())
     except RuntimeError:
         raise Unavailable(f"cannot listen on {address}.") from None
     await server.start()
@@ -242,15 +335,13 @@ def _check(settings: Settings) -> None:
         raise Invalid(
             f"--log-level {settings.log_level!r} is unknown: debug, info, warning, error."
         )
-    for flag, address in (("http", settings.http_listen), ("grpc", settings.grpc_listen)):
-        host, _ = split_address(address)
-        if not settings.insecure_listen and not _is_loopback(host):
-            raise Invalid(
-                f"--{flag}-listen {address} is reachable from other machines, and tokens would "
-                "cross the network unencrypted.",
-                hint="Use a loopback address behind a TLS proxy, or accept that with "
-                "--insecure-listen.",
-            )
+    check_trust_domain(settings.trust_domain)
+    check_name("control plane", settings.name)
+    _provider(settings)
+    if settings.leaf_seconds < 1 or settings.renew_grace_days < 0:
+        raise Invalid("--leaf-seconds must be at least 1, --renew-grace-days at least 0.")
+    for address in (settings.http_listen, settings.grpc_listen):
+        split_address(address)
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -259,13 +350,6 @@ def split_address(address: str) -> tuple[str, int]:
     if not (separator and host and port.isascii() and port.isdigit() and int(port) < 65536):
         raise Invalid(f"{address!r} is not an address.", hint="Use HOST:PORT.")
     return host.strip("[]"), int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def software_version() -> str:

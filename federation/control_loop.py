@@ -14,16 +14,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from federation.contract.errors import FederationError, Unavailable
+from federation.contract.trust import Trust
 from federation.contract.types import Snapshot
 from federation.policy import snapshot
+from federation.policy.access.roles import Caller
+from federation.policy.audit.events import INSIDE, AppendAudit, Origin
 from federation.policy.decide import decide
 from federation.policy.events import (
-    Applied,
     Assign,
     CloseAgent,
     Command,
@@ -33,19 +35,20 @@ from federation.policy.events import (
     Outcome,
     PublishSnapshot,
     Put,
+    Result,
     Started,
     TimePassed,
     Touch,
     WakeAt,
-    Welcomed,
 )
+from federation.policy.membership.events import CloseRouter, PublishRouters, PublishTrust
+from federation.policy.membership.trust import revocations, router_addresses
 from federation.policy.state import State, restore
 from federation.publisher import Change, Publisher
 from federation.runtime.clock import Clock
 from federation.store.base import Store
 
 T = TypeVar("T")
-Result = Applied | Welcomed | bool
 
 BATCH = 512  # events in one commit
 # Changes of live things take a revision without a commit. Each start skips so many that none is
@@ -53,36 +56,70 @@ BATCH = 512  # events in one commit
 UNWRITTEN_REVISIONS = 10_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constants:
+    """What deciders need to know and what stays the same while the control plane runs.
+
+    `leaf_life` is the longest that a certificate issued by now or before may last; `pepper` (hex,
+    secret) is what keys are hashed with.
+    """
+
+    lease: timedelta = timedelta(seconds=10)
+    leaf_life: timedelta = timedelta(hours=24)
+    trust_domain: str = "federation.internal"
+    pepper: str = field(default="", repr=False)
+
+    def blank(self) -> State:
+        """Return a State that remembers nothing."""
+        return State(
+            lease=self.lease,
+            leaf_life=self.leaf_life,
+            trust_domain=self.trust_domain,
+            pepper=self.pepper,
+        )
+
+
 @dataclass(slots=True, eq=False)
 class _Letter:
     """An event in the inbox, and where its answer goes (None: nobody waits for one)."""
 
     event: Event
-    idempotency: Idempotency | None
-    answer: asyncio.Future[Result] | None
+    answer: asyncio.Future[Result] | None = None
+    idempotency: Idempotency | None = None
+    caller: Caller | None = None
+    origin: Origin = INSIDE
 
 
 class ControlLoop:
     """Owns the State; every change of it goes through `submit`.
 
     Counters for /metrics: `events_total` by event type, `refused_total` by reason, `commits_total`,
-    `last_step_s` (seconds that the newest batch took).
+    `last_step_s` (seconds that the newest batch took). `roots` tells the certificate authorities
+    (PEM) to be trusted now; who changes them calls `publish_trust`.
     """
 
     def __init__(
-        self, *, store: Store, publisher: Publisher, clock: Clock, lease_seconds: int = 10
+        self,
+        *,
+        store: Store,
+        publisher: Publisher,
+        clock: Clock,
+        constants: Constants | None = None,
+        roots: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._clock = clock
-        self._lease = timedelta(seconds=lease_seconds)
-        self._state = State(lease=self._lease)
+        self._roots = roots
+        self._constants = constants or Constants()
+        self._state = self._constants.blank()
         self._inbox: asyncio.Queue[_Letter] = asyncio.Queue()
         self._ready = asyncio.Event()
         self._stopped = False
         self._wake_at: datetime | None = None
         self._starts = 0
         self._sequence = 0  # of the newest snapshot in this start
+        self._trust_sequence = 0
         self._written_revision = 0
         self.events_total: Counter[str] = Counter()
         self.refused_total: Counter[str] = Counter()
@@ -109,21 +146,30 @@ class ControlLoop:
         """Whether events are being decided now."""
         return self._ready.is_set()
 
-    async def submit(self, event: Event, *, idempotency: Idempotency | None = None) -> Result:
+    async def submit(
+        self,
+        event: Event,
+        *,
+        idempotency: Idempotency | None = None,
+        caller: Caller | None = None,
+        origin: Origin = INSIDE,
+    ) -> Result:
         """Have `event` decided and committed; returns its result (see `events.Outcome`).
 
-        Raises the refusal (a FederationError); Unavailable if the loop stopped before the answer.
+        `caller` is who asked for it over the operator API, and must be allowed to; `origin` is for
+        the audit log. Raises the refusal (a FederationError); Unavailable if the loop stopped
+        before the answer.
         """
         if self._stopped:
             raise _unavailable()
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._inbox.put_nowait(_Letter(event, idempotency, answer))
+        self._inbox.put_nowait(_Letter(event, answer, idempotency, caller, origin))
         return await answer
 
-    def preview(self, event: Event) -> tuple[State, Result]:
+    def preview(self, event: Event, *, caller: Caller | None = None) -> tuple[State, Result]:
         """Decide `event` on a copy: the state that it would lead to, and its result (dry run)."""
         state = self._state.copy()
-        outcome = decide(state, event, self._clock.utc())
+        outcome = decide(state, event, self._clock.utc(), caller=caller)
         return state, outcome.result
 
     # ------------------------------------------------------------ the loop
@@ -147,10 +193,10 @@ class ControlLoop:
 
     async def _start(self, writer: ThreadPoolExecutor) -> None:
         loaded = await _in_thread(writer, self._store.load)
-        self._starts, self._sequence = loaded.starts, 0
+        self._starts, self._sequence, self._trust_sequence = loaded.starts, 0, 0
         self._written_revision = loaded.revision
         revision = loaded.revision + UNWRITTEN_REVISIONS
-        self._state = restore(loaded.records, revision=revision, lease=self._lease)
+        self._state = restore(loaded.records, revision=revision, blank=self._constants.blank())
         self._publisher.begin(revision)
         outcome = decide(self._state, Started(), self._clock.utc())
         await self._commit(outcome.commands, writer)
@@ -169,7 +215,7 @@ class ControlLoop:
             batch.append(self._inbox.get_nowait())
         if self._until_wake_s() == 0:
             self._wake_at = None
-            batch.append(_Letter(TimePassed(), None, None))
+            batch.append(_Letter(TimePassed()))
         return batch
 
     def _until_wake_s(self) -> float | None:
@@ -198,13 +244,15 @@ class ControlLoop:
     def _decide(self, letter: _Letter, now: datetime) -> Outcome | FederationError:
         self.events_total[type(letter.event).__name__] += 1
         try:
-            return decide(self._state, letter.event, now, letter.idempotency)
+            return decide(
+                self._state, letter.event, now, letter.idempotency, letter.caller, letter.origin
+            )
         except FederationError as refusal:
             self.refused_total[refusal.reason] += 1
             return refusal
 
     async def _commit(self, commands: Sequence[Command], writer: ThreadPoolExecutor) -> None:
-        writes = [c for c in commands if isinstance(c, Put | Delete)]
+        writes = [c for c in commands if isinstance(c, Put | Delete | AppendAudit)]
         revision = self._state.revision
         if writes or revision - self._written_revision >= UNWRITTEN_REVISIONS // 2:
             await _in_thread(writer, lambda: self._store.commit(writes, revision))
@@ -212,22 +260,58 @@ class ControlLoop:
             self.commits_total += 1
 
     def _publish(self, commands: Sequence[Command]) -> None:
-        """Tell agents, routers and watchers what is committed; of each thing only the newest."""
+        """Tell agents, routers and watchers what is committed; of each thing only the newest.
+
+        Trust goes first: a stream that is closed looks there for the reason.
+        """
+        kinds = {type(command) for command in commands}
+        if PublishTrust in kinds:
+            self.publish_trust()
+        if PublishRouters in kinds:
+            self._publisher.router_addresses.publish(router_addresses(self._state))
         for command in commands:
-            if isinstance(command, CloseAgent):
-                self._publisher.close_agent(command.cluster, command.epoch, command.reason)
-            elif isinstance(command, WakeAt):
-                self._wake_at = min(command.at, self._wake_at or command.at)
+            self._perform(command)
         newest = {c.assignment.cluster: c.assignment for c in commands if isinstance(c, Assign)}
         for assignment in newest.values():
             self._publisher.publish_assignment(assignment)
-        if any(isinstance(command, PublishSnapshot) for command in commands):
+        if PublishSnapshot in kinds:
             self._publish_snapshot()
         if changes := _changes(commands):
             self._publisher.publish_changes(changes)
 
+    def _perform(self, command: Command) -> None:
+        match command:
+            case CloseAgent(cluster=cluster, epoch=epoch, reason=reason):
+                self._publisher.close_agent(cluster, epoch, reason)
+            case CloseRouter(name=name, generation=generation, reason=reason):
+                self._publisher.close_router(name, generation, reason)
+            case WakeAt(at=moment):
+                self._wake_at = min(moment, self._wake_at or moment)
+            case _:  # what is published once for all commands, and what is in the store now
+                pass
+
+    def publish_trust(self) -> None:
+        """Tell everyone whom to trust, if it is other than what they were told last.
+
+        Before the first start is done there is nothing to tell: it is told then.
+        """
+        if not self._starts:
+            return
+        held = self._publisher.trust.newest
+        new = Trust(
+            version=self._starts << 32 | self._trust_sequence + 1,
+            trust_domain=self._constants.trust_domain,
+            roots=self._roots(),
+            revoked=revocations(self._state),
+        )
+        same = held is not None and replace(new, version=held.version) == held
+        if self._trust_sequence == 0 or not same:
+            self._trust_sequence += 1
+            self._publisher.trust.publish(new)
+
     def _publish_snapshot(self) -> None:
-        new: Snapshot = snapshot.build(self._state, self._starts << 32 | self._sequence + 1)
+        version = self._starts << 32 | self._sequence + 1
+        new: Snapshot = snapshot.build(self._state, version, self._clock.utc())
         if self._sequence == 0 or not snapshot.same_content(new, self._publisher.snapshot):
             self._sequence += 1
             self._publisher.publish_snapshot(new)

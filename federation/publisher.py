@@ -1,8 +1,8 @@
-"""Fan-out: the newest snapshot to routers, assignments to agents, changes to watchers.
+"""Fan-out: snapshots to routers, assignments to agents, trust to both, changes to watchers.
 
 Input: the control loop calls the publish methods after each commit. Output: `api` subscribes, one
-subscription per stream. A slow subscriber never holds up the loop: snapshots and assignments keep
-only the newest value; a watcher that falls too far behind is told to list again.
+subscription per stream. A slow subscriber never holds up the loop: all but changes keep only the
+newest value; a watcher that falls too far behind is told to list again.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from federation.contract.trust import RouterAddress, Trust
 from federation.contract.types import Assignment, Snapshot
 
 T = TypeVar("T")
@@ -69,12 +70,44 @@ class FellBehind(Exception):
     """Changes were lost for this watcher: list again, then watch from the new revision."""
 
 
+class Topic(Generic[T]):
+    """One thing that all its subscribers hear of: its newest value at once, then each change."""
+
+    def __init__(self) -> None:
+        self.newest: T | None = None
+        self._subscriptions: set[Latest[T]] = set()
+
+    def __repr__(self) -> str:
+        return f"Topic(subscriptions={len(self._subscriptions)})"
+
+    def publish(self, value: T) -> None:
+        """Make `value` the newest and offer it to everyone."""
+        self.newest = value
+        for subscription in self._subscriptions:
+            subscription.offer(value)
+
+    @contextmanager
+    def subscription(self) -> Iterator[Latest[T]]:
+        """Subscribe; the newest value is offered at once."""
+        subscription: Latest[T] = Latest()
+        if self.newest is not None:
+            subscription.offer(self.newest)
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+
 class Publisher:
     """Holds the newest snapshot, the agents' and routers' subscriptions, and recent changes."""
 
     def __init__(self) -> None:
         self.snapshot = Snapshot(version=0)
-        self._routers: set[Latest[Snapshot]] = set()
+        self.trust: Topic[Trust] = Topic()
+        self.router_addresses: Topic[tuple[RouterAddress, ...]] = Topic()
+        # The subscriptions of routers, with name and certificate generation.
+        self._routers: dict[Latest[Snapshot], tuple[str, int]] = {}
         self._agents: dict[str, dict[int, Latest[Assignment]]] = {}
         self._assignments: dict[str, Assignment] = {}  # the newest one published, by cluster
         self._changes: deque[Change] = deque(maxlen=HISTORY)
@@ -102,6 +135,12 @@ class Publisher:
         for subscription in self._routers:
             subscription.offer(snapshot)
 
+    def close_router(self, name: str, generation: int, reason: str) -> None:
+        """End the router's subscriptions that were opened with this generation and older ones."""
+        for subscription, (whose, held) in self._routers.items():
+            if whose == name and held <= generation:
+                subscription.close(reason)
+
     def publish_assignment(self, assignment: Assignment) -> None:
         """Offer the desired state to the cluster's agent, now or when it subscribes."""
         self._assignments[assignment.cluster] = assignment
@@ -126,16 +165,21 @@ class Publisher:
     # -------------------------------------------------------- called by the API
 
     @contextmanager
-    def router_subscription(self) -> Iterator[Latest[Snapshot]]:
-        """Subscribe to snapshots; the newest one is offered at once."""
+    def router_subscription(
+        self, name: str = "", generation: int = 0
+    ) -> Iterator[Latest[Snapshot]]:
+        """Subscribe to snapshots; the newest one is offered at once.
+
+        `generation` is that of the certificate with which the router opened its stream.
+        """
         subscription: Latest[Snapshot] = Latest()
         if self.snapshot.version:
             subscription.offer(self.snapshot)
-        self._routers.add(subscription)
+        self._routers[subscription] = (name, generation)
         try:
             yield subscription
         finally:
-            self._routers.discard(subscription)
+            del self._routers[subscription]
 
     @contextmanager
     def agent_subscription(self, cluster: str, epoch: int) -> Iterator[Latest[Assignment]]:

@@ -4,9 +4,11 @@ Input: GET requests of operators and of Prometheus on the admin address. Output:
 nothing here changes anything.
 """
 
+import msgspec
 from aiohttp import web
 
 from federation.contract.errors import Invalid, NotFound
+from federation.contract.types import Snapshot
 from federation.relay.application import make_application
 from router.explain import Document, explain
 from router.geo import Locator
@@ -36,8 +38,8 @@ class Admin:
             case "/healthz":
                 return web.Response(text="ok")
             case "/readyz":
-                self._state.require_table()
-                return web.Response(text="ready")
+                self._state.require_ready()
+                return web.Response(text=_readiness(self._state))
             case "/metrics":
                 return web.Response(
                     body=self._metrics.page(),
@@ -69,11 +71,25 @@ class Admin:
             "router": self._state.name,
             "age_s": round(age_s, 1),
             "clusters": clusters,
-            "snapshot": table.snapshot,
+            "snapshot": _public(table.snapshot),
         }
 
     def _explain(self, request: web.Request) -> Document:
         model = request.query.get("model", "")
         if not model:
             raise Invalid("Which model?", hint="Ask /explain?model=NAME&from=ADDRESS.")
-        return explain(self._state, self._locator, model, request.query.get("from", ""))
+        address, tenant = request.query.get("from", ""), request.query.get("tenant", "")
+        return explain(self._state, self._locator, model, address, tenant)
+
+
+def _readiness(state: RouterState) -> str:
+    if state.allow_anonymous:
+        return "ready; requests without a key are served (--allow-anonymous)"
+    return "ready"
+
+
+def _public(snapshot: Snapshot) -> Document:
+    """Return all of a snapshot but who has access: keys' digests and their pepper are secret."""
+    document: Document = msgspec.to_builtins(snapshot)
+    del document["access"]
+    return document

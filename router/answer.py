@@ -7,8 +7,8 @@ sent ends with an error event, anything else by breaking the connection: never a
 """
 
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -27,13 +27,15 @@ WHOLE_BYTES = 64 * 1024
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
-    """An answer of which something has arrived. `rest` is None when `first` is all of it."""
+    """An answer of which something has arrived. `rest` is None when `first` is all of it; `see` is
+    shown every piece that is sent (of a stream of events, whole ones)."""
 
     status: int
     headers: CIMultiDict[str]
     first: bytes
     rest: AsyncIterator[bytes] | None
     length: int | None
+    see: Callable[[bytes], None] = field(default=lambda _: None)
 
     @property
     def is_events(self) -> bool:
@@ -61,6 +63,7 @@ async def begin(upstream: Upstream) -> Answer:
 async def relay(request: web.BaseRequest, answer: Answer, stall_s: float) -> web.StreamResponse:
     """Send an answer to the client; returns when all is sent, broke off, or the client is gone."""
     if answer.rest is None:
+        answer.see(answer.first)
         whole = web.Response(status=answer.status, headers=answer.headers, body=answer.first)
         await whole.prepare(request)
         return whole
@@ -82,8 +85,10 @@ async def _pieces(
     try:
         async for piece in _all(answer):
             if ready := events.feed(piece) if events else piece:
+                answer.see(ready)
                 await write(request, response, ready, stall_s)
         if events and (rest := events.rest()):
+            answer.see(rest)
             await write(request, response, rest, stall_s)
     except (ForwardError, FederationError) as error:
         log.warning("an answer broke off after it had begun: %s", error)

@@ -10,14 +10,13 @@ import logging
 import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from federation.contract.errors import FederationError, Invalid
-from federation.relay.forward import Forwarder
 from federation.relay.server import (
-    BodyLimits,
     ServerLimits,
     listen,
     make_runner,
@@ -29,22 +28,21 @@ from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
 from router import tablefile
 from router.admin import Admin
-from router.call import ProxyLimits
-from router.explain import explain
+from router.connection_metrics import ConnectionCollector
 from router.geo import BUNDLED, Locator
+from router.limits import proxy_limits, public_limits
+from router.member import Member
 from router.metrics import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
 from router.probe import Prober
 from router.proxy import Proxy
-from router.settings import Settings, check, parse_location, read_token
+from router.settings import Settings, check, parse_location, public_tls
 from router.state import RouterState
 from router.upstream.http import Upstreams
-from router.watch import Uplink, Watcher
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 10.0
 Addresses = tuple[tuple[str, int], tuple[str, int]]
 
 
@@ -71,103 +69,148 @@ async def serve(
     *,
     stop: asyncio.Event,
     clock: Clock | None = None,
-    on_listening: Callable[[Addresses], None] | None = None,
+    on_listening: Callable[[Addresses], None] = lambda _: None,
 ) -> None:
     """Run a router until `stop` is set; raises FederationError if it cannot start."""
     require_compiled_parser()
-    state = RouterState(
-        name=settings.name,
-        clock=clock or SystemClock(),
-        dice=random.Random(),  # noqa: S311  # spreads load, guards nothing
-        location=parse_location(settings.location),
-    )
-    database = Path(settings.geoip_db) if settings.geoip_db else BUNDLED
-    metrics = Metrics(state)
-    supervisor = Supervisor()
+    state = _state(settings, clock or SystemClock())
+    member = None if settings.table else Member(settings, state)
+    tls = public_tls(settings)
+    metrics, supervisor = Metrics(state), Supervisor()
     async with contextlib.AsyncExitStack() as stack:
-        locator = Locator(database, settings.trusted_proxies)
+        locator = Locator(_database(settings), settings.trusted_proxies)
         stack.callback(locator.close)
-        upstreams = Upstreams(Forwarder(), settings.connect_to)
+        upstreams = _upstreams(settings, state, member)
         stack.push_async_callback(upstreams.close)
-        proxy = Proxy(
-            state=state,
-            upstreams=upstreams,
-            metrics=metrics,
-            locator=locator,
-            admission=Admission(settings.max_concurrent),
-            limits=_limits(settings),
-        )
-        admin = Admin(state=state, metrics=metrics, locator=locator)
-        follow = _source(settings, state, locator)
+        proxy = _proxy(settings, state, upstreams, metrics, locator)
+        if member is None:
+            _read_table(settings, state)
+        else:
+            member.begin(locator)
+            stack.push_async_callback(member.close)
         stack.push_async_callback(supervisor.stop)
-        private = make_runner(admin.application(), ServerLimits(shutdown_s=1.0))
-        stack.push_async_callback(private.cleanup)
-        admin_address = await listen(private, settings.admin_listen)
-        public = make_runner(proxy.application(), ServerLimits(shutdown_s=GRACE_S))
+        admin = Admin(state=state, metrics=metrics, locator=locator)
+        admin_address = await _serve_admin(admin, settings.admin_listen, stack)
+        if member is not None and member.credentials.complete:
+            await member.open_door()
+        public = make_runner(proxy.application(), public_limits(settings))
+        reversed_ = member.reverse if member else None
+        metrics.registry.register(ConnectionCollector(public.open, reversed_))
         stack.push_async_callback(public.cleanup)  # stops first: finishes what is in flight
-        address = await listen(public, settings.listen)
+        address = await listen(public, settings.listen, tls.context if tls else None)
+        hung_up = stack.enter_context(_hangups())
         supervisor.start("probe", Prober(state=state, upstreams=upstreams).run)
-        supervisor.start("follow", lambda: follow(address))
-        log.info("router %s listens on %s:%d, admin on %s:%d", state.name, *address, *admin_address)
-        if on_listening:
-            on_listening((address, admin_address))
+        if tls:
+            supervisor.start("public TLS", partial(tls.follow, hung_up.certificate))
+        if member is None:
+            supervisor.start("follow", partial(_follow_table, settings, state, hung_up.table))
+        else:
+            supervisor.start("membership", member.membership.run)
+            supervisor.start("follow", partial(member.follow, locator, _url(settings, address)))
+        log.info("%s listens on %s, admin on %s", state.name, _join(address), _join(admin_address))
+        on_listening((address, admin_address))
         await stop.wait()
         log.info("router %s stops", state.name)
 
 
-def _limits(settings: Settings) -> ProxyLimits:
-    return ProxyLimits(
-        body=BodyLimits(max_bytes=settings.max_body_bytes),
-        replay_bytes=min(settings.replay_buffer_bytes, settings.max_body_bytes),
-        deadline_s=settings.deadline_ms / 1000,
+async def _serve_admin(
+    admin: Admin, address: str, stack: contextlib.AsyncExitStack
+) -> tuple[str, int]:
+    runner = make_runner(admin.application(), ServerLimits(shutdown_s=1.0))
+    stack.push_async_callback(runner.cleanup)
+    return await listen(runner, address)
+
+
+def _database(settings: Settings) -> Path:
+    return Path(settings.geoip_db) if settings.geoip_db else BUNDLED
+
+
+def _url(settings: Settings, address: tuple[str, int]) -> str:
+    """Return where clients reach this router."""
+    scheme = "https" if settings.tls_certificate else "http"
+    return settings.advertise_url or f"{scheme}://{_join(address)}"
+
+
+def _state(settings: Settings, clock: Clock) -> RouterState:
+    return RouterState(
+        name=settings.name,
+        clock=clock,
+        dice=random.Random(),  # noqa: S311  # spreads load, guards nothing
+        location=parse_location(settings.location),
+        allow_anonymous=settings.allow_anonymous,
     )
 
 
-def _source(
-    settings: Settings, state: RouterState, locator: Locator
-) -> Callable[[tuple[str, int]], Awaitable[None]]:
-    """Load the first table if there is one already; return the task that follows its changes."""
-    if settings.table:
-        path = Path(settings.table)
-        state.swap(tables.build(tablefile.load_written(path)))
-        return lambda _: _follow_file(path, state)
-    token = read_token(settings.token_file)
-    state_dir = Path(settings.state_dir) if settings.state_dir else None
-    if state_dir is None:
-        log.warning("without --state-dir this router cannot restart without the control plane")
-
-    def watcher(url: str) -> Watcher:
-        uplink = Uplink(address=settings.control_plane, token=token, url=url, state_dir=state_dir)
-        return Watcher(state=state, explain=partial(explain, state, locator), uplink=uplink)
-
-    watcher("").load_from_disk()
-    return lambda address: watcher(
-        settings.advertise_url or f"http://{address[0]}:{address[1]}"
-    ).run()
+def _proxy(
+    settings: Settings,
+    state: RouterState,
+    upstreams: Upstreams,
+    metrics: Metrics,
+    locator: Locator,
+) -> Proxy:
+    return Proxy(
+        state=state,
+        upstreams=upstreams,
+        metrics=metrics,
+        locator=locator,
+        admission=Admission(settings.max_concurrent, settings.replay_memory_bytes),
+        limits=proxy_limits(settings),
+    )
 
 
-async def _follow_file(path: Path, state: RouterState) -> None:
-    """Read the table again whenever SIGHUP comes; a bad one is reported and not used."""
-    with _hangups() as hung_up:
-        while True:
-            await hung_up.wait()
-            hung_up.clear()
-            try:
-                state.swap(tables.build(tablefile.load_written(path)))
-            except Invalid as error:
-                log.error("the old table stays in use: %s", error.sentence())  # noqa: TRY400
-            else:
-                log.info("routing by %s, version %d", path, state.require_table().version)
+def _upstreams(settings: Settings, state: RouterState, member: Member | None) -> Upstreams:
+    upstreams = Upstreams(
+        settings.connect_to,
+        credentials=member.credentials if member else None,
+        reverse=member.reverse if member else None,
+        clock=state.clock,
+    )
+    state.on_swap.append(lambda table: upstreams.follow(table.endpoints))
+    return upstreams
+
+
+def _read_table(settings: Settings, state: RouterState) -> None:
+    state.swap(tables.build(tablefile.load_written(Path(settings.table))))
+
+
+async def _follow_table(settings: Settings, state: RouterState, changed: asyncio.Event) -> None:
+    """Read the table file again whenever it is said to have changed; a bad one is not used."""
+    while True:
+        await changed.wait()
+        changed.clear()
+        try:
+            _read_table(settings, state)
+        except Invalid as error:
+            log.error("the old table stays in use: %s", error.sentence())  # noqa: TRY400
+        else:
+            log.info("routing by %s, version %d", settings.table, state.require_table().version)
+
+
+@dataclass(frozen=True, slots=True)
+class _HungUp:
+    """SIGHUP came: each file that it may concern is looked at again."""
+
+    table: asyncio.Event = field(default_factory=asyncio.Event)
+    certificate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self) -> None:
+        self.table.set()
+        self.certificate.set()
 
 
 @contextlib.contextmanager
-def _hangups() -> Iterator[asyncio.Event]:
-    loop, hung_up = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+def _hangups() -> Iterator[_HungUp]:
+    loop, hung_up = asyncio.get_running_loop(), _HungUp()
+    loop.add_signal_handler(signal.SIGHUP, hung_up)
     try:
         yield hung_up
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _join(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -4,7 +4,7 @@ Input: a client's request. Output: a Body, and what must be read of it to route:
 OpenAI request names, and whether the request may be sent twice.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -12,6 +12,7 @@ from aiohttp import web
 
 from federation.contract.errors import Invalid
 from federation.relay.headers import INFERENCE_HEADER_LENGTH, content_length
+from federation.relay.json_keys import says_twice
 from federation.relay.server import BodyLimits, check_length, iter_body
 
 REPLAY_HEADER = "x-federation-replay"
@@ -36,18 +37,24 @@ class Body:
             yield chunk
 
 
-async def read(request: web.BaseRequest, limits: BodyLimits, replay_bytes: int) -> Body:
-    """Read a body until it ends or no longer fits; raises TooLarge, SlowClient or Invalid."""
+async def read(
+    request: web.BaseRequest,
+    limits: BodyLimits,
+    replay_bytes: int,
+    keep: Callable[[int], bool] = lambda _: True,
+) -> Body:
+    """Read a body until it ends, is too long to be kept, or `keep` has no room for another piece.
+
+    Raises TooLarge, SlowClient or Invalid.
+    """
     check_length(request, limits)
-    pieces: list[bytes] = []
-    size = 0
+    kept = bytearray()  # not a list of pieces: tiny ones would take many times their size
     chunks = iter_body(request, limits)
     async for chunk in chunks:
-        pieces.append(chunk)
-        size += len(chunk)
-        if size > replay_bytes:
-            return Body(b"".join(pieces), chunks, content_length(request.headers))
-    return Body(b"".join(pieces))
+        kept += chunk
+        if len(kept) > replay_bytes or not keep(len(chunk)):
+            return Body(bytes(kept), chunks, content_length(request.headers))
+    return Body(bytes(kept))
 
 
 class _Named(msgspec.Struct):
@@ -68,10 +75,17 @@ def openai_model(body: Body, headers: Mapping[str, str]) -> str:
         )
     try:
         named = _NAMED.decode(body.kept)
+        twice = says_twice(body.kept, "model")
     except msgspec.ValidationError as error:
         raise Invalid(f"The body does not fit: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"The body is not valid JSON: {error}.") from None
+    if twice:
+        raise Invalid(
+            "The body names 'model' twice.",
+            hint="Name one model in one request.",
+            reason="repeated-key",
+        )
     if not named.model:
         raise Invalid(
             "The body names no model.",
@@ -84,7 +98,7 @@ def openai_model(body: Body, headers: Mapping[str, str]) -> str:
 def unreplayable(body: Body, headers: Mapping[str, str]) -> str:
     """Return why a request may be sent only once, in words; "" if it may be sent again."""
     if body.rest is not None:
-        return "its body was too large to be kept for another try"
+        return "its body was too large to be kept for another try, or memory for that was short"
     if headers.get(REPLAY_HEADER, "").strip().lower() == "never":
         return "its client asked that it is never sent twice"
     head = body.kept

@@ -4,22 +4,29 @@ Input: a client's request whose target is parsed. Output: a Call, which `proxy` 
 attempts; or an error that says what is wrong with the request.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from federation.contract.errors import Invalid, TooLarge
+from federation.contract.errors import Invalid, TooLarge, Unavailable
 from federation.contract.types import ModelProtocol
+from federation.relay.headers import content_length
 from federation.relay.paths import InferenceTarget, InferenceVerb
 from federation.relay.server import BodyLimits
 from router import body as bodies
+from router.door import Visit
+from router.policy.access import Caller
 from router.policy.pick import Candidate
+from router.policy.quota import Hold
 from router.policy.retry import Failed, Limits
 from router.policy.table import Resolved
+from router.policy.usage import Meter, estimate
 
 DEADLINE_HEADER = "x-fed-deadline-ms"
 _LONGEST_MS = 3_600_000
 _MODEL_IN_BODY = frozenset({InferenceVerb.COMPLETIONS, InferenceVerb.CHAT})
+_SAYS_TEXT = _MODEL_IN_BODY | {InferenceVerb.GENERATE, InferenceVerb.GENERATE_STREAM}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +43,11 @@ class ProxyLimits:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One request on its way through; the last four fields tell how far it got."""
+    """One request on its way through; the last five fields tell how far it got."""
 
     request: web.BaseRequest
-    target: InferenceTarget
-    request_id: str
+    visit: Visit
+    hold: Hold  # its share of its tenant's limits
     started_s: float
     body: bodies.Body
     reference: str  # the model as the client named it
@@ -49,9 +56,25 @@ class Call:
     resolved: Resolved | None = None
     failed: list[Failed] = field(default_factory=list)
     answered_by: Candidate | None = None
+    meter: Meter | None = None  # where tokens are counted: models that speak text
 
     def __repr__(self) -> str:
         return f"Call({self.request_id}, {self.target}, failed={self.failed})"
+
+    @property
+    def target(self) -> InferenceTarget:
+        """What it asks for."""
+        return self.visit.target
+
+    @property
+    def caller(self) -> Caller:
+        """For whom."""
+        return self.visit.caller
+
+    @property
+    def request_id(self) -> str:
+        """By which name logs and clusters know it."""
+        return self.visit.request_id
 
     @property
     def model_in_body(self) -> bool:
@@ -68,32 +91,54 @@ class Call:
                 reason="not-a-text-model",
             )
 
+    def expect_tokens(self, resolved: Resolved, now_s: float) -> None:
+        """Take the tokens of what is asked from the tenant's limit, once; raises OverQuota."""
+        verb, text = self.target.verb, resolved.route.protocol is not ModelProtocol.TENSOR
+        if self.meter is None and text and verb is not InferenceVerb.METADATA:
+            size = self.body.length or len(self.body.kept)
+            self.hold.expect_tokens(estimate(size), now_s)
+            self.meter = Meter(size, readable=verb in _SAYS_TEXT)
+
+    def note_usage(self) -> None:
+        """Tell the tenant's limit what the answer took until now."""
+        if self.meter is not None:
+            self.hold.used = self.meter.tokens()
+
 
 async def read_call(
     request: web.BaseRequest,
-    target: InferenceTarget,
+    visit: Visit,
+    hold: Hold,
     *,
-    request_id: str,
     started_s: float,
     limits: ProxyLimits,
+    keep: Callable[[int], bool] = lambda _: True,
 ) -> Call:
-    """Read what routing needs: the body, the model, the client's wishes; raises Invalid, TooLarge
-    or SlowClient."""
-    deadline_s = _client_deadline_s(request)
-    body = await bodies.read(request, limits.body, limits.replay_bytes)
+    """Read what routing needs: the body, the model, the client's wishes.
+
+    `keep` grants memory for a body, piece by piece. Raises Invalid, TooLarge, SlowClient, or
+    Unavailable where a body must be kept and there is no memory for it.
+    """
+    target, deadline_s = visit.target, _client_deadline_s(request)
+    in_body = target.verb in _MODEL_IN_BODY
+    if in_body and (content_length(request.headers) or 0) > limits.replay_bytes:
+        raise _too_large_to_name(limits)
+    body = await bodies.read(request, limits.body, limits.replay_bytes, keep)
     reference = target.model
-    if target.verb in _MODEL_IN_BODY:
+    if in_body:
+        if len(body.kept) > limits.replay_bytes:
+            raise _too_large_to_name(limits)
         if body.rest is not None:
-            raise TooLarge(
-                f"The body is larger than {limits.replay_bytes} bytes, which is the limit where "
-                "the model is named in the body.",
-                hint="Send less in one request.",
+            raise Unavailable(
+                "This router has no memory for the body at the moment.",
+                hint="Try again in a second.",
+                reason="memory-short",
             )
         reference = bodies.openai_model(body, request.headers)
     return Call(
         request=request,
-        target=target,
-        request_id=request_id,
+        visit=visit,
+        hold=hold,
         started_s=started_s,
         body=body,
         reference=reference,
@@ -102,6 +147,14 @@ async def read_call(
             unreplayable=bodies.unreplayable(body, request.headers),
         ),
         own_deadline=deadline_s is not None,
+    )
+
+
+def _too_large_to_name(limits: ProxyLimits) -> TooLarge:
+    return TooLarge(
+        f"The body is larger than {limits.replay_bytes} bytes, which is the limit where "
+        "the model is named in the body.",
+        hint="Send less in one request.",
     )
 
 

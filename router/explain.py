@@ -1,12 +1,16 @@
 """Why a request would go where: a decision made without sending anything.
 
-Input: a model reference and a client's address, from the admin page or from the control plane.
+Input: a model reference, a client's address and perhaps its tenant, from the admin page or from the
+control plane.
 Output: a document with every cluster, its score or the reason why it is out, and one sentence.
 """
 
+from federation.contract.errors import NotFound
+from federation.contract.names import did_you_mean
 from federation.contract.types import Endpoint
 from router.geo import Locator, Place
 from router.policy import residency
+from router.policy.access import EVERYONE, Caller
 from router.policy.pick import Candidate, Decision, Question, decide
 from router.policy.table import Resolved, RoutingTable
 from router.state import RouterState
@@ -14,14 +18,23 @@ from router.state import RouterState
 Document = dict[str, object]
 
 
-def explain(state: RouterState, locator: Locator, reference: str, address: str) -> Document:
-    """Return the explanation; raises NotFound for an unknown model, Unavailable without a table."""
+def explain(
+    state: RouterState, locator: Locator, reference: str, address: str, tenant: str = ""
+) -> Document:
+    """Return the explanation, for a request of a tenant ("" = of somebody who may do everything).
+
+    Raises NotFound for an unknown model or tenant, PermissionDenied for what the tenant may not do,
+    Unavailable without a table.
+    """
     table = state.require_table()
+    caller = _caller(table, tenant)
+    caller.check_model(reference)
     resolved = table.resolve(reference)
+    residency.check(resolved.route, caller.regions)
     place = locator.locate(address) if address else None
     origin = state.location or (place.location if place else None)
     now_s = state.clock.monotonic_s()
-    question = Question(resolved=resolved, now_s=now_s, origin=origin)
+    question = Question(resolved=resolved, now_s=now_s, regions=caller.regions, origin=origin)
     decision = decide(table, state.signals, question, state.dice)
     weighed = {c.cluster for c in decision.candidates}
     rest = [e for name, e in table.endpoints.items() if name not in weighed]
@@ -33,9 +46,18 @@ def explain(state: RouterState, locator: Locator, reference: str, address: str) 
         "client": _client(address, place),
         "chosen": decision.chosen.cluster if decision.chosen else None,
         "candidates": [_weighed(c) for c in _best_first(decision)]
-        + [_unweighed(state, e, _why_out(table, resolved, e)) for e in rest],
+        + [_unweighed(state, e, _why_out(table, resolved, e, caller)) for e in rest],
         "why": decision.why,
     }
+
+
+def _caller(table: RoutingTable, tenant: str) -> Caller:
+    if not tenant:
+        return EVERYONE
+    if (caller := table.access.callers.get(tenant)) is None:
+        hint = did_you_mean(tenant, table.access.callers)
+        raise NotFound(f"There is no tenant {tenant!r} here.", hint=hint, reason="unknown-tenant")
+    return caller
 
 
 def _best_first(decision: Decision) -> list[Candidate]:
@@ -80,10 +102,13 @@ def _unweighed(state: RouterState, endpoint: Endpoint, why: str) -> Document:
     }
 
 
-def _why_out(table: RoutingTable, resolved: Resolved, endpoint: Endpoint) -> str:
+def _why_out(table: RoutingTable, resolved: Resolved, endpoint: Endpoint, caller: Caller) -> str:
     route = resolved.route
     if not residency.permits(route, endpoint):
         return f"requests for {route.name!r} never leave {', '.join(route.residency)}"
+    if not residency.inside(caller.regions, endpoint):
+        where = ", ".join(sorted(caller.regions))
+        return f"requests of tenant {caller.tenant.name!r} never leave {where}"
     if why := table.unusable.get(endpoint.cluster):
         return why
     return f"it has no warm replica of version {resolved.version}"

@@ -114,13 +114,16 @@ class Locator:
 
 
 def _plain(text: str) -> str | None:
-    """Return an address without port, brackets and IPv4-in-IPv6 form, or None if it is none."""
+    """Return an address without port, brackets, zone and IPv4-in-IPv6 form, or None if it is none.
+
+    A zone (RFC 4007) means something at its own host only, and may hold whatever a client likes.
+    """
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        parsed = ipaddress.ip_address(text)
+        parsed = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)

@@ -4,12 +4,13 @@ Input: `proxy` as things happen, and the router's state when a page is asked for
 of /metrics. Label values come from the routing table, never from clients.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from router.policy.access import ANONYMOUS
 from router.state import RouterState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30, 60)
@@ -39,6 +40,25 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        self.refused = Counter(
+            "fed_router_refused",
+            "Requests that the router itself refused, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self._tenant_requests = Counter(
+            "fed_router_tenant_requests",
+            "Requests for clusters, by tenant.",
+            ("tenant", "code_class"),
+            registry=self.registry,
+        )
+        self._tenant_tokens = Counter(
+            "fed_router_tenant_tokens",
+            "Tokens of models that speak text, by tenant: the engines' count, or an estimate.",
+            ("tenant",),
+            registry=self.registry,
+        )
+        self._tenants: set[str] = set()  # that have a label
         self.failovers = Counter(
             "fed_router_failovers",
             "Requests answered by another cluster after one failed.",
@@ -58,6 +78,19 @@ class Metrics:
 
     def __repr__(self) -> str:
         return f"Metrics({len(list(self.registry.collect()))} families)"
+
+    def count_tenant(self, tenant: str, code_class: str, tokens: int) -> None:
+        """Count a request of a tenant."""
+        self._tenants.add(tenant)
+        self._tenant_requests.labels(tenant, code_class).inc()
+        self._tenant_tokens.labels(tenant).inc(tokens)
+
+    def retain_tenants(self, tenants: Collection[str]) -> None:
+        """Forget the labels of tenants that are gone."""
+        for gone in self._tenants - {*tenants, ANONYMOUS}:
+            self._tenants.discard(gone)
+            self._tenant_requests.remove_by_labels({"tenant": gone})
+            self._tenant_tokens.remove_by_labels({"tenant": gone})
 
     def page(self) -> bytes:
         """Return the text of /metrics."""
@@ -84,6 +117,12 @@ class _StateCollector:
             "Time since the snapshot was put to use.",
             value=age_s,
         )
+        if state.credentials and (leaf := state.credentials.leaf):
+            yield GaugeMetricFamily(
+                "fed_router_certificate_expiry_timestamp_seconds",
+                "When this router's certificate expires; it is renewed at half its life.",
+                value=leaf.facts.not_after.timestamp(),
+            )
         healthy = GaugeMetricFamily(
             "fed_router_endpoint_healthy",
             "1 = gets traffic, 0 = ejected.",

@@ -104,9 +104,9 @@ class Prober:
     async def _ask(self, endpoint: Endpoint, path: str) -> tuple[int, str]:
         patience_s = self._times.patience_s
         deadlines = Deadlines(connect_s=patience_s, first_byte_s=patience_s, idle_s=patience_s)
-        outgoing = Outgoing(method="GET", url=self._upstreams.dialled(endpoint.url) + path)
-        # Not under the cluster's name: giving up on its requests must not give up on its probes.
-        async with self._upstreams.send("", outgoing, deadlines=deadlines) as upstream:
+        upstreams, cluster = self._upstreams, endpoint.cluster
+        outgoing = Outgoing(method="GET", url=upstreams.base(cluster, endpoint.url) + path)
+        async with upstreams.send(cluster, outgoing, deadlines=deadlines, probe=True) as upstream:
             body = await upstream.read(4096)
             return upstream.status, (body or b"").decode("utf-8", "replace")[:200]
 

@@ -27,18 +27,22 @@ from federation.relay.headers import (
     VERSION_HEADER,
     request_headers,
 )
-from federation.relay.paths import InferenceTarget, InferenceVerb, gateway_path, parse_target
+from federation.relay.paths import InferenceVerb, gateway_path
 from federation.relay.server import check_length
 from router import answer as answers
 from router import responses, verdict
 from router.call import DEADLINE_HEADER, Call, ProxyLimits, read_call
+from router.door import Door, Visit
 from router.geo import Locator
 from router.metrics import Metrics
+from router.policy import residency
+from router.policy.access import Caller
 from router.policy.admission import Admission
 from router.policy.pick import Candidate, Decision, Question, decide
+from router.policy.quota import OverQuota, Quotas
 from router.policy.retry import Failed, why_not
 from router.policy.signals import Attempt, Ending
-from router.policy.table import Resolved
+from router.policy.table import Resolved, RoutingTable
 from router.state import RouterState
 from router.upstream.http import Upstreams
 
@@ -64,74 +68,79 @@ class Proxy:
         self._locator = locator
         self._admission = admission
         self._limits = limits or ProxyLimits()
+        self._quotas = Quotas()
+        self._door = Door(state=state, quotas=self._quotas)
+        state.on_swap.append(self._forget_tenants)
 
     def __repr__(self) -> str:
-        return f"Proxy({self._admission}, {self._state})"
+        return f"Proxy({self._door}, {self._admission}, {self._quotas}, {self._state})"
 
     def application(self) -> web.Application:
         """Return an application that hands every request with a sound head to `handle`."""
-        return make_application(self.handle, admit=lambda r: check_length(r, self._limits.body))
+        return make_application(
+            self.handle, admit=self._admit, refuse=self._refuse, stall_s=self._limits.stall_s
+        )
 
     # ------------------------------------------------------------ step by step
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request; errors take the dialect of its path."""
-        request_id = responses.request_id(request.headers)
-        try:
-            if request.raw_path == "/healthz":
-                return web.Response(text="ok")
-            target = parse_target(request.method, request.raw_path)
-            return self._own(target, request) or await self._infer(request, target, request_id)
-        except FederationError as error:
-            return _refusal(request, error, request_id)
+        """Answer a request that `_admit` let in; raises FederationError, which `_refuse` words."""
+        visit = self._door.visit(request)
+        if visit is None:
+            return web.Response(text="ok")  # a health check
+        return self._own(visit, request) or await self._infer(request, visit)
 
-    def _own(self, target: InferenceTarget, request: web.BaseRequest) -> web.Response | None:
+    def _admit(self, request: web.Request) -> None:
+        """Judge a request by its head alone, before its body is asked for or read."""
+        self._door.admit(request)
+        check_length(request, self._limits.body)
+
+    def _own(self, visit: Visit, request: web.BaseRequest) -> web.Response | None:
         """Answer what needs no cluster."""
-        match target.verb:
+        match visit.target.verb:
             case InferenceVerb.SERVER:
                 return responses.server_metadata()
             case InferenceVerb.SERVER_LIVE:
                 return responses.json_response({"live": True})
             case InferenceVerb.READY:
-                return self._model_ready(target, request)
+                return self._model_ready(visit, request)
             case InferenceVerb.SERVER_READY | InferenceVerb.MODELS | InferenceVerb.MODEL:
-                return responses.from_table(target, self._state.require_table())
+                table = self._state.require_table()
+                return responses.from_table(visit.target, table, visit.caller.may_use)
             case _:
                 return None
 
-    def _model_ready(self, target: InferenceTarget, request: web.BaseRequest) -> web.Response:
-        resolved = self._state.require_table().resolve(target.model, target.version)
-        decision = self._decide(resolved, request, [])
+    def _model_ready(self, visit: Visit, request: web.BaseRequest) -> web.Response:
+        target, table = visit.target, self._state.require_table()
+        resolved = table.resolve(target.model, target.version, visit.caller.may_use)
+        decision = self._decide(resolved, request, visit.caller, [])
         if decision.chosen is None or decision.desperate:
             raise Invalid(
                 f"Model {target.model!r} is not ready: {decision.why}", reason="not-ready"
             )
         return responses.json_response({"name": target.model, "ready": True})
 
-    async def _infer(
-        self, request: web.BaseRequest, target: InferenceTarget, request_id: str
-    ) -> web.StreamResponse:
+    async def _infer(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         started_s = self._state.clock.monotonic_s()
         call: Call | None = None
         status = 499  # the client left
         try:
-            with self._admission.place():
+            with (
+                self._admission.place() as place,
+                self._quotas.hold(visit.caller.tenant, started_s) as hold,
+            ):
                 call = await read_call(
-                    request,
-                    target,
-                    request_id=request_id,
-                    started_s=started_s,
-                    limits=self._limits,
+                    request, visit, hold, started_s=started_s, limits=self._limits, keep=place.keep
                 )
                 response = await self._serve(call)
                 status = response.status
                 return response
         except FederationError as error:
-            response = _refusal(request, error, request_id, call)
+            response = self._refuse(request, error, call)
             status = response.status
             return response
         finally:
-            self._count(call, status, started_s)
+            self._count(visit.caller, call, status, started_s)
 
     async def _serve(self, call: Call) -> web.StreamResponse:
         """Choose a cluster and send, again elsewhere if it fails before a byte was answered."""
@@ -139,9 +148,8 @@ class Proxy:
         state.budget.request(call.started_s)
         while True:
             table = state.require_table()
-            call.resolved = table.resolve(call.reference, call.target.version)
-            call.check_protocol(call.resolved)
-            decision = self._decide(call.resolved, call.request, call.failed)
+            call.resolved = self._resolve(call, table)
+            decision = self._decide(call.resolved, call.request, call.caller, call.failed)
             if decision.chosen is None:
                 raise self._given_up(call, decision.why)
             if call.failed:
@@ -153,15 +161,29 @@ class Proxy:
             if reason := why_not(call.failed, call.limits, state.clock.monotonic_s()):
                 raise self._given_up(call, f"It was not tried again: {reason}.")
 
+    def _resolve(self, call: Call, table: RoutingTable) -> Resolved:
+        """Find the model, and refuse what this caller or this model does not take."""
+        call.caller.check_model(call.reference)
+        resolved = table.resolve(call.reference, call.target.version, call.caller.may_use)
+        call.check_protocol(resolved)
+        call.expect_tokens(resolved, self._state.clock.monotonic_s())
+        return resolved
+
     def _decide(
-        self, resolved: Resolved, request: web.BaseRequest, failed: list[Failed]
+        self,
+        resolved: Resolved,
+        request: web.BaseRequest,
+        caller: Caller,
+        failed: list[Failed],
     ) -> Decision:
+        residency.check(resolved.route, caller.regions)
         state = self._state
         now_s = state.clock.monotonic_s()
         question = Question(
             resolved=resolved,
             now_s=now_s,
             failed=[f.cluster for f in failed],
+            regions=caller.regions,
             origin=state.location or self._client_location(request),
         )
         decision = decide(state.require_table(), state.signals, question, state.dice)
@@ -185,6 +207,7 @@ class Proxy:
         self, call: Call, resolved: Resolved, chosen: Candidate
     ) -> web.StreamResponse | Failed:
         """Send to one cluster; whatever happens, the attempt is ended once."""
+        residency.assure(resolved.route, call.caller.regions, chosen)
         clock, model, version = self._state.clock, resolved.route.name, resolved.version
         sent_s = clock.monotonic_s()
         attempt = self._state.signals.begin(chosen.cluster, model, version, sent_s)
@@ -205,12 +228,15 @@ class Proxy:
                     self._note_answer(call, attempt, upstream, sent_s)
                     call.answered_by = chosen
                     self._dress(call, resolved, chosen, answer, sent_s)
+                    if call.meter and answer.status < 400:
+                        answer.see = call.meter.see
                     return await answers.relay(call.request, answer, self._limits.stall_s)
         except ForwardError as error:
             failed = verdict.of_error(error, chosen.cluster, own_deadline=call.own_deadline)
         finally:
             ending = Ending.ABANDONED if failed is None else failed.ending
             attempt.end(ending, "" if failed is None else failed.reason, clock.monotonic_s())
+            call.note_usage()
             self._metrics.attempts.labels("answered" if call.answered_by else ending).inc()
         return failed
 
@@ -219,7 +245,9 @@ class Proxy:
         extra = {REQUEST_ID_HEADER: call.request_id}
         if call.model_in_body:
             extra |= {MODEL_HEADER: model, VERSION_HEADER: str(version)}
-        base = self._upstreams.dialled(chosen.url)
+        if call.meter and call.caller.tenant.tokens_per_minute:
+            extra["Accept-Encoding"] = "identity"  # a compressed answer cannot be metered
+        base = self._upstreams.base(chosen.cluster, chosen.url)
         return Outgoing(
             method=call.request.method,
             url=base + gateway_path(call.target.verb, model, version),
@@ -249,6 +277,7 @@ class Proxy:
         attempts = len(call.failed) + 1
         answer.headers.update(responses.told(chosen, resolved.version, attempts, timing_ms))
         answer.headers[REQUEST_ID_HEADER] = call.request_id
+        answer.headers.update(call.hold.headers(now_s))
         is_metadata = call.target.verb is InferenceVerb.METADATA and answer.status == 200
         if is_metadata and answer.rest is None:
             table = self._state.require_table()
@@ -267,13 +296,39 @@ class Proxy:
         reason = "not-replayable" if call.failed and call.limits.unreplayable else "no-replica"
         return Unavailable(message, hint="Try again in a moment.", reason=reason)
 
-    def _count(self, call: Call | None, status: int, started_s: float) -> None:
+    def _refuse(
+        self, request: web.BaseRequest, error: FederationError, call: Call | None = None
+    ) -> web.Response:
+        """Return an error in the dialect of the request's path, with what helps its client."""
+        self._metrics.refused.labels(error.reason).inc()
+        response, visit = error_response(request.path, error), self._door.visit(request)
+        now_s = self._state.clock.monotonic_s()
+        if isinstance(error, OverQuota):
+            response.headers["Retry-After"] = str(error.retry_after_s)
+            response.headers.update(error.hold.headers(now_s))
+        if call is not None:
+            response.headers.update(call.hold.headers(now_s))
+            response.headers["x-fed-attempts"] = str(len(call.failed))
+        response.headers[REQUEST_ID_HEADER] = (
+            visit.request_id if visit else responses.request_id(request.headers)
+        )
+        if error.reason == "not-replayable":
+            response.headers["x-should-retry"] = "false"
+        return response
+
+    def _forget_tenants(self, table: RoutingTable) -> None:
+        self._quotas.retain(table.access.callers)
+        self._metrics.retain_tenants(table.access.callers)
+
+    def _count(self, caller: Caller, call: Call | None, status: int, started_s: float) -> None:
         self._state.requests_total += 1
         self._state.errors_total += status >= 500
         model = call.resolved.route.name if call and call.resolved else ""
         by = call.answered_by if call else None
         labels = (model, by.region if by else "", by.cluster if by else "", f"{status // 100}xx")
         self._metrics.requests.labels(*labels).inc()
+        tokens = call.hold.used if call else 0
+        self._metrics.count_tenant(caller.tenant.name, f"{status // 100}xx", tokens)
         took_s = self._state.clock.monotonic_s() - started_s
         self._metrics.duration.labels(model).observe(took_s)
 
@@ -282,15 +337,3 @@ def _load(upstream: Upstream) -> int | None:
     """Return the requests in flight that the gateway reports; what is no sane number is none."""
     text = upstream.headers.get(LOAD_HEADER, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
-
-
-def _refusal(
-    request: web.BaseRequest, error: FederationError, request_id: str, call: Call | None = None
-) -> web.Response:
-    response = error_response(request.path, error)
-    response.headers[REQUEST_ID_HEADER] = request_id
-    if call is not None:
-        response.headers["x-fed-attempts"] = str(len(call.failed))
-    if error.reason == "not-replayable":
-        response.headers["x-should-retry"] = "false"
-    return response

@@ -4,7 +4,7 @@ Input: the routing table and the story of a request. Output: whole responses and
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from uuid import uuid4
 
@@ -40,13 +40,18 @@ def server_metadata() -> web.Response:
     )
 
 
-def from_table(target: InferenceTarget, table: RoutingTable) -> web.Response:
-    """Answer GET /v2/health/ready, /v1/models and /v1/models/{id}; raises NotFound."""
+def from_table(
+    target: InferenceTarget, table: RoutingTable, visible: Callable[[str], bool]
+) -> web.Response:
+    """Answer GET /v2/health/ready, /v1/models and /v1/models/{id}; raises NotFound.
+
+    Models that are not `visible` to the caller are not listed.
+    """
     if target.verb is InferenceVerb.MODELS:
-        models = [_entry(table, route) for route in table.models.values()]
+        models = [_entry(table, route) for name, route in table.models.items() if visible(name)]
         return json_response({"object": "list", "data": models})
     if target.verb is InferenceVerb.MODEL:
-        return json_response(_entry(table, table.resolve(target.model).route))
+        return json_response(_entry(table, table.resolve(target.model, None, visible).route))
     return json_response({"ready": True})
 
 

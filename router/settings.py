@@ -4,6 +4,7 @@ Input: flags, environment and a file, read by `federation.runtime.config`. Outpu
 values that are more than text. Every problem is an Invalid that names the flag.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from federation.contract.errors import Invalid
 from federation.contract.names import check_name
 from federation.contract.types import Location
 from federation.runtime.config import setting
+from federation.trust.calls import Contact, check_pin, check_url
+from router.public_tls import PublicTls, check_exposure
+
+_WILDCARDS = ("0.0.0.0", "[::]", "")  # noqa: S104  # they are looked for, not listened on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +24,30 @@ class Settings:
 
     name: str = setting("router", help="name of this router, unique in the federation")
     control_plane: str = setting("", help="HOST:PORT of the control plane's gRPC")
-    token_file: str = setting("", help="file that holds the router token")
-    state_dir: str = setting("", help="directory that keeps the last snapshot across restarts")
+    control_plane_url: str = setting(
+        "https://127.0.0.1:7480", help="URL of the control plane, to join and to renew"
+    )
+    join_token_file: str = setting("", help="file that holds the one-time join token")
+    ca_pin: str = setting("", help="sha256:HEX of the root certificate to trust when joining")
+    state_dir: str = setting(
+        "",
+        help="directory for the identity and the last snapshot "
+        "(default: router-<name> below ~/.local/state/inference-federation)",
+    )
     table: str = setting("", help="route by this table file alone, without a control plane")
     listen: str = setting("127.0.0.1:7400", help="HOST:PORT for clients")
+    tls_certificate: str = setting("", help="certificate chain (PEM) that clients are shown")
+    tls_key: str = setting("", help="private key (PEM) of --tls-certificate")
+    insecure_listen: bool = setting(
+        default=False, help="allow plain HTTP for clients on other than loopback addresses"
+    )
+    allow_anonymous: bool = setting(default=False, help="serve requests without a key")
+    reverse_listen: str = setting(
+        "127.0.0.1:7402", help='HOST:PORT where clusters behind NAT connect; "" = nowhere'
+    )
+    reverse_advertise: str = setting(
+        "", help="HOST:PORT by which clusters behind NAT reach --reverse-listen"
+    )
     admin_listen: str = setting("127.0.0.1:7401", help="HOST:PORT for metrics, health and explain")
     advertise_url: str = setting("", help="URL by which clients reach this router")
     location: str = setting("", help="LAT,LON of this router in degrees")
@@ -35,12 +60,34 @@ class Settings:
     replay_buffer_bytes: int = setting(
         8 * 1024 * 1024, help="largest body that can be sent again to another cluster"
     )
+    replay_memory_bytes: int = setting(
+        512 * 1024 * 1024,
+        help="most memory for such bodies; without room a body is streamed once, or answered 503",
+    )
     max_concurrent: int = setting(4096, help="most requests at once; more are answered 429")
+    max_connections: int = setting(8192, help="most connections of clients at once")
+    max_connections_per_address: int = setting(
+        1024, help="of these for one IPv4 address or IPv6 /64; --trusted-proxies are exempt"
+    )
+    client_idle_ms: int = setting(
+        10_000,
+        help="longest wait for a whole head, and between two requests on a connection: set it "
+        "longer than a proxy in front keeps its connections",
+    )
+    client_body_ms: int = setting(60_000, help="longest time that a client may take for a body")
+    client_stall_ms: int = setting(30_000, help="how long a client may not take its answer")
     deadline_ms: int = setting(
         60_000,
         help="longest wait for the first byte of an answer, unless x-fed-deadline-ms is sent",
     )
     log_level: str = setting("INFO", help="DEBUG, INFO, WARNING or ERROR")
+
+
+_POSITIVE = (
+    *("max_body_bytes", "replay_buffer_bytes", "replay_memory_bytes", "deadline_ms"),
+    *("max_concurrent", "max_connections", "max_connections_per_address"),
+    *("client_idle_ms", "client_body_ms", "client_stall_ms"),
+)
 
 
 def check(settings: Settings) -> None:
@@ -49,14 +96,15 @@ def check(settings: Settings) -> None:
     if bool(settings.table) == bool(settings.control_plane):
         raise Invalid(
             "A router needs --control-plane or --table, and only one of them.",
-            hint="Use --control-plane HOST:PORT with --token-file, or --table FILE alone.",
+            hint="Use --control-plane HOST:PORT with --control-plane-url, or --table FILE alone.",
         )
-    if settings.control_plane and not settings.token_file:
-        raise Invalid(
-            "--control-plane needs --token-file.",
-            hint="The control plane writes router.token into its state directory.",
-        )
-    for flag in ("max_body_bytes", "replay_buffer_bytes", "max_concurrent", "deadline_ms"):
+    if settings.control_plane:
+        check_url(settings.control_plane_url)
+    if settings.ca_pin:
+        check_pin(settings.ca_pin)
+    _check_public(settings)
+    _check_reverse(settings)
+    for flag in _POSITIVE:
         if getattr(settings, flag) <= 0:
             raise Invalid(f"--{flag.replace('_', '-')} must be greater than 0.")
     if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -76,12 +124,50 @@ def parse_location(text: str) -> Location | None:
     return Location(latitude=latitude, longitude=longitude)
 
 
-def read_token(path: str) -> str:
-    """Return the token in a file; raises Invalid."""
-    try:
-        token = Path(path).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"Cannot read --token-file {path}: {error}.") from None
-    if not token:
-        raise Invalid(f"--token-file {path} is empty.")
-    return token
+def state_directory(settings: Settings, environ: Mapping[str, str]) -> Path:
+    """Return where the router keeps what it must not lose (XDG base directory specification)."""
+    if settings.state_dir:
+        return Path(settings.state_dir).absolute()
+    base = environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "inference-federation" / f"router-{settings.name}"
+
+
+def contact(settings: Settings) -> Contact:
+    """Return how to reach the control plane's open routes."""
+    path = settings.join_token_file
+    return Contact(
+        url=settings.control_plane_url, pin=settings.ca_pin, token_file=Path(path) if path else None
+    )
+
+
+def public_tls(settings: Settings) -> PublicTls | None:
+    """Return what clients are shown, None if they are served plain HTTP; raises Invalid."""
+    if not settings.tls_certificate:
+        return None
+    return PublicTls(Path(settings.tls_certificate), Path(settings.tls_key))
+
+
+def reverse_address(settings: Settings, bound: tuple[str, int]) -> str:
+    """Return where agents dial this router, which takes their connections on `bound`."""
+    if settings.reverse_advertise:
+        return settings.reverse_advertise
+    host = settings.reverse_listen.rpartition(":")[0]
+    return f"{host}:{bound[1]}"
+
+
+def _check_public(settings: Settings) -> None:
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise Invalid("--tls-certificate and --tls-key belong together.")
+    check_exposure(
+        settings.listen, tls=bool(settings.tls_certificate), insecure=settings.insecure_listen
+    )
+
+
+def _check_reverse(settings: Settings) -> None:
+    if not settings.reverse_listen or settings.table or settings.reverse_advertise:
+        return
+    if settings.reverse_listen.rpartition(":")[0] in _WILDCARDS:
+        raise Invalid(
+            f"agents cannot dial {settings.reverse_listen}.",
+            hint="Give --reverse-advertise with the HOST:PORT by which they reach it.",
+        )

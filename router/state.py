@@ -11,24 +11,30 @@ from federation.contract.errors import Unavailable
 from federation.contract.types import Location
 from federation.runtime.backoff import Dice
 from federation.runtime.clock import Clock
+from federation.trust.credentials import Credentials
 from router.policy.breaker import BreakerState
 from router.policy.retry import RetryBudget
 from router.policy.signals import Signals
-from router.policy.table import RoutingTable
+from router.policy.table import Reach, RoutingTable
 
 
 @dataclass(slots=True, kw_only=True)
 class RouterState:
-    """The mutable heart of a router."""
+    """The mutable heart of a router. `credentials` is None where it routes by a file alone."""
 
     name: str
     clock: Clock
     dice: Dice
     location: Location | None = None
+    credentials: Credentials | None = None
+    membership_problem: Callable[[], str] = lambda: ""  # why it has not joined or renewed
+    revoked: bool = False  # the control plane says so
+    reach: Reach = field(default_factory=Reach)
     signals: Signals = field(default_factory=Signals)
     budget: RetryBudget = field(default_factory=RetryBudget)
     table: RoutingTable | None = None
     table_at_s: float = 0.0
+    allow_anonymous: bool = False  # requests without a key are served, too
     requests_total: int = 0
     errors_total: int = 0
     on_swap: list[Callable[[RoutingTable], None]] = field(default_factory=list)
@@ -45,13 +51,43 @@ class RouterState:
 
     def require_table(self) -> RoutingTable:
         """Return the table; raises Unavailable before the first one is there."""
-        if self.table is None:
+        if self.table is not None:
+            return self.table
+        self._require_membership()
+        raise Unavailable(
+            f"Router {self.name!r} has no routing table yet.",
+            hint="It gets one from the control plane; try again in a moment.",
+            reason="no-table",
+        )
+
+    def require_ready(self) -> None:
+        """Raise Unavailable, with the reason, unless requests can be answered."""
+        self._require_membership()
+        self.require_table()
+
+    def _require_membership(self) -> None:
+        if self.credentials is None:
+            return
+        if self.revoked:
             raise Unavailable(
-                f"Router {self.name!r} has no routing table yet.",
-                hint="It gets one from the control plane; try again in a moment.",
-                reason="no-table",
+                f"The membership of router {self.name!r} was revoked.",
+                hint=self.membership_problem() or "An operator can let it join anew.",
+                reason="certificate-revoked",
             )
-        return self.table
+        leaf, why = self.credentials.leaf, self.membership_problem()
+        if leaf is None or self.credentials.trust is None:
+            raise Unavailable(
+                f"Router {self.name!r} has not joined the federation yet.",
+                hint=why or "It asks the control plane; try again in a moment.",
+                reason="not-joined",
+            )
+        if leaf.facts.not_after <= self.clock.utc():
+            raise Unavailable(
+                f"The certificate of router {self.name!r} expired at "
+                f"{leaf.facts.not_after:%F %T} UTC.",
+                hint=why or "It is being renewed; try again in a moment.",
+                reason="certificate-expired",
+            )
 
     def health(self) -> dict[str, tuple[float | None, bool, str]]:
         """Return for each cluster its round-trip time in ms, whether it gets traffic, why not."""

@@ -15,8 +15,11 @@ from federation.runtime.files import write_atomic
 
 
 def save(path: Path, snapshot: Snapshot) -> None:
-    """Write a snapshot; after a crash the file holds the old one or the new one, whole."""
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(snapshot), indent=1))
+    """Write a snapshot, for nobody else to read: it holds the pepper of the keys' digests.
+
+    After a crash the file holds the old one or the new one, whole.
+    """
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(snapshot), indent=1), mode=0o600)
 
 
 def load(path: Path) -> Snapshot | None:
@@ -28,7 +31,7 @@ def load(path: Path) -> Snapshot | None:
         return msgspec.json.decode(path.read_bytes(), type=Snapshot)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"Cannot read the snapshot in {path}: {error}.") from None
 
 

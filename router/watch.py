@@ -1,10 +1,13 @@
-"""The stream to the control plane: routing snapshots down, status and explanations up.
+"""The stream to the control plane: routing snapshots and trust down, status and explanations up.
 
-Input: RouterService.Watch. Output: tables swapped into the router's state and written to disk, ACKs
-and NACKs, a status every few seconds. Losing the stream changes nothing for clients.
+Input: RouterService.Watch over mutual TLS. Output: tables swapped into the router's state and
+written to disk, ACKs and NACKs, a status every few seconds; whom to trust, kept in the credentials.
+A stream lives no longer than the certificate it was made with: after a renewal there is a new one.
+Losing the stream changes nothing for clients.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -18,11 +21,14 @@ import msgspec
 
 from federation.contract import codec
 from federation.contract.errors import FederationError, Invalid
+from federation.contract.spiffe import control_plane_dns_name
+from federation.contract.trust import Trust
 from federation.contract.types import Snapshot
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1.federation_pb2_grpc import RouterServiceStub
 from federation.runtime.backoff import Backoff
 from federation.runtime.channel import connect
+from federation.trust.credentials import Credentials, Leaf
 from router import tablefile
 from router.policy import table as tables
 from router.state import RouterState
@@ -31,17 +37,24 @@ log = logging.getLogger(__name__)
 
 SNAPSHOT_FILE = "snapshot.json"
 STEADY_S = 30.0
+# INTERNAL is what grpc makes of a refusal that crosses our first message.
+_REFUSALS = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INTERNAL})
 Explainer = Callable[[str, str], dict[str, object]]  # of a model and a client's address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uplink:
-    """How to reach the control plane, and who we say we are."""
+    """How to reach the control plane, and who we say we are.
+
+    `doubted` is told when the control plane refuses our certificate.
+    """
 
     address: str
-    token: str
-    url: str  # where clients reach this router
-    state_dir: Path | None
+    credentials: Credentials
+    state_dir: Path
+    url: str = ""  # where clients reach this router
+    reverse_address: str = ""  # HOST:PORT where agents dial it; "" = it takes none
+    doubted: Callable[[], None] = lambda: None
     status_interval_s: float = 2.0
 
 
@@ -53,6 +66,9 @@ class Watcher:
         self._explainer = explain
         self._uplink = uplink
         self._instance = uuid4().hex
+        self._shown: object = None  # what the stream was made with
+        self._scope: asyncio.Timeout | None = None  # ends the stream when that is outdated
+        self._heard = asyncio.Event()  # something, on the stream that there is
         self.connected = False
 
     def __repr__(self) -> str:
@@ -60,13 +76,11 @@ class Watcher:
 
     def load_from_disk(self) -> bool:
         """Route by the snapshot kept on disk; return whether there was a good one."""
-        if self._uplink.state_dir is None:
-            return False
         try:
             snapshot = tablefile.load(self._uplink.state_dir / SNAPSHOT_FILE)
             if snapshot is None:
                 return False
-            self._state.swap(tables.build(snapshot))
+            self._state.swap(tables.build(snapshot, self._state.reach))
         except Invalid as error:
             log.warning("the snapshot on disk is not used: %s", error.sentence())
             return False
@@ -74,34 +88,70 @@ class Watcher:
         return True
 
     async def run(self) -> None:
-        """Connect, and connect again whenever the stream ends; until cancelled."""
+        """Hold a stream, and another one whenever it ends or our credentials change; until
+        cancelled. Raises Invalid before this router has joined."""
+        changes = self._uplink.credentials.on_change
+        changes.append(self._credentials_changed)
+        try:
+            while True:
+                scope = asyncio.timeout(None)
+                self._shown, self._scope = self._newest(), scope
+                try:
+                    async with scope:
+                        await self._hold_stream()
+                except TimeoutError:
+                    if not scope.expired():
+                        raise
+                    log.info("credentials changed: moving to a new stream")
+        finally:
+            changes.remove(self._credentials_changed)
+
+    def _newest(self) -> tuple[Leaf, tuple[str, ...]]:
+        leaf, trust = self._uplink.credentials.require()
+        return leaf, trust.roots
+
+    def _credentials_changed(self) -> None:
+        if self._scope and self._newest() != self._shown:
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+    async def _hold_stream(self) -> None:
+        """Connect with what we have to show now, and again whenever the stream ends."""
         backoff, failures = Backoff(first_s=0.2, cap_s=5.0), 0
-        clock = self._state.clock
-        async with connect(self._uplink.address) as channel:
+        clock, credentials = self._state.clock, self._uplink.credentials
+        _, trust = credentials.require()
+        name = control_plane_dns_name(trust.trust_domain)
+        shown = credentials.channel_credentials()
+        async with connect(self._uplink.address, shown, name) as channel:
             while True:
                 started_s = clock.monotonic_s()
                 try:
                     await self._stream(channel)
                 except grpc.aio.AioRpcError as error:
-                    log.warning(
-                        "no stream to the control plane (%s): %s",
-                        error.code().name,
-                        error.details(),
-                    )
+                    self._note_end(error)
                 finally:
                     self.connected = False
                 steady = clock.monotonic_s() - started_s > STEADY_S
                 failures = 1 if steady else failures + 1
                 await asyncio.sleep(backoff.delay_s(failures, self._state.dice))
 
+    def _note_end(self, error: grpc.aio.AioRpcError) -> None:
+        code, details = error.code(), error.details()
+        log.warning("no stream to the control plane (%s): %s", code.name, details)
+        trailers = dict(error.trailing_metadata() or ())
+        if trailers.get("fed-reason") == "certificate-revoked":
+            self._state.revoked = True
+        if code in _REFUSALS:
+            self._uplink.doubted()
+
     async def _stream(self, channel: grpc.aio.Channel) -> None:
+        self._heard.clear()
         outbox: asyncio.Queue[pb.RouterMessage] = asyncio.Queue()
         outbox.put_nowait(pb.RouterMessage(hello=self._hello()))
-        metadata = (("authorization", f"Bearer {self._uplink.token}"),)
-        call = RouterServiceStub(channel).Watch(self._messages(outbox), metadata=metadata)
+        call = RouterServiceStub(channel).Watch(self._messages(outbox))
         try:
             async for instruction in call:
-                self.connected = True
+                self.connected, self._state.revoked = True, False
+                self._heard.set()
                 await self._obey(instruction, outbox)
         finally:
             call.cancel()
@@ -111,7 +161,12 @@ class Watcher:
     ) -> AsyncIterator[pb.RouterMessage]:
         """Send what is in the outbox, and a status whenever it was quiet for the interval."""
         loop = asyncio.get_running_loop()
-        status_at = loop.time()
+        yield await outbox.get()
+        status_at = loop.time() + self._uplink.status_interval_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(status_at):
+                await self._heard.wait()  # who is refused is not told why while it goes on talking
+                status_at = loop.time()
         while True:
             try:
                 async with asyncio.timeout_at(status_at):
@@ -131,8 +186,24 @@ class Watcher:
                 )
             case "explain":
                 outbox.put_nowait(self._explain(instruction.explain))
+            case "trust":
+                self._trust(codec.trust_from_proto(instruction.trust))
             case _:
                 log.debug("an instruction of a newer control plane is ignored")
+
+    def _trust(self, trust: Trust) -> None:
+        """Trust those from now on; connections of who is revoked break in this very call."""
+        try:
+            self._check(trust)
+            if self._uplink.credentials.keep_trust(trust):
+                log.info("trusting by version %d", trust.version, extra={"roots": len(trust.roots)})
+        except (Invalid, OSError) as error:
+            log.error("version %d of whom to trust is not used: %s", trust.version, error)  # noqa: TRY400
+
+    def _check(self, trust: Trust) -> None:
+        _, held = self._uplink.credentials.require()
+        if trust.trust_domain != held.trust_domain or not trust.roots:
+            raise Invalid(f"it is for {trust.trust_domain!r} with {len(trust.roots)} roots.")
 
     async def _apply(self, snapshot: Snapshot) -> pb.RouterMessage:
         """Check, swap, keep on disk; return the ACK or the NACK."""
@@ -149,11 +220,9 @@ class Watcher:
         held = self._state.table.version if self._state.table else 0
         if snapshot.version < held:
             raise Invalid(f"Snapshot {snapshot.version} is older than {held}, which is in use.")
-        self._state.swap(tables.build(snapshot))
+        self._state.swap(tables.build(snapshot, self._state.reach))
 
     async def _keep(self, snapshot: Snapshot) -> None:
-        if self._uplink.state_dir is None:
-            return
         try:
             path = self._uplink.state_dir / SNAPSHOT_FILE
             await asyncio.to_thread(tablefile.save, path, snapshot)
@@ -178,6 +247,8 @@ class Watcher:
             url=self._uplink.url,
             location=codec.location_to_proto(state.location),
             snapshot_version=state.table.version if state.table else 0,
+            reverse_address=self._uplink.reverse_address,
+            allow_anonymous=state.allow_anonymous,
         )
 
     def status(self) -> pb.RouterStatus:

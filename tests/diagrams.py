@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.policy import lifecycle, session
+from federation.policy import roots
 from router.policy import breaker
 
 PAGE = Path(__file__).resolve().parents[1] / "ARCHITECTURE.md"
@@ -21,6 +22,7 @@ Table = Mapping[Any, StrEnum | None]
 TABLES: dict[str, Table] = {
     "A model version at a cluster (`edge_agent/policy/lifecycle.py`)": lifecycle.TRANSITIONS,
     "An agent's link to the control plane (`edge_agent/policy/session.py`)": session.TRANSITIONS,
+    "A root of trust (`federation/policy/roots.py`)": roots.TRANSITIONS,
     "A router's breaker for a cluster (`router/policy/breaker.py`)": breaker.TRANSITIONS,
 }
 

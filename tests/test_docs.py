@@ -1,14 +1,21 @@
 """What the pages in docs/ show is what the code takes."""
 
 import re
+import shutil
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from federation.contract.package import ModelPackage, parse_package
+from federation.policy.audit import chain
+from federation.policy.audit.flood import BUDGET
+from federation.policy.audit.records import AuditEntry
+from federation.store.memory import MemoryStore
 from router.policy import table
 from router.tablefile import load_written
+from tests.federation.store.audit_log import Writer, entries_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -36,3 +43,37 @@ def test_the_table_shown_is_one(tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     loaded = table.build(load_written(path))
     assert loaded.resolve("filetype@champion", None).version == 2
+
+
+def test_every_key_of_an_audit_entry_is_told() -> None:
+    text = (DOCS / "audit-log.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(told) == sorted(field.name for field in fields(AuditEntry))
+    assert f"up to {BUDGET} kinds" in text
+    assert f"at most {2 * BUDGET + 1} entries a minute" in text
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+def test_the_audit_log_verifies_with_nothing_of_ours(tmp_path: Path) -> None:
+    text = (DOCS / "audit-log.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    writer = Writer(MemoryStore())
+    lines = [chain.line(entry) for entry in entries_of(writer.batch(5))]
+
+    def run(lines: list[str]) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "audit.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    done = run(lines)
+    assert (done.returncode, done.stdout.strip()) == (0, writer.head.hash), done.stderr
+    for forged in ([*lines[:3], lines[3].replace("ada", "eve"), lines[4]], lines[:2] + lines[3:]):
+        done = run(forged)
+        assert done.returncode == 1
+        assert done.stdout.startswith("broken: ")

@@ -2,7 +2,7 @@
 
 Input: the counters and states of the agent's parts, read when a page is asked for. Output: text for
 Prometheus, and JSON. Ready means: this cluster can serve what it was assigned, with or without a
-control plane.
+control plane, and routers can see who it is.
 """
 
 from collections import Counter
@@ -16,10 +16,13 @@ from prometheus_client.registry import Collector
 
 from edge_agent.artifacts import Artifacts
 from edge_agent.board import Board
+from edge_agent.identity import Identity
 from edge_agent.link import Link
 from edge_agent.policy.events import Task
 from edge_agent.worker import Worker
 from federation.contract.types import VersionState
+from federation.relay.guard import PeerGuard
+from federation.runtime.clock import Clock
 
 _LOADS = (Task.LOAD, Task.HEAL)
 
@@ -32,6 +35,9 @@ class Parts:
     link: Link
     worker: Worker
     artifacts: Artifacts
+    identity: Identity
+    guard: PeerGuard
+    clock: Clock
     restarts: Mapping[str, int]
 
 
@@ -56,6 +62,11 @@ class AgentCollector(Collector):
         yield _counter("fetched_bytes", "Bytes of packages fetched.", artifacts.fetched_bytes)
         yield _counter("reports", "Reports sent to the control plane.", link.reports)
         yield _counter("link_connects", "Streams that were welcomed.", link.welcomes)
+        renewals = self._parts.identity.membership.renewals
+        yield _counter("certificate_renewals", "Certificates renewed.", renewals)
+        guard = self._parts.guard
+        yield _counter("peers_refused", "Requests of peers that may not speak.", guard.refused)
+        yield _counter("peers_cut", "Connections of revoked peers cut.", guard.aborted)
         failures = CounterMetricFamily("fed_agent_failures", "Jobs that failed.", labels=["task"])
         for task in Task:
             failures.add_metric([task.value], worker.failed[task])
@@ -70,6 +81,12 @@ class AgentCollector(Collector):
     def _gauges(self) -> Iterator[Metric]:
         board, link = self._parts.board, self._parts.link
         yield _gauge("link_connected", "Whether the control plane is connected.", link.joined)
+        if leaf := self._parts.identity.credentials.leaf:
+            yield _gauge(
+                "certificate_expiry_timestamp_seconds",
+                "When the certificate expires (Unix time).",
+                leaf.facts.not_after.timestamp(),
+            )
         yield _gauge("epoch", "Epoch of this agent's lease.", link.session.epoch)
         yield _gauge("generation", "Generation of the assignment.", board.generation)
         yield _gauge("engine_ready", "Whether the engine answers.", board.engine.ready)
@@ -108,8 +125,10 @@ class Admin:
 
     async def _ready(self, _: web.Request) -> web.Response:
         board, session = self._parts.board, self._parts.link.session
-        reason = ""
-        if not board.engine.ready:
+        reason = self._without_identity()
+        if reason:
+            pass
+        elif not board.engine.ready:
             reason = f"The engine is not ready: {board.engine.reason}"
         elif not board.generation and not self._parts.link.joined:
             reason = f"This cluster never heard what to serve: {session.reason or 'not joined yet'}"
@@ -121,6 +140,7 @@ class Admin:
                 "epoch": session.epoch,
                 "reason": session.reason,
             },
+            "certificate": self._certificate(),
             "engine": {
                 "kind": board.engine.kind.value,
                 "version": board.engine.version,
@@ -134,6 +154,25 @@ class Admin:
             ],
         }
         return web.json_response(document, status=503 if reason else 200)
+
+    def _certificate(self) -> dict[str, str]:
+        identity = self._parts.identity
+        facts = identity.credentials.leaf.facts if identity.credentials.leaf else None
+        return {
+            "identity": facts.id.uri if facts else "",
+            "notAfter": facts.not_after.isoformat() if facts else "",
+            "reason": identity.membership.reason,
+        }
+
+    def _without_identity(self) -> str:
+        """Return why no router would speak to this gateway, "" if they do."""
+        identity = self._parts.identity
+        leaf, told = identity.credentials.leaf, identity.membership.reason
+        if leaf is None:
+            return f"This cluster has not joined yet. {told}".strip()
+        if leaf.facts.not_after <= self._parts.clock.utc():
+            return f"The certificate expired at {leaf.facts.not_after:%F %T} UTC. {told}".strip()
+        return ""
 
 
 def _counter(name: str, told: str, value: float) -> CounterMetricFamily:

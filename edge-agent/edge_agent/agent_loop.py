@@ -56,7 +56,7 @@ class AssignmentFile:
             assignment = msgspec.json.decode(self._path.read_bytes(), type=Assignment)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             log.warning("%s cannot be used; the control plane is asked: %s", self._path, error)
             return None
         if assignment.cluster != self._cluster:

@@ -2,6 +2,8 @@
 
 Input: settings. Output: a running process that serves until SIGTERM or SIGINT, then lets what is in
 flight end. It leaves the engine as it is: the models stay loaded, and the next agent finds them.
+With the identity of an earlier run it serves from the first second, whether or not there is a
+control plane; without one it serves nobody before it has joined.
 """
 
 import asyncio
@@ -24,35 +26,39 @@ from edge_agent.agent_loop import AgentLoop, AssignmentFile, Decider, Inbox
 from edge_agent.artifacts import Artifacts
 from edge_agent.backends.base import Backend
 from edge_agent.board import Board
+from edge_agent.door import Address, Door, ListeningDoor, ReverseDoor
 from edge_agent.engine_devices import EngineInventory
 from edge_agent.engine_poll import EnginePoll
+from edge_agent.exposure import warn_if_exposed
 from edge_agent.gateway.gateway import Gateway
-from edge_agent.identity import IdentityFiles
+from edge_agent.identity import Identity, load_identity
 from edge_agent.inventory.base import DeviceSource, Inventory, watch
 from edge_agent.inventory.declared import DeclaredInventory
 from edge_agent.inventory.nvml import NvmlInventory
-from edge_agent.link import Hello, Link
+from edge_agent.known_routers import KnownRouters
+from edge_agent.link import Hello, Link, Told
 from edge_agent.policy.events import AssignmentReceived, ServingDoubted
 from edge_agent.policy.readonly import ReadOnlyView
 from edge_agent.policy.reconcile import Reconciler
+from edge_agent.policy.reversing import StockLimits
 from edge_agent.policy.session import Session
+from edge_agent.reverse import ReverseDialler, ReverseSettings
 from edge_agent.settings import (
     Settings,
     advertised,
     check,
+    connect_to,
+    contact,
     read_secret,
     state_directory,
     triton_repository,
 )
 from edge_agent.worker import Worker
 from federation.contract.errors import FederationError, Invalid, Unavailable
-from federation.contract.types import Assignment, Device, EngineKind
-from federation.relay.server import (
-    ServerLimits,
-    listen,
-    make_runner,
-    require_compiled_parser,
-)
+from federation.contract.spiffe import PeerRole
+from federation.contract.types import Assignment, Connectivity, Device, EngineKind
+from federation.relay.guard import PeerGuard
+from federation.relay.server import ServerLimits, listen, make_runner, require_compiled_parser
 from federation.runtime.clock import SystemClock
 from federation.runtime.config import load_settings
 from federation.runtime.supervise import Supervisor, stop_on_signals
@@ -62,7 +68,7 @@ log = logging.getLogger(__name__)
 
 PROG = "fed-edge-agent"
 GRACE_S = 10.0
-Addresses = tuple[tuple[str, int], tuple[str, int]]  # gateway, admin
+Addresses = tuple[Address | None, Address]  # gateway (None: nothing listens), admin
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,6 +96,9 @@ async def _until_signalled(settings: Settings) -> None:
 class Agent:
     """The parts of an agent that need no socket of their own."""
 
+    identity: Identity
+    guard: PeerGuard
+    routers: KnownRouters
     backend: Backend
     board: Board
     inbox: Inbox
@@ -111,7 +120,7 @@ def assemble(
     *,
     state_dir: Path,
     backend: Backend,
-    credential: Callable[[], str],
+    identity: Identity,
     registry: CollectorRegistry,
 ) -> Agent:
     """Make the parts and hand each one what it needs."""
@@ -121,7 +130,9 @@ def assemble(
         inbox.put_nowait(ServingDoubted(model=model, version=number, reason=reason))
 
     gateway = Gateway(backend, served=lambda: board.served, on_doubt=doubt, registry=registry)
-    artifacts = Artifacts(state_dir, url=settings.control_plane_url, credential=credential)
+    artifacts = Artifacts(
+        state_dir, url=settings.control_plane_url, credentials=identity.credentials
+    )
     worker = Worker(
         backend=backend,
         artifacts=artifacts,
@@ -138,6 +149,9 @@ def assemble(
     )
     poll = EnginePoll(backend=backend, board=board, emit=inbox.put_nowait, clock=clock)
     return Agent(
+        identity=identity,
+        guard=PeerGuard(identity.credentials, PeerRole.ROUTER, clock),
+        routers=KnownRouters(state_dir),
         backend=backend,
         board=board,
         inbox=inbox,
@@ -159,42 +173,40 @@ async def serve(
     """Run an agent until `stop` is set; raises FederationError if it cannot start."""
     require_compiled_parser()
     state_dir = _state_dir(settings)
-    token_file = Path(settings.join_token_file) if settings.join_token_file else None
-    identity = IdentityFiles(state_dir, join_token_file=token_file)
-    identity.check()
+    identity = load_identity(
+        state_dir, settings.cluster, contact(settings), clock=SystemClock(), dice=_dice()
+    )
     supervisor, registry = Supervisor(), CollectorRegistry()
     async with contextlib.AsyncExitStack() as stack:
         agent = assemble(
             settings,
             state_dir=state_dir,
             backend=backend or make_backend(settings, state_dir),
-            credential=lambda: identity.credential,
+            identity=identity,
             registry=registry,
         )
         stack.push_async_callback(agent.close)
         inventories = make_inventories(settings, agent.backend)
-        public = make_runner(agent.gateway.application(), ServerLimits(shutdown_s=1.0))
-        stack.push_async_callback(public.cleanup)
-        address = await listen(public, settings.listen)
-        link = _make_link(settings, agent, identity, url=advertised(settings, address))
+        door = _make_door(settings, agent, registry)
+        stack.push_async_callback(door.close)
+        address = await door.open()
+        link = _make_link(settings, agent, url=advertised(settings, address))
         agent.loop.subscribe(link.notify)
-        parts = AdminParts(
-            board=agent.board,
-            link=link,
-            worker=agent.worker,
-            artifacts=agent.artifacts,
-            restarts=supervisor.restarts,
-        )
-        private = make_runner(Admin(parts, registry).application(), ServerLimits(shutdown_s=1.0))
+        admin = Admin(_admin_parts(agent, link, supervisor), registry)
+        private = make_runner(admin.application(), ServerLimits(shutdown_s=1.0))
         stack.push_async_callback(private.cleanup)
         admin_address = await listen(private, settings.admin_listen)
         agent.loop.restore()
         stack.push_async_callback(supervisor.stop)
+        supervisor.start("membership", identity.membership.run)
         supervisor.start("agent-loop", agent.loop.run)
         supervisor.start("engine-poll", agent.poll.run)
         supervisor.start("inventory", lambda: watch(inventories, partial(_show, agent.board)))
         supervisor.start("link", link.run)
-        log.info("agent listens on %s:%d, admin on %s:%d", *address, *admin_address)
+        supervisor.start("door", door.run)
+        supervisor.start("exposure", partial(_warn_if_exposed, settings, agent))
+        where = ":".join(map(str, address)) if address else "connections that it makes to routers"
+        log.info("agent serves on %s, admin on %s:%d", where, *admin_address)
         if on_listening:
             on_listening((address, admin_address))
         await stop.wait()
@@ -241,15 +253,37 @@ def make_inventories(settings: Settings, backend: Backend) -> tuple[Inventory, .
 def _decider(kind: EngineKind) -> Decider:
     if kind is EngineKind.STATIC:
         return ReadOnlyView()
-    return Reconciler(dice=random.Random())  # noqa: S311  # spreads retries, guards nothing
+    return Reconciler(dice=_dice())
 
 
-def _make_link(settings: Settings, agent: Agent, identity: IdentityFiles, *, url: str) -> Link:
+def _make_door(settings: Settings, agent: Agent, registry: CollectorRegistry) -> Door:
+    """Return the way in for routers that the settings name."""
+    application = agent.gateway.application(agent.guard)
+    credentials, joined = agent.identity.credentials, agent.identity.membership.joined
+    if settings.connectivity == "dial":
+        return ListeningDoor(application, settings.listen, credentials=credentials, joined=joined)
+    dialler = ReverseDialler(
+        application,
+        credentials=credentials,
+        clock=SystemClock(),
+        dice=_dice(),
+        settings=ReverseSettings(
+            stock=StockLimits(idle=settings.reverse_idle), connect_to=connect_to(settings)
+        ),
+        registry=registry,
+    )
+    door = ReverseDoor(dialler, routers=lambda: agent.routers.addresses, joined=joined)
+    agent.routers.on_change.append(door.routers_changed)
+    return door
+
+
+def _make_link(settings: Settings, agent: Agent, *, url: str) -> Link:
     hello = Hello(
         control_plane=settings.control_plane,
         cluster=settings.cluster,
         url=url,
         engine=agent.backend.kind,
+        connectivity=Connectivity(settings.connectivity),
         software_version=_software_version(),
     )
 
@@ -258,12 +292,36 @@ def _make_link(settings: Settings, agent: Agent, identity: IdentityFiles, *, url
 
     return Link(
         hello,
-        session=Session(dice=random.Random()),  # noqa: S311  # spreads dials, guards nothing
-        identity=identity,
+        session=Session(dice=_dice()),
+        identity=agent.identity,
         observe=lambda: (agent.board.devices, agent.board.observed(agent.gateway.in_flight)),
-        on_assignment=received,
+        told=Told(assignment=received, routers=agent.routers.keep),
         clock=SystemClock(),
     )
+
+
+def _admin_parts(agent: Agent, link: Link, supervisor: Supervisor) -> AdminParts:
+    return AdminParts(
+        board=agent.board,
+        link=link,
+        worker=agent.worker,
+        artifacts=agent.artifacts,
+        identity=agent.identity,
+        guard=agent.guard,
+        clock=SystemClock(),
+        restarts=supervisor.restarts,
+    )
+
+
+async def _warn_if_exposed(settings: Settings, agent: Agent) -> None:
+    ready = asyncio.Event()
+    agent.loop.subscribe(lambda: ready.set() if agent.board.engine.ready else None)
+    await ready.wait()
+    await warn_if_exposed(settings.engine_url)
+
+
+def _dice() -> random.Random:
+    return random.Random()  # noqa: S311  # spreads dials and retries, guards nothing
 
 
 def _show(board: Board, devices: tuple[Device, ...]) -> None:

@@ -1,7 +1,7 @@
 """Model packages on the agent's disk: fetched, verified, and never visible before they are whole.
 
-Input: manifests and blobs from the control plane by HTTP. Output: directories that hold exactly
-what a manifest says. Layout below the root:
+Input: manifests and blobs from the control plane, over TLS that shows our certificate. Output:
+directories that hold exactly what a manifest says. Layout below the root:
 
     packages/<model>/<version>-<digest[:16]>/            a whole package; appears by one rename
     packages/<model>/<version>-<digest[:16]>.manifest    its manifest, written before
@@ -12,7 +12,7 @@ what a manifest says. Layout below the root:
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -23,7 +23,9 @@ from edge_agent import packages_disk as disk
 from federation.contract.errors import Invalid, Unavailable
 from federation.contract.manifest import parse_manifest
 from federation.contract.names import check_model_name
+from federation.contract.spiffe import control_plane_dns_name
 from federation.contract.types import FileEntry
+from federation.trust.credentials import Credentials
 
 MAX_MANIFEST_BYTES = 16 << 20
 _MAX_PROBLEM_BYTES = 64 << 10
@@ -42,11 +44,11 @@ class _Problem(msgspec.Struct):
 class Artifacts:
     """The packages of one agent. All methods may run side by side for different versions."""
 
-    def __init__(self, root: Path, *, url: str, credential: Callable[[], str]) -> None:
+    def __init__(self, root: Path, *, url: str, credentials: Credentials) -> None:
         self._packages = root / "packages"
         self._staging = root / "staging"
         self._url = url.rstrip("/")
-        self._credential = credential
+        self._credentials = credentials
         self._session: aiohttp.ClientSession | None = None
         self.fetched_bytes = 0
         self.reused_bytes = 0
@@ -124,15 +126,20 @@ class Artifacts:
 
     @contextlib.asynccontextmanager
     async def _get(self, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        if not (credential := self._credential()):
+        if not self._credentials.complete:
             raise Unavailable("this agent has not joined yet: it cannot fetch anything.")
+        _, trust = self._credentials.require()
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=_TIMEOUT, auto_decompress=False)
-        headers = {"Authorization": f"Bearer {credential}", "Accept-Encoding": "identity"}
         url = self._url + path
         try:
-            # A redirect could lead the credential to someone else.
-            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+            async with self._session.get(
+                url,
+                headers={"Accept-Encoding": "identity"},
+                allow_redirects=False,
+                ssl=self._credentials.client_context(),
+                server_hostname=control_plane_dns_name(trust.trust_domain),
+            ) as response:
                 if response.status != 200:
                     raise Unavailable(await _refusal(path, response))
                 yield response
@@ -162,7 +169,7 @@ async def _refusal(path: str, response: aiohttp.ClientResponse) -> str:
     body = await response.content.read(_MAX_PROBLEM_BYTES)
     try:
         problem = msgspec.json.decode(body, type=_Problem)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         problem = _Problem()
     told = f" {problem.detail}" if problem.detail else ""
     return f"GET {path} was answered with {response.status} {response.reason}.{told}"

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from federation.contract.errors import Invalid
 from federation.contract.names import check_name
 from federation.runtime.config import setting
+from federation.trust.calls import Contact, check_pin, check_url
 
 _WILDCARDS = ("0.0.0.0", "[::]", "")  # noqa: S104  # they are looked for, not listened on
 
@@ -24,15 +25,27 @@ class Settings:
     cluster: str = setting(help="name of this cluster, as registered")
     state_dir: str = setting(
         "",
-        help="directory for the credential, the assignment and packages "
+        help="directory for the identity, the assignment and packages "
         "(default: agent-<cluster> below ~/.local/state/inference-federation)",
     )
     control_plane: str = setting("127.0.0.1:7481", help="HOST:PORT of the control plane's gRPC")
     control_plane_url: str = setting(
-        "http://127.0.0.1:7480", help="URL of the control plane, to fetch packages from"
+        "https://127.0.0.1:7480", help="URL of the control plane, to join and to fetch packages"
     )
     join_token_file: str = setting("", help="file that holds the one-time join token")
-    listen: str = setting("127.0.0.1:7500", help="HOST:PORT of the gateway, for routers")
+    ca_pin: str = setting("", help="sha256:HEX of the root certificate to trust when joining")
+    connectivity: Literal["dial", "reverse"] = setting(
+        "dial", help="dial: routers dial the gateway; reverse: this agent dials the routers"
+    )
+    reverse_idle: int = setting(
+        4, help="connections kept ready at each router where this agent dials them (1 to 64)"
+    )
+    connect_to: tuple[str, ...] = setting(
+        (), help="HOST:PORT=HOST:PORT: dial the second where a router names the first"
+    )
+    listen: str = setting(
+        "127.0.0.1:7500", help="HOST:PORT of the gateway, for routers (not with reverse)"
+    )
     admin_listen: str = setting("127.0.0.1:7501", help="HOST:PORT for metrics and health")
     advertise_url: str = setting("", help="URL by which routers reach the gateway")
     engine: Literal["triton", "ray-serve", "static"] = setting(
@@ -56,20 +69,59 @@ class Settings:
 def check(settings: Settings) -> None:
     """Refuse settings that cannot work; raises Invalid."""
     check_name("cluster", settings.cluster)
-    for flag in ("control_plane_url", "engine_url", "ray_dashboard_url", "advertise_url"):
+    for flag in ("engine_url", "ray_dashboard_url"):
         value = getattr(settings, flag)
-        if value and (
-            urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc
-        ):
+        if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc:
             name = flag.replace("_", "-")
             raise Invalid(f"--{name} {value!r} is no URL.", hint="Use http://HOST:PORT.")
+    check_url(settings.control_plane_url)
+    if settings.ca_pin:
+        check_pin(settings.ca_pin)
+    connect_to(settings)
+    if not 1 <= settings.reverse_idle <= 64:
+        raise Invalid(f"--reverse-idle {settings.reverse_idle}: use 1 to 64.")
+    if settings.connectivity == "dial":
+        _check_dialled(settings)
+    elif settings.advertise_url:
+        raise Invalid(
+            "--advertise-url makes no sense with --connectivity=reverse.",
+            hint="Routers dial nothing then: leave it out.",
+        )
+    if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise Invalid(f"--log-level {settings.log_level!r}: use DEBUG, INFO, WARNING or ERROR.")
+
+
+def _check_dialled(settings: Settings) -> None:
+    url = urlsplit(settings.advertise_url)
+    if settings.advertise_url and (url.scheme != "https" or not url.netloc):
+        raise Invalid(
+            f"--advertise-url {settings.advertise_url!r} is no URL of a gateway.",
+            hint="Use https://HOST:PORT: gateways speak TLS alone.",
+        )
     if not settings.advertise_url and settings.listen.rpartition(":")[0] in _WILDCARDS:
         raise Invalid(
             f"routers cannot dial {settings.listen}.",
             hint="Give --advertise-url with the URL by which they reach this gateway.",
         )
-    if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise Invalid(f"--log-level {settings.log_level!r}: use DEBUG, INFO, WARNING or ERROR.")
+
+
+def connect_to(settings: Settings) -> dict[str, str]:
+    """Return which address to dial instead of which; raises Invalid."""
+    found = {}
+    for entry in settings.connect_to:
+        advertised, separator, dialled = entry.partition("=")
+        if not (separator and ":" in advertised and ":" in dialled):
+            raise Invalid(f"--connect-to {entry!r}: use HOST:PORT=HOST:PORT.")
+        found[advertised] = dialled
+    return found
+
+
+def contact(settings: Settings) -> Contact:
+    """Return how to reach the control plane's open routes."""
+    path = settings.join_token_file
+    return Contact(
+        url=settings.control_plane_url, pin=settings.ca_pin, token_file=Path(path) if path else None
+    )
 
 
 def state_directory(settings: Settings, environ: Mapping[str, str]) -> Path:
@@ -101,9 +153,12 @@ def read_secret(path: str, flag: str) -> str:
     return secret
 
 
-def advertised(settings: Settings, address: tuple[str, int]) -> str:
-    """Return the URL by which routers reach the gateway, which listens on `address`."""
+def advertised(settings: Settings, address: tuple[str, int] | None) -> str:
+    """Return the URL by which routers reach the gateway, which listens on `address`; "" if they
+    do not dial it."""
+    if address is None:
+        return ""
     if settings.advertise_url:
         return settings.advertise_url.rstrip("/")
     host = settings.listen.rpartition(":")[0]
-    return f"http://{host}:{address[1]}"
+    return f"https://{host}:{address[1]}"

@@ -1,8 +1,8 @@
 """AgentService: one stream per edge agent; reports up, assignments and lease renewals down.
 
-Input: the streams of the agents, and assignments from the publisher. Output: AgentConnected,
-AgentReported and AgentDisconnected for the control loop, which alone decides; this module only
-checks that an agent speaks for its own cluster.
+Input: the streams of the agents; assignments, trust and routers' addresses from the publisher.
+Output: AgentConnected, AgentReported and AgentDisconnected for the control loop, which alone
+decides; this module only checks that an agent speaks for the cluster of its certificate.
 """
 
 import contextlib
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import grpc.aio
 
-from federation.api.auth import bearer
+from federation.api.doorkeeper import Doorkeeper, check_speaks_for
 from federation.api.streams import (
     Outbox,
-    authorization,
     check_text,
     check_url,
     first_message,
@@ -30,11 +29,12 @@ from federation.contract.errors import (
     Unavailable,
 )
 from federation.contract.names import check_name
-from federation.contract.types import Assignment, Report
+from federation.contract.spiffe import PeerRole
+from federation.contract.trust import RouterAddress, Trust
+from federation.contract.types import Assignment, Connectivity, Report
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1 import federation_pb2_grpc as rpc
 from federation.control_loop import ControlLoop
-from federation.identity.tokens import Token, TokenKind, mint, sha256
 from federation.policy.events import (
     AgentConnected,
     AgentDisconnected,
@@ -42,7 +42,7 @@ from federation.policy.events import (
     Welcomed,
 )
 from federation.publisher import Closed, Latest, Publisher
-from federation.runtime.channel import abort_with
+from federation.trust.peers import Peer
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class _Session:
 
     cluster: str
     instance: str
+    peer: Peer
     welcomed: Welcomed
     outbox: Sender
 
@@ -66,9 +67,17 @@ class _Session:
 class AgentService(rpc.AgentServiceServicer):
     """Serves the agents; `connected` counts their streams."""
 
-    def __init__(self, *, loop: ControlLoop, publisher: Publisher, report_interval_ms: int) -> None:
+    def __init__(
+        self,
+        *,
+        loop: ControlLoop,
+        publisher: Publisher,
+        doorkeeper: Doorkeeper,
+        report_interval_ms: int,
+    ) -> None:
         self._loop = loop
         self._publisher = publisher
+        self._doorkeeper = doorkeeper
         self._report_interval_ms = report_interval_ms
         self.connected = 0
 
@@ -80,9 +89,9 @@ class AgentService(rpc.AgentServiceServicer):
     ) -> None:
         """Serve one stream until either side ends it."""
         try:
-            token = _agent_token(context)
-            hello = _checked_hello(await first_message(request_iterator), token)
-            session = await self._welcome(hello, token, Outbox(context))
+            peer = self._doorkeeper.admit(context, PeerRole.CLUSTER)
+            hello = _checked_hello(await first_message(request_iterator), peer)
+            session = await self._welcome(hello, peer, Outbox(context))
             self.connected += 1
             try:
                 await self._converse(session, request_iterator)
@@ -90,19 +99,19 @@ class AgentService(rpc.AgentServiceServicer):
                 self.connected -= 1
                 await self._farewell(session)
         except FederationError as error:
-            log.info("agent refused", extra={"reason": error.reason, "detail": error.message})
-            await abort_with(context, error)
+            await self._doorkeeper.turn_away(context, "AgentService.Connect", error)
 
-    async def _welcome(self, hello: pb.AgentHello, token: Token, outbox: Sender) -> _Session:
-        credential = mint(TokenKind.AGENT, hello.cluster) if token.kind is TokenKind.JOIN else ""
+    async def _welcome(self, hello: pb.AgentHello, peer: Peer, outbox: Sender) -> _Session:
+        connectivity = codec.connectivity_from_proto(hello.connectivity)
+        reverse = connectivity is Connectivity.REVERSE
         welcomed = await self._loop.submit(
             AgentConnected(
                 cluster=hello.cluster,
                 instance=hello.instance,
-                secret_sha256=token.sha256,
-                new_credential_sha256=sha256(credential) if credential else "",
+                generation=peer.generation,
                 engine=codec.engine_from_proto(hello.engine),
-                url=check_url("the agent's url", hello.url),
+                url="" if reverse else check_url("the agent's url", hello.url),
+                connectivity=connectivity,
             )
         )
         if not isinstance(welcomed, Welcomed):
@@ -111,7 +120,6 @@ class AgentService(rpc.AgentServiceServicer):
             epoch=welcomed.epoch,
             lease_seconds=welcomed.lease_seconds,
             report_interval_ms=self._report_interval_ms,
-            credential=credential if welcomed.joined else "",
             allow_code=welcomed.allow_code,
         )
         await outbox.send(pb.AgentInstruction(welcome=welcome))
@@ -120,21 +128,35 @@ class AgentService(rpc.AgentServiceServicer):
             extra={
                 "cluster": hello.cluster,
                 "epoch": welcomed.epoch,
-                "joined": welcomed.joined,
                 "agent_version": hello.software_version[:64],
             },
         )
         return _Session(
-            cluster=hello.cluster, instance=hello.instance, welcomed=welcomed, outbox=outbox
+            cluster=hello.cluster,
+            instance=hello.instance,
+            peer=peer,
+            welcomed=welcomed,
+            outbox=outbox,
         )
 
     async def _converse(self, session: _Session, messages: AsyncIterator[pb.AgentMessage]) -> None:
         cluster, epoch = session.cluster, session.welcomed.epoch
-        with self._publisher.agent_subscription(cluster, epoch) as assignments:
+        with (
+            self._publisher.agent_subscription(cluster, epoch) as assignments,
+            self._publisher.trust.subscription() as trusts,
+            self._publisher.router_addresses.subscription() as routers,
+        ):
             self._refuse_if_replaced(session)
-            await run_until_first(
-                self._receive(session, messages), _send_assignments(session, assignments)
-            )
+            try:
+                await run_until_first(
+                    self._receive(session, messages),
+                    _send_assignments(session, assignments),
+                    _send_trust(session.outbox, trusts),
+                    _send_routers(session.outbox, routers),
+                    self._doorkeeper.end_when_expired(session.peer),
+                )
+            except Closed as closed:
+                raise self._doorkeeper.why_closed(session.peer, str(closed)) from None
 
     def _refuse_if_replaced(self, session: _Session) -> None:
         """A newer stream may have come before this one subscribed: it was told nothing then."""
@@ -172,33 +194,28 @@ async def _send_assignments(session: _Session, assignments: Latest[Assignment]) 
             message = codec.assignment_to_proto(assignment)
             await session.outbox.send(pb.AgentInstruction(assignment=message))
             sent = assignment.generation
-        try:
-            assignment = await assignments.take()
-        except Closed as closed:
-            raise Conflict(str(closed), reason="replaced") from None
+        assignment = await assignments.take()
 
 
-def _agent_token(context: Context) -> Token:
-    token = bearer(authorization(context))
-    if token.kind not in (TokenKind.JOIN, TokenKind.AGENT):
-        raise PermissionDenied(
-            f"a token of kind {token.kind.value!r} does not make an agent.",
-            hint="Use the join token that `fed cluster register` printed.",
-        )
-    return token
+async def _send_trust(outbox: Sender, trusts: Latest[Trust]) -> None:
+    while True:
+        trust = codec.trust_to_proto(await trusts.take())
+        await outbox.send(pb.AgentInstruction(trust=trust))
 
 
-def _checked_hello(message: pb.AgentMessage, token: Token) -> pb.AgentHello:
+async def _send_routers(outbox: Sender, routers: Latest[tuple[RouterAddress, ...]]) -> None:
+    while True:
+        addresses = codec.routers_to_proto(await routers.take())
+        await outbox.send(pb.AgentInstruction(routers=addresses))
+
+
+def _checked_hello(message: pb.AgentMessage, peer: Peer) -> pb.AgentHello:
     if message.WhichOneof("body") != "hello":
         raise Invalid("the first message of an agent must be its hello.")
     hello = message.hello
     check_name("cluster", hello.cluster)
     check_text("the agent's instance", hello.instance)
-    if hello.cluster != token.id:
-        raise PermissionDenied(
-            f"this token belongs to cluster {token.id!r}, not to {hello.cluster!r}.",
-            hint="Start the agent with --cluster and the token of the same cluster.",
-        )
+    check_speaks_for(peer, hello.cluster)
     return hello
 
 

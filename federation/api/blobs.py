@@ -11,10 +11,11 @@ from aiohttp import web
 
 from federation.api.bodies import read_body, reply
 from federation.api.errors import after_the_head, problem_response
-from federation.api.route import OPERATORS_AND_AGENTS, Route
+from federation.api.route import Route, needs
 from federation.artifacts.base import BlobStore, check_digest
 from federation.contract.errors import Invalid, NotFound, TooLarge
 from federation.contract.manifest import MAX_FILES
+from federation.policy.access.roles import Verb
 from federation.relay.server import BodyLimits, iter_body
 
 OCTETS = "application/octet-stream"
@@ -59,6 +60,7 @@ class Blobs:
                 path="/api/v1/blobs/missing",
                 summary="Tell which of these blobs are not stored",
                 handler=self._missing,
+                needs=needs(Verb.WRITE, "Blob", ""),
                 body=BlobQuestion,
                 answer=BlobAnswer,
                 errors=(Invalid,),
@@ -68,6 +70,7 @@ class Blobs:
                 path="/api/v1/blobs/{digest}",
                 summary="Store a blob; its BLAKE3 must be the digest in the path",
                 handler=self._put,
+                needs=needs(Verb.WRITE, "Blob", "{digest}"),
                 body=OCTETS,
                 answer=BlobStored,
                 errors=(Invalid, TooLarge),
@@ -77,7 +80,7 @@ class Blobs:
                 path="/api/v1/blobs/{digest}",
                 summary="Fetch a blob, or one byte range of it",
                 handler=self._get,
-                callers=OPERATORS_AND_AGENTS,
+                needs=needs(Verb.READ, "Blob", "{digest}"),
                 answer=OCTETS,
                 errors=(Invalid, NotFound),
             ),

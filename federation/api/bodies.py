@@ -24,10 +24,10 @@ JSON_LIMITS = BodyLimits(max_bytes=4 * 1024 * 1024)
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
-async def read_document(request: web.Request) -> Document:
+async def read_document(request: web.Request, limits: BodyLimits = JSON_LIMITS) -> Document:
     """Return the JSON object in the body; raises Invalid, TooLarge or SlowClient."""
     data = bytearray()
-    async for chunk in iter_body(request, JSON_LIMITS):
+    async for chunk in iter_body(request, limits):
         data += chunk
     try:
         value = msgspec.json.decode(data)
@@ -38,9 +38,9 @@ async def read_document(request: web.Request) -> Document:
     return Document(value, {}, "the body")
 
 
-async def read_body(request: web.Request, target: type[T]) -> T:
+async def read_body(request: web.Request, target: type[T], limits: BodyLimits = JSON_LIMITS) -> T:
     """Return the body as `target`, a dataclass; raises Invalid or TooLarge."""
-    return converted(await read_document(request), target)
+    return converted(await read_document(request, limits), target)
 
 
 def converted(document: Document, target: type[T]) -> T:

@@ -1,28 +1,28 @@
-"""Cluster verbs: register, cordon, uncordon, drain.
+"""Cluster verbs: register, accept, revoke, cordon, uncordon, drain.
 
 Input: operators. Output: events for the control loop; for a registration also the one-time join
-token, which is shown here and nowhere else.
+token.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from aiohttp import web
 
 from federation.api.bodies import converted, idempotency, read_document, reply
 from federation.api.documents import Cluster
 from federation.api.resources import Submitter
-from federation.api.route import CALLER, Route, actor, flag
+from federation.api.route import Route, actor, caller_of, flag, needs
+from federation.api.tickets import Ticket, Tickets
 from federation.contract.errors import AlreadyExists, Conflict, Invalid, NotFound
 from federation.contract.names import check_name
 from federation.contract.resources import ClusterSpec
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import Scheduling
-from federation.identity.tokens import TokenKind, derive, mint, sha256
-from federation.policy.events import ClusterRegistered, ClusterSchedulingChanged, Idempotency
-from federation.runtime.clock import Clock
+from federation.policy.access.roles import Verb
+from federation.policy.events import ClusterRegistered, ClusterSchedulingChanged
 
-MAX_TTL_S = 24 * 3600
 _VERBS = {
     "cordon": Scheduling.CORDONED,
     "uncordon": Scheduling.ACTIVE,
@@ -37,33 +37,32 @@ _SUMMARIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A cluster to register. `rejoin` lets the agent of a known cluster join anew."""
+    """A cluster to register. `rejoin` lets the agent of a known cluster join anew; with
+    `requireAccept`, who joins gets no certificate before an operator accepts it."""
 
     spec: ClusterSpec
     rejoin: bool = False
+    requireAccept: bool = False  # noqa: N815
     tokenTtlSeconds: int = 3600  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """The registered cluster, and the token with which its agent joins, once."""
+    """The registered cluster, the token with which its agent joins, once, and the pin by which
+    the agent knows this control plane."""
 
     cluster: Cluster
     joinToken: str  # noqa: N815
     expiresAt: datetime  # noqa: N815
+    caPin: str  # noqa: N815
 
 
 class Clusters:
-    """The handlers of the verbs below /api/v1/clusters/{name}.
+    """The handlers of the verbs below /api/v1/clusters/{name}."""
 
-    `token_key` is a secret of this control plane: with it, a repeated registration (same
-    Idempotency-Key) gets the same join token again, although only its hash was kept.
-    """
-
-    def __init__(self, submitter: Submitter, clock: Clock, *, token_key: str) -> None:
+    def __init__(self, submitter: Submitter, tickets: Tickets) -> None:
         self._submitter = submitter
-        self._clock = clock
-        self._token_key = token_key
+        self._tickets = tickets
 
     def routes(self) -> list[Route]:
         """Return this module's part of the route table."""
@@ -72,12 +71,17 @@ class Clusters:
             path="/api/v1/clusters/{name}/register",
             summary="Register a cluster and get the token with which its agent joins",
             handler=self._register,
+            needs=needs(Verb.REGISTER, "Cluster"),
             body=Registration,
             answer=Registered,
             status=201,
             errors=(Invalid, NotFound, AlreadyExists, Conflict),
         )
-        return [register, *(self._verb(verb) for verb in _VERBS)]
+        return [
+            register,
+            *self._tickets.verbs(PeerRole.CLUSTER, "clusters", Cluster),
+            *(self._verb(verb) for verb in _VERBS),
+        ]
 
     def _verb(self, verb: str) -> Route:
         return Route(
@@ -85,6 +89,7 @@ class Clusters:
             path=f"/api/v1/clusters/{{name}}/{verb}",
             summary=_SUMMARIES[verb],
             handler=self._schedule(_VERBS[verb]),
+            needs=needs(Verb.SCHEDULE, "Cluster"),
             answer=Cluster,
             queries={"dryRun": "true = check and answer, but change nothing"},
             errors=(Invalid, NotFound, Conflict),
@@ -97,7 +102,10 @@ class Clusters:
             name = request.match_info["name"]
             event = ClusterSchedulingChanged(actor=actor(request), name=name, scheduling=scheduling)
             state, _ = await self._submitter.submit(
-                event, key=idempotency(request), dry_run=flag(request, "dryRun")
+                event,
+                caller=caller_of(request),
+                key=idempotency(request),
+                dry_run=flag(request, "dryRun"),
             )
             return reply(self._submitter.document(state, "Cluster", name))
 
@@ -107,40 +115,18 @@ class Clusters:
         name = check_name("cluster", request.match_info["name"])
         body = await read_document(request)
         registration = converted(body, Registration)
-        if not 1 <= registration.tokenTtlSeconds <= MAX_TTL_S:
-            raise Invalid(f"tokenTtlSeconds must be 1 to {MAX_TTL_S}.")
-        key = idempotency(request, body)
-        token = self._token(request, name, key)
-        state, _ = await self._submitter.submit(
-            ClusterRegistered(
+
+        def event(ticket: Ticket) -> ClusterRegistered:
+            return ClusterRegistered(
                 actor=actor(request),
                 name=name,
                 spec=registration.spec,
-                token_sha256=sha256(token),
-                token_expires_at=self._clock.utc()
-                + timedelta(seconds=registration.tokenTtlSeconds),
+                token_sha256=ticket.token_sha256,
+                token_expires_at=ticket.expires_at,
+                require_accept=registration.requireAccept,
                 rejoin=registration.rejoin,
-            ),
-            key=key,
-        )
-        record = state.clusters.get(name)
-        ticket = record.ticket if record else None
-        if ticket is None or ticket.token_sha256 != sha256(token):
-            raise Conflict(
-                f"the join token of this registration of {name!r} is no longer valid.",
-                hint=f"Get a new one: fed cluster register {name} --rejoin",
             )
-        return reply(
-            {
-                "cluster": self._submitter.document(state, "Cluster", name),
-                "joinToken": token,
-                "expiresAt": ticket.expires_at,
-            },
-            status=201,
-        )
 
-    def _token(self, request: web.Request, name: str, key: Idempotency | None) -> str:
-        if key is None:
-            return mint(TokenKind.JOIN, name)
-        purpose = f"{request[CALLER].sha256} {key.key} {key.fingerprint}"
-        return derive(TokenKind.JOIN, name, key=self._token_key, purpose=purpose)
+        return await self._tickets.register(
+            request, body, (PeerRole.CLUSTER, name), event, ttl_s=registration.tokenTtlSeconds
+        )

@@ -10,9 +10,18 @@ from datetime import datetime
 from types import GenericAlias
 from typing import Any
 
+from federation.api.documents_access import KeyStatus, TenantStatus
 from federation.contract.package import ModelPackage
-from federation.contract.resources import ClusterSpec, DeploymentSpec, ModelSpec, RegionSpec
+from federation.contract.resources import (
+    ClusterSpec,
+    DeploymentSpec,
+    ModelSpec,
+    RegionSpec,
+    RouterSpec,
+    TenantSpec,
+)
 from federation.contract.types import (
+    Connectivity,
     EngineKind,
     FileEntry,
     Location,
@@ -130,6 +139,12 @@ class ClusterStatus:
     lease: LeaseView
     last_report_s: float | None
     joined: bool
+    accepted: bool
+    revoked: bool
+    joined_at: datetime | None
+    certificate_generation: int
+    waiting_key_sha256: str
+    connectivity: Connectivity
     models: ModelCount
     versions: tuple[VersionView, ...]
     rtt_ms: Mapping[str, float]
@@ -232,13 +247,21 @@ class SeenCluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterStatus:
-    """What a router told of itself."""
+    """A router's membership, and what it told of itself since the control plane started."""
 
+    joined: bool
+    accepted: bool
+    revoked: bool
+    joined_at: datetime | None
+    certificate_generation: int
+    waiting_key_sha256: str
+    reverse_address: str
+    allow_anonymous: bool
     instance: str
     software_version: str
     url: str
     connected: bool
-    connected_at: datetime
+    connected_at: datetime | None
     snapshot_version: int
     rejection: str
     requests_total: int
@@ -249,10 +272,18 @@ class RouterStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router(Resource):
-    """A router that is or was connected."""
+    """A registered router."""
 
-    spec: Mapping[str, Any]
+    spec: RouterSpec
     status: RouterStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant(Resource):
+    """A user of the inference endpoint, and what it may do."""
+
+    spec: TenantSpec
+    status: TenantStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +304,14 @@ class Event(Resource):
 
     spec: Mapping[str, Any]
     status: EventStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key(Resource):
+    """A key of a person, a program or a tenant."""
+
+    spec: Mapping[str, Any]
+    status: KeyStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +337,7 @@ class ModelVersion:
 
 
 DOCUMENTS: Mapping[str, type] = {
-    cls.__name__: cls for cls in (Region, Cluster, Model, Deployment, Router, Event)
+    cls.__name__: cls for cls in (Region, Cluster, Model, Deployment, Router, Tenant, Key, Event)
 }
 LISTS: Mapping[str, type] = {
     name: make_dataclass(

@@ -16,15 +16,18 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from federation.api.origin import enter
 from federation.contract.errors import Conflict, FederationError, NotFound
 from federation.contract.names import did_you_mean
 from federation.contract.resources import KINDS
 from federation.relay.errors import status_of
+from federation.runtime.telemetry import redact
 
 log = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID = "x-request-id"
+REFUSAL = web.ResponseKey("refusal", FederationError)  # what an answer tells, for `denials`
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -46,9 +49,11 @@ class MissingBlobs(Conflict):
 def problem(error: FederationError) -> web.Response:
     """Return the problem document of an error of ours."""
     extensions = {"missing": error.missing} if isinstance(error, MissingBlobs) else {}
-    return problem_response(
+    response = problem_response(
         status_of(error), error.reason, error.message, hint=error.hint, **extensions
     )
+    response[REFUSAL] = error
+    return response
 
 
 def problem_response(
@@ -73,7 +78,9 @@ def problem_response(
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every exception into a problem document, and give every answer a request id."""
     given = request.headers.get(REQUEST_ID, "")
-    request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+    sane = _SANE_ID.fullmatch(given) and redact(given) == given  # it will stand in logs
+    request_id = given if sane else uuid.uuid4().hex
+    enter(request, request_id)
     try:
         response = await handler(request)
     except FederationError as error:

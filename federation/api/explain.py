@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from federation.api.bodies import reply
-from federation.api.route import Route
+from federation.api.route import Route, needs
 from federation.api.routers import RouterExplanation, RouterHub
 from federation.contract.errors import Invalid
+from federation.policy.access.roles import Verb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Explain:
                 path="/api/v1/routes/explain",
                 summary="Ask the routers where a request would go, and why",
                 handler=self._explain,
+                needs=needs(Verb.READ, "Route", ""),
                 answer=Explanations,
                 queries={
                     "model": "the model, as name, name@version or name@alias",

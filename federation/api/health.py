@@ -43,7 +43,7 @@ class Open:
                 path="/healthz",
                 summary="The process lives",
                 handler=self._live,
-                callers=OPEN,
+                needs=OPEN,
                 answer=Health,
             ),
             Route(
@@ -51,7 +51,7 @@ class Open:
                 path="/readyz",
                 summary="The state is loaded and a snapshot is published",
                 handler=self._ready,
-                callers=OPEN,
+                needs=OPEN,
                 answer=Health,
                 errors=(Unavailable,),
             ),
@@ -60,7 +60,7 @@ class Open:
                 path="/metrics",
                 summary="Numbers for Prometheus",
                 handler=self._numbers,
-                callers=OPEN,
+                needs=OPEN,
                 answer="text/plain",
             ),
             Route(
@@ -68,7 +68,7 @@ class Open:
                 path="/openapi.json",
                 summary="This document",
                 handler=self._openapi,
-                callers=OPEN,
+                needs=OPEN,
                 answer="application/json",
             ),
         ]

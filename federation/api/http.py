@@ -9,22 +9,31 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from federation.api.audit import AuditLog
 from federation.api.auth import Gate, only_known_hosts
 from federation.api.blobs import Blobs
+from federation.api.ca import CertificateAuthority
 from federation.api.clusters import Clusters
+from federation.api.denials import Denials
 from federation.api.errors import answer_errors
 from federation.api.explain import Explain
 from federation.api.health import Open
+from federation.api.join import Join
+from federation.api.keys import Keys
 from federation.api.metrics import ControlPlaneMetrics
 from federation.api.models import Models
 from federation.api.resources import Resources, Submitter
 from federation.api.route import Route, add_route
 from federation.api.routers import RouterHub
+from federation.api.routers_http import RoutersHttp
+from federation.api.tickets import Tickets
 from federation.api.watch import Watch
 from federation.artifacts.base import BlobStore
 from federation.control_loop import ControlLoop
+from federation.identity.keyring import Keyring
 from federation.publisher import Publisher
 from federation.runtime.clock import Clock
+from federation.store.base import Store
 
 DEFAULT_MAX_BLOB_BYTES = 10 * 1024**3
 
@@ -40,6 +49,9 @@ class Parts:
     gate: Gate
     metrics: ControlPlaneMetrics
     clock: Clock
+    store: Store  # for the audit log only
+    denials: Denials
+    keyring: Keyring
     token_key: str
     version: str
     allowed_hosts: Collection[str] = ()
@@ -53,12 +65,32 @@ class OperatorApi:
         submitter = Submitter(parts.loop, parts.clock)
         self.watch = Watch(loop=parts.loop, publisher=parts.publisher, clock=parts.clock)
         open_to_all = Open(parts.loop, parts.metrics, version=parts.version)
-        clusters = Clusters(submitter, parts.clock, token_key=parts.token_key)
+        keyring = parts.keyring
+        tickets = Tickets(
+            submitter,
+            parts.clock,
+            token_key=parts.token_key,
+            pin=lambda: keyring.rollover.active_pin,
+        )
+        join = Join(
+            parts.loop,
+            keyring.authority,
+            trust=lambda: parts.publisher.trust.newest,
+            renew_grace=keyring.identity.renew_grace,
+        )
+        authority = CertificateAuthority(
+            parts.loop, keyring.rollover, trust_domain=keyring.identity.trust_domain
+        )
         self.routes: list[Route] = [
             *open_to_all.routes(),
             *Explain(parts.hub).routes(),
+            *AuditLog(parts.store).routes(),
             *Blobs(parts.blobs, max_bytes=parts.max_blob_bytes).routes(),
-            *clusters.routes(),
+            *join.routes(),
+            *authority.routes(),
+            *Clusters(submitter, tickets).routes(),
+            *RoutersHttp(submitter, tickets).routes(),
+            *Keys(submitter, token_key=parts.token_key).routes(),
             *Models(parts.loop, submitter, parts.blobs).routes(),
             *Resources(parts.loop, submitter, self.watch).routes(),
         ]
@@ -68,7 +100,14 @@ class OperatorApi:
             middlewares=[answer_errors, only_known_hosts(parts.allowed_hosts)], client_max_size=0
         )
         for route in self.routes:
-            add_route(self.app, route, gate=parts.gate, is_ready=lambda: parts.loop.is_ready)
+            add_route(
+                self.app,
+                route,
+                gate=parts.gate,
+                is_ready=lambda: parts.loop.is_ready,
+                state=lambda: parts.loop.state,
+            )
+        self.app.on_response_prepare.append(parts.denials.of_http)
 
         async def end_watchers(_: web.Application) -> None:
             self.watch.close()

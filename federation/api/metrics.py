@@ -21,13 +21,15 @@ from federation.runtime.clock import Clock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where the numbers come from; `restarts` counts the restarts of each task."""
+    """Where the numbers come from; `restarts` counts the restarts of each task,
+    `denials` those who were turned away, by reason."""
 
     loop: ControlLoop
     publisher: Publisher
     agents: AgentService
     hub: RouterHub
     restarts: Mapping[str, int]
+    denials: Mapping[str, int]
     clock: Clock
     version: str
 
@@ -88,6 +90,12 @@ class ControlPlaneMetrics(Collector):
             {(reason,): count for reason, count in loop.refused_total.items()},
             "reason",
         )
+        yield _counter(
+            "fed_control_plane_denied",
+            "Calls, joins and streams that were turned away; the audit log tells more.",
+            {(reason,): count for reason, count in self._sources.denials.items()},
+            "reason",
+        )
         told = "Transactions of the store."
         yield _counter("fed_control_plane_commits", told, {(): loop.commits_total})
         told = "Duration of the newest batch: decide, commit, publish."
@@ -100,7 +108,7 @@ class ControlPlaneMetrics(Collector):
         gpus: dict[tuple[str, ...], float] = {}
         for name, record in state.clusters.items():
             presence = state.presences.get(name)
-            joined = bool(record.credential_sha256)
+            joined = record.membership.valid
             present = presence is not None and presence.present
             counts["present" if present else "absent" if joined else "never-joined"] += 1
             if presence is not None and presence.reported_at is not None:

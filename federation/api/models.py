@@ -14,7 +14,7 @@ from federation.api.bodies import converted, idempotency, read_document, reply
 from federation.api.documents import Model, ModelVersion
 from federation.api.errors import MissingBlobs
 from federation.api.resources import Submitter
-from federation.api.route import OPERATORS_AND_AGENTS, Route, actor, flag
+from federation.api.route import Route, actor, caller_of, flag, needs
 from federation.artifacts.base import BlobStore
 from federation.contract.errors import Conflict, Invalid, NotFound
 from federation.contract.manifest import check_manifest, manifest_bytes, manifest_digest
@@ -23,6 +23,7 @@ from federation.contract.package import PACKAGE_FILE, ModelPackage, parse_packag
 from federation.contract.types import Manifest
 from federation.control_loop import ControlLoop
 from federation.policy import lookup
+from federation.policy.access.roles import Verb
 from federation.policy.events import AliasMoved, Idempotency, ModelVersionPushed
 from federation.policy.records import VersionRecord
 
@@ -72,6 +73,7 @@ class Models:
                 path=version,
                 summary="Push a package as the next version of its model",
                 handler=self._push,
+                needs=needs(Verb.PUSH, "Model"),
                 body=Push,
                 answer=Pushed,
                 status=201,
@@ -83,7 +85,7 @@ class Models:
                 path=version + "/{version}",
                 summary="Read one version; it may be given as an alias",
                 handler=self._get,
-                callers=OPERATORS_AND_AGENTS,
+                needs=needs(Verb.READ, "ModelVersion", "{name}/{version}"),
                 answer=ModelVersion,
                 errors=(NotFound,),
             ),
@@ -92,7 +94,7 @@ class Models:
                 path=version + "/{version}/manifest",
                 summary="Fetch the manifest in the bytes that its digest is made of",
                 handler=self._manifest,
-                callers=OPERATORS_AND_AGENTS,
+                needs=needs(Verb.READ, "ModelVersion", "{name}/{version}"),
                 answer=Manifest,
                 errors=(NotFound,),
             ),
@@ -101,6 +103,7 @@ class Models:
                 path=alias,
                 summary="Let an alias mean a version",
                 handler=self._set_alias,
+                needs=needs(Verb.WRITE, "Model"),
                 body=AliasTarget,
                 answer=Model,
                 queries=_DRY_RUN,
@@ -111,6 +114,7 @@ class Models:
                 path=alias,
                 summary="Remove an alias",
                 handler=self._delete_alias,
+                needs=needs(Verb.WRITE, "Model"),
                 answer=Model,
                 queries=_DRY_RUN,
                 errors=(NotFound, Conflict),
@@ -132,7 +136,10 @@ class Models:
             source=push.source[:1024],
         )
         _, applied = await self._submitter.submit(
-            event, key=idempotency(request, body), dry_run=flag(request, "dryRun")
+            event,
+            caller=caller_of(request),
+            key=idempotency(request, body),
+            dry_run=flag(request, "dryRun"),
         )
         pushed = Pushed(
             model=name, version=applied.version, digest=applied.digest, created=applied.created
@@ -199,6 +206,7 @@ class Models:
         name = request.match_info["name"]
         state, _ = await self._submitter.submit(
             AliasMoved(actor=actor(request), model=name, alias=alias, version=version),
+            caller=caller_of(request),
             key=key,
             dry_run=flag(request, "dryRun"),
         )

@@ -62,8 +62,12 @@ def openapi_document(routes: Sequence[Route], *, version: str) -> dict[str, Any]
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "fed_<kind>_<id>_<secret>",
-                }
+                    "description": "fed_<kind>_<id>_<secret>, or a JSON web token",
+                },
+                "mutualTls": {
+                    "type": "mutualTLS",
+                    "description": "The certificate of an agent, for the packages assigned to it",
+                },
             },
         },
     }
@@ -79,7 +83,7 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": route.summary,
-        "security": [{"token": []}] if route.callers else [],
+        "security": [{"token": []}, {"mutualTls": []}] if route.needs else [],
         "responses": _responses(route),
     }
     if parameters := _parameters(route):
@@ -118,7 +122,7 @@ def _responses(route: Route) -> dict[str, Any]:
         good["content"] = _content(route.answer)
     responses = {str(route.status): good}
     errors: list[type[FederationError]] = list(route.errors)
-    if route.callers:
+    if route.needs:
         errors += [Unauthenticated, PermissionDenied]
     for status in sorted({HTTP_STATUS[error] for error in errors}):
         responses[str(status)] = _problem_response(HTTPStatus(status).phrase)

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from federation.api.bodies import converted, idempotency, read_document, reply
 from federation.api.documents import DOCUMENTS, LISTS, Metadata, Written
-from federation.api.route import Route, actor, flag
+from federation.api.origin import origin_now
+from federation.api.route import Route, actor, caller_of, flag, needs
 from federation.api.watch import Watch, revision_asked_for
 from federation.contract.errors import AlreadyExists, Conflict, Invalid, NotFound
 from federation.contract.names import did_you_mean
@@ -25,10 +26,13 @@ from federation.contract.resources import (
     Kind,
     ModelSpec,
     RegionSpec,
+    TenantSpec,
 )
 from federation.contract.strict_yaml import Document
 from federation.control_loop import ControlLoop
 from federation.policy import views
+from federation.policy.access.events import TenantApplied
+from federation.policy.access.roles import Caller, Verb
 from federation.policy.events import (
     Applied,
     ClusterApplied,
@@ -66,14 +70,27 @@ class Submitter:
         self._loop = loop
         self._clock = clock
 
+    @property
+    def state(self) -> State:
+        """What is known now. Read it, never change it."""
+        return self._loop.state
+
     async def submit(
-        self, event: Event, *, key: Idempotency | None = None, dry_run: bool = False
+        self,
+        event: Event,
+        *,
+        caller: Caller,
+        key: Idempotency | None = None,
+        dry_run: bool = False,
     ) -> tuple[State, Applied]:
-        """Return the state after `event` and what was applied; raises the refusal."""
+        """Return the state after `event` and what was applied; raises the refusal, also when the
+        caller may not do what the event asks for."""
         if dry_run:
-            state, result = self._loop.preview(event)
+            state, result = self._loop.preview(event, caller=caller)
         else:
-            result = await self._loop.submit(event, idempotency=key)
+            result = await self._loop.submit(
+                event, idempotency=key, caller=caller, origin=origin_now()
+            )
             state = self._loop.state
         if not isinstance(result, Applied):
             raise Invalid("this event has no answer for people.")
@@ -109,6 +126,7 @@ class Resources:
                 path=many,
                 summary=f"List or watch {kind.plural}",
                 handler=self._for(kind, self._list),
+                needs=needs(Verb.READ, kind.name, ""),
                 answer=LISTS[kind.name],
                 queries=_WATCH,
                 errors=(Invalid,),
@@ -118,6 +136,7 @@ class Resources:
                 path=one,
                 summary=f"Read one {told}",
                 handler=self._for(kind, self._get),
+                needs=needs(Verb.READ, kind.name),
                 answer=document,
                 errors=(NotFound,),
             ),
@@ -131,6 +150,7 @@ class Resources:
                 path=one,
                 summary=f"Create or change one {told}",
                 handler=self._for(kind, self._put),
+                needs=needs(Verb.WRITE, kind.name),
                 body=Written,
                 answer=document,
                 queries=_DRY_RUN,
@@ -141,6 +161,7 @@ class Resources:
                 path=one,
                 summary=f"Delete one {told}",
                 handler=self._for(kind, self._delete),
+                needs=needs(Verb.DELETE, kind.name),
                 answer=Removed,
                 queries=_DRY_RUN | _EXPECTED,
                 errors=(Invalid, NotFound, Conflict),
@@ -178,7 +199,10 @@ class Resources:
         written = _checked_envelope(body, kind, name)
         event = _applied(kind, body, name, actor(request), written.metadata.resourceVersion)
         state, applied = await self._submitter.submit(
-            event, key=idempotency(request, body), dry_run=flag(request, "dryRun")
+            event,
+            caller=caller_of(request),
+            key=idempotency(request, body),
+            dry_run=flag(request, "dryRun"),
         )
         status = HTTPStatus.CREATED if applied.created else HTTPStatus.OK
         return reply(self._submitter.document(state, kind.name, name), status=status)
@@ -189,7 +213,10 @@ class Resources:
             actor=actor(request), kind=kind.name, name=name, expected=revision_asked_for(request)
         )
         await self._submitter.submit(
-            event, key=idempotency(request), dry_run=flag(request, "dryRun")
+            event,
+            caller=caller_of(request),
+            key=idempotency(request),
+            dry_run=flag(request, "dryRun"),
         )
         removed = Removed(apiVersion=API_VERSION, kind=kind.name, metadata=Metadata(name=name))
         return reply(removed)
@@ -226,5 +253,7 @@ def _applied(kind: Kind, body: Document, name: str, who: str, expected: int | No
             return ModelApplied(spec=spec, **common)
         case DeploymentSpec():
             return DeploymentApplied(spec=spec, **common)
+        case TenantSpec():
+            return TenantApplied(spec=spec, **common)
         case _:
             raise Invalid(f"a {kind.name.lower()} cannot be written.")

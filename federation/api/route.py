@@ -4,7 +4,7 @@ Input: the tables of the modules beside this one. Output: aiohttp routes that le
 callers in, and for `openapi` all that the document tells of a route.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -13,13 +13,36 @@ from federation.api.auth import Gate
 from federation.api.errors import Handler, problem
 from federation.contract.errors import FederationError, Invalid, Unauthenticated, Unavailable
 from federation.contract.names import did_you_mean
-from federation.identity.tokens import Token, TokenKind
+from federation.policy.access.actions import authorise
+from federation.policy.access.roles import Action, Caller, Verb
+from federation.policy.state import State
 
-CALLER = web.RequestKey("caller", Token)
+CALLER = web.RequestKey("caller", Caller)
+Admit = Callable[[web.Request], Awaitable[None]]
+_ADMIT: web.RequestKey[Admit] = web.RequestKey("admit")
 
-OPEN: frozenset[TokenKind] = frozenset()
-OPERATORS = frozenset({TokenKind.ADMIN})
-OPERATORS_AND_AGENTS = frozenset({TokenKind.ADMIN, TokenKind.AGENT})
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a caller of a route must be allowed to do. `name` is a template over the parameters of
+    the path: "{name}/{version}"."""
+
+    verb: Verb
+    kind: str
+    name: str = ""
+
+    def action(self, parameters: Mapping[str, str]) -> Action:
+        """Return the action of one call, as far as its path tells."""
+        return Action(verb=self.verb, kind=self.kind, name=self.name.format_map(parameters))
+
+
+def needs(verb: Verb, kind: str, name: str = "{name}") -> Needs:
+    """Declare that a route does `verb` to the object that its path names."""
+    return Needs(verb=verb, kind=kind, name=name)
+
+
+OPEN = None  # to everyone
+ANYBODY_KNOWN = Needs(verb=Verb.READ, kind="Caller")  # about themselves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +50,15 @@ class Route:
     """One method of one path.
 
     `body` and `answer` are types that become schemas, or media types of raw bytes; `queries` maps
-    query parameters to what they mean. No `callers` = open to everyone.
+    query parameters to what they mean. `needs` is asked before the body is read; what the body says
+    is asked again by the control loop, as part of the event (see `policy.access.actions`).
     """
 
     method: str
     path: str
     summary: str
     handler: Handler
-    callers: frozenset[TokenKind] = OPERATORS
+    needs: Needs | None
     body: type | str | None = None
     answer: type | str | None = None
     status: int = 200
@@ -48,29 +72,38 @@ class Route:
 
 
 def add_route(
-    app: web.Application, route: Route, *, gate: Gate, is_ready: Callable[[], bool]
+    app: web.Application,
+    route: Route,
+    *,
+    gate: Gate,
+    is_ready: Callable[[], bool],
+    state: Callable[[], State],
 ) -> None:
-    """Serve one route; its handler finds the caller at `request[CALLER]`.
+    """Serve one route; its handler finds the caller with `caller_of`.
 
     Until the control plane is ready, only open routes are served: what is not loaded yet must not
     be answered as if it did not exist.
     """
 
-    def admit(request: web.Request) -> None:
-        if route.callers:
-            if not is_ready():
-                raise Unavailable("the control plane is starting.", hint="Try again soon.")
-            request[CALLER] = gate.admit(request.headers.get("Authorization"), route.callers)
+    async def admit(request: web.Request) -> None:
+        if route.needs is None:
+            return
+        if not is_ready():
+            raise Unavailable("the control plane is starting.", hint="Try again soon.")
+        request[CALLER] = await gate.admit(request)
+        if route.needs is not ANYBODY_KNOWN:
+            authorise(request[CALLER], route.needs.action(request.match_info), state())
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        admit(request)
+        await admit(request)
+        request[_ADMIT] = admit
         _refuse_unknown_queries(request, route)
         return await route.handler(request)
 
     async def before_the_body(request: web.Request) -> web.StreamResponse | None:
         """Answer `Expect: 100-continue`: strangers are not invited to upload."""
         try:
-            admit(request)
+            await admit(request)
         except FederationError as error:
             return problem(error)
         if request.headers.get("Expect", "").lower() != "100-continue":
@@ -84,10 +117,20 @@ def add_route(
 
 def actor(request: web.Request) -> str:
     """Return who calls, for the audit trail; raises Unauthenticated on an open route."""
-    caller = request.get(CALLER)
+    return caller_of(request).name
+
+
+def caller_of(request: web.Request) -> Caller:
+    """Return who calls; raises Unauthenticated on an open route."""
+    caller: Caller | None = request.get(CALLER)
     if caller is None:
         raise Unauthenticated("this call needs a bearer token.")
-    return f"{caller.kind.value}/{caller.id}"
+    return caller
+
+
+async def admit_again(request: web.Request) -> None:
+    """Ask once more whether the caller may do this: for answers that last. Raises the refusal."""
+    await request[_ADMIT](request)
 
 
 def flag(request: web.Request, name: str) -> bool:

@@ -1,7 +1,8 @@
-"""RouterService: snapshots down; answers, status and explanations up.
+"""RouterService: snapshots and trust down; answers, status and explanations up.
 
-Input: the streams of the routers, and snapshots from the publisher. Output: events for the control
-loop, and RouterHub, through which the operator API asks connected routers to explain a decision.
+Input: the streams of the routers; snapshots and trust from the publisher. Output: events for the
+control loop, and RouterHub, through which the operator API asks connected routers to explain a
+decision.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ from typing import Any
 
 import grpc.aio
 
-from federation.api.auth import Gate
+from federation.api.doorkeeper import Doorkeeper, check_speaks_for
 from federation.api.streams import (
     MAX_TEXT,
     Outbox,
-    authorization,
+    check_address,
     check_location,
     check_text,
     check_url,
@@ -31,11 +32,12 @@ from federation.api.streams import (
 from federation.contract import codec
 from federation.contract.errors import Conflict, FederationError, Invalid
 from federation.contract.names import check_name
+from federation.contract.spiffe import PeerRole
+from federation.contract.trust import Trust
 from federation.contract.types import Snapshot
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1 import federation_pb2_grpc as rpc
 from federation.control_loop import ControlLoop
-from federation.identity.tokens import TokenKind
 from federation.policy.events import (
     RouterAnswered,
     RouterConnected,
@@ -43,8 +45,8 @@ from federation.policy.events import (
     RouterReported,
 )
 from federation.policy.records import ClusterSeen
-from federation.publisher import Latest, Publisher
-from federation.runtime.channel import abort_with
+from federation.publisher import Closed, Latest, Publisher
+from federation.trust.peers import Peer
 
 log = logging.getLogger(__name__)
 
@@ -151,16 +153,25 @@ class RouterHub:
         return await asyncio.gather(*(r.explain(model, address, timeout_s) for r in routers))
 
 
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """One accepted stream."""
+
+    hello: pb.RouterHello
+    peer: Peer
+    outbox: Sender
+
+
 class RouterService(rpc.RouterServiceServicer):
     """Serves the routers."""
 
     def __init__(
-        self, *, loop: ControlLoop, publisher: Publisher, hub: RouterHub, gate: Gate
+        self, *, loop: ControlLoop, publisher: Publisher, hub: RouterHub, doorkeeper: Doorkeeper
     ) -> None:
         self._loop = loop
         self._publisher = publisher
         self._hub = hub
-        self._gate = gate
+        self._doorkeeper = doorkeeper
 
     def __repr__(self) -> str:
         return f"RouterService({self._hub!r})"
@@ -170,34 +181,42 @@ class RouterService(rpc.RouterServiceServicer):
     ) -> None:
         """Serve one stream until either side ends it."""
         try:
-            self._gate.admit(authorization(context), {TokenKind.ROUTER})
-            hello = _checked_hello(await first_message(request_iterator))
+            peer = self._doorkeeper.admit(context, PeerRole.ROUTER)
+            hello = _checked_hello(await first_message(request_iterator), peer)
             with self._hub.connected(hello.name, hello.url) as connection:
-                await self._loop.submit(_connected(hello))
+                await self._loop.submit(_connected(hello, peer))
                 log.info("router connected", extra={"router": hello.name})
                 try:
-                    await self._converse(connection, hello, request_iterator, Outbox(context))
+                    stream = _Stream(hello, peer, Outbox(context))
+                    await self._converse(connection, stream, request_iterator)
                 finally:
                     if not connection.replaced.is_set():  # else it is present on a newer stream
                         await self._farewell(hello)
         except FederationError as error:
-            log.info("router refused", extra={"reason": error.reason, "detail": error.message})
-            await abort_with(context, error)
+            await self._doorkeeper.turn_away(context, "RouterService.Watch", error)
 
     async def _converse(
         self,
         connection: Connection,
-        hello: pb.RouterHello,
+        stream: _Stream,
         messages: AsyncIterator[pb.RouterMessage],
-        outbox: Sender,
     ) -> None:
-        with self._publisher.router_subscription() as snapshots:
-            await run_until_first(
-                self._receive(connection, hello, messages),
-                _send_snapshots(snapshots, outbox, hello.snapshot_version),
-                _send_questions(connection, outbox),
-                _end_when_replaced(connection),
-            )
+        hello, peer, outbox = stream.hello, stream.peer, stream.outbox
+        with (
+            self._publisher.router_subscription(hello.name, peer.generation) as snapshots,
+            self._publisher.trust.subscription() as trusts,
+        ):
+            try:
+                await run_until_first(
+                    _send_trust(outbox, trusts),
+                    self._receive(connection, hello, messages),
+                    _send_snapshots(snapshots, outbox, hello.snapshot_version),
+                    _send_questions(connection, outbox),
+                    _end_when_replaced(connection),
+                    self._doorkeeper.end_when_expired(peer),
+                )
+            except Closed as closed:
+                raise self._doorkeeper.why_closed(peer, str(closed)) from None
 
     async def _receive(
         self,
@@ -248,6 +267,12 @@ async def _send_snapshots(snapshots: Latest[Snapshot], outbox: Sender, held: int
             held = snapshot.version
 
 
+async def _send_trust(outbox: Sender, trusts: Latest[Trust]) -> None:
+    while True:
+        trust = codec.trust_to_proto(await trusts.take())
+        await outbox.send(pb.RouterInstruction(trust=trust))
+
+
 async def _send_questions(connection: Connection, outbox: Sender) -> None:
     while True:
         await outbox.send(pb.RouterInstruction(explain=await connection.question()))
@@ -262,27 +287,32 @@ async def _end_when_replaced(connection: Connection) -> None:
     )
 
 
-def _checked_hello(message: pb.RouterMessage) -> pb.RouterHello:
+def _checked_hello(message: pb.RouterMessage, peer: Peer) -> pb.RouterHello:
     if message.WhichOneof("body") != "hello":
         raise Invalid("the first message of a router must be its hello.")
     hello = message.hello
     check_name("router", hello.name)
+    check_speaks_for(peer, hello.name)
     check_text("the router's instance", hello.instance)
     check_url("the router's url", hello.url)
+    check_address("the router's reverse address", hello.reverse_address)
     if hello.HasField("location"):
         check_location(codec.location_from_proto(hello.location))
     return hello
 
 
-def _connected(hello: pb.RouterHello) -> RouterConnected:
+def _connected(hello: pb.RouterHello, peer: Peer) -> RouterConnected:
     located = hello.HasField("location")
     return RouterConnected(
         name=hello.name,
         instance=hello.instance,
+        generation=peer.generation,
         url=hello.url,
+        reverse_address=hello.reverse_address,
         location=codec.location_from_proto(hello.location) if located else None,
         software_version=hello.software_version[:64],
         snapshot_version=hello.snapshot_version,
+        allow_anonymous=hello.allow_anonymous,
     )
 
 

@@ -35,14 +35,6 @@ class Outbox(Generic[Out]):
             await self._context.write(message)
 
 
-def authorization(context: "grpc.aio.ServicerContext[In, Out]") -> str | None:
-    """Return the authorization entry of a call's metadata."""
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
-            return value if isinstance(value, str) else None
-    return None
-
-
 async def first_message(messages: AsyncIterator[In]) -> In:
     """Return the first message; raises Invalid or DeadlineExceeded when there is none."""
     try:
@@ -91,8 +83,18 @@ def check_url(what: str, url: str) -> str:
     except ValueError:
         sound = False
     if not sound:
-        raise Invalid(f"{what} {url!r} is not usable.", hint="Give it as http://HOST:PORT.")
+        raise Invalid(f"{what} {url!r} is not usable.", hint="Give it as https://HOST:PORT.")
     return url.rstrip("/")
+
+
+def check_address(what: str, address: str) -> str:
+    """Return `address` if it is HOST:PORT (IPv6 in brackets) or empty; raises Invalid."""
+    check_text(what, address)
+    if address and check_url(what, f"http://{address}") and address.rpartition(":")[2].isdigit():
+        return address
+    if address:
+        raise Invalid(f"{what} {address!r} is not usable.", hint="Give it as HOST:PORT.")
+    return address
 
 
 def check_location(location: Location) -> Location:

@@ -2,7 +2,8 @@
 
 Input: changes from the publisher, and the views. Output: `event: ADDED|MODIFIED|DELETED` with the
 revision as `id` and the document as data; a comment now and then keeps the connection alive. A
-watcher that lost changes gets `event: ERROR` with reason "fell-behind" and must list again.
+watcher that lost changes gets `event: ERROR` with reason "fell-behind" and must list again; one
+whose right to watch ended gets it with the reason for that.
 """
 
 import asyncio
@@ -12,7 +13,8 @@ import msgspec
 from aiohttp import web
 
 from federation.api.errors import after_the_head
-from federation.contract.errors import Invalid, NotFound
+from federation.api.route import admit_again
+from federation.contract.errors import FederationError, Invalid, NotFound
 from federation.contract.resources import API_VERSION, Kind
 from federation.control_loop import ControlLoop
 from federation.policy import views
@@ -61,7 +63,7 @@ class Watch:
         self._tasks.add(task)
         try:
             with after_the_head(request):
-                await self._until_closed(_Stream(response, kind), after)
+                await self._until_closed(_Stream(request, response, kind), after)
         finally:
             self._tasks.discard(task)
         return response
@@ -82,7 +84,7 @@ class Watch:
                 after = state.revision
             else:
                 stream.assume_known(self._documents(stream), after)
-            while True:
+            while await stream.is_admitted():
                 changes = self._changes_after(after)
                 for change in _newest_of_each(changes, stream.kind.name):
                     await stream.send_change(change, self._document(change))
@@ -122,10 +124,20 @@ class Watch:
 class _Stream:
     """One watcher: what was sent to it, and in which words the next change is told."""
 
-    def __init__(self, response: web.StreamResponse, kind: Kind) -> None:
+    def __init__(self, request: web.Request, response: web.StreamResponse, kind: Kind) -> None:
         self.kind = kind
+        self._request = request
         self._response = response
         self._known: set[str] = set()
+
+    async def is_admitted(self) -> bool:
+        """Return whether the watcher still may watch; tells it if not: keys end while it does."""
+        try:
+            await admit_again(self._request)
+        except FederationError as error:
+            await self.send("ERROR", {"reason": error.reason, "detail": error.sentence()})
+            return False
+        return True
 
     async def send_list(self, documents: list[dict[str, Any]], revision: int) -> None:
         """Send all objects. Only the last carries the revision: a cut list is begun anew."""

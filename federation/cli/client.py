@@ -7,6 +7,7 @@ more: reads are safe, and unsafe calls carry an Idempotency-Key that both tries 
 
 import http.client
 import json
+import ssl
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 from federation.cli.documents import Json
+from federation.cli.output import note
 from federation.cli.sse import SseEvent, parse_events
+from federation.cli.tls import Roots, connection, is_loopback
 from federation.contract.errors import (
     AlreadyExists,
     Conflict,
@@ -51,8 +54,8 @@ _BLOCK_BYTES = 1 << 18
 _MAX_ANSWER_BYTES = 256 << 20
 _STREAM_SILENCE_S = 45.0  # the server writes a heartbeat every 15 s
 _LOGIN_HINT = (
-    "Name the file that holds the token with --token-file, FED_TOKEN_FILE or a context "
-    "(the control plane writes admin.token into its state directory)."
+    "Log in with: fed login URL --ca-pin PIN --token-file FILE "
+    "(on the control plane's own machine: fed login --state-dir DIR)."
 )
 
 
@@ -76,11 +79,28 @@ class Answer:
 class ApiClient:
     """Calls of one command on one control plane; a context manager that closes its connection."""
 
-    def __init__(self, endpoint: str, *, token: str = "", timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        token: str = "",
+        roots: Roots | None = None,
+        timeout_s: float = 30.0,
+        unverified: bool = False,
+    ) -> None:
+        """`unverified` proves nothing about the far end, and never sends a token."""
         self.endpoint = endpoint
-        self._token = token
+        self._token = "" if unverified else token
+        self._roots = roots
         self._timeout_s = timeout_s
+        self._unverified = unverified
         self._connection: http.client.HTTPConnection | None = None
+        parts = urlsplit(endpoint)
+        if self._token and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            note(
+                f"WARNING: {endpoint} is not encrypted: whoever sees the traffic has your token. "
+                "Use https."
+            )
 
     def __repr__(self) -> str:
         return f"ApiClient({self.endpoint}, token={'yes' if self._token else 'no'})"
@@ -222,23 +242,40 @@ class ApiClient:
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            parts = urlsplit(self.endpoint)
-            secure = parts.scheme == "https"
-            make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-            connection = make(parts.hostname or "", parts.port, timeout=self._timeout_s)
+            made = connection(
+                self.endpoint,
+                roots=self._roots,
+                timeout_s=self._timeout_s,
+                unverified=self._unverified,
+            )
             try:
-                connection.connect()
+                made.connect()
             except TimeoutError:
                 raise _NeverConnected("it does not answer") from None
+            except ssl.SSLCertVerificationError as error:
+                made.close()
+                raise self._unproven(error) from None
             except OSError as error:
+                made.close()
                 raise _NeverConnected(_words(error)) from None
-            self._connection = connection
+            self._connection = made
         return self._connection
 
     def _unreachable(self, error: Exception) -> Unavailable:
+        hint = "Start it with `fed-control-plane` or `fed demo up`, or set --endpoint."
+        if self.endpoint.startswith("http:") and not isinstance(error, _NeverConnected):
+            hint = "Control planes speak HTTPS: use an endpoint that starts with https://."
         return Unavailable(
-            f"cannot reach the control plane at {self.endpoint}: {_words(error)}.",
-            hint="Start it with `fed-control-plane` or `fed demo up`, or set --endpoint.",
+            f"cannot reach the control plane at {self.endpoint}: {_words(error)}.", hint=hint
+        )
+
+    def _unproven(self, error: ssl.SSLCertVerificationError) -> PermissionDenied:
+        """The far end is not who it should be: nothing was sent to it."""
+        return PermissionDenied(
+            f"{self.endpoint} cannot prove to be the control plane: {error.verify_message}.",
+            hint="Learn its roots with: fed login URL --ca-pin PIN (`fed ca pin` prints it; on the "
+            "control plane's own machine: fed login --state-dir DIR).",
+            reason="untrusted-certificate",
         )
 
     # -------------------------------------------------------- answers
@@ -322,6 +359,8 @@ def _blocks(file: Path, size: int, told: Uploading) -> Iterator[bytes]:
 def _words(error: Exception) -> str:
     if isinstance(error, http.client.RemoteDisconnected):
         return "it closed the connection without an answer"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed, {(error.reason or 'for no stated reason').lower().replace('_', ' ')}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

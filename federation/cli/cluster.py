@@ -1,7 +1,7 @@
 """`fed cluster`: which clusters are in the federation.
 
 Input: names, regions, labels. Output: calls of the operator API; for a registration, the one
-command that starts the agent at the edge.
+command that starts the agent at the edge. Accepting and revoking are in `members`.
 """
 
 from collections.abc import Callable
@@ -11,16 +11,17 @@ import click
 from federation.cli.client import ApiClient
 from federation.cli.delete import YES, remove
 from federation.cli.documents import Json, live_spec, look, look_list, plain, title
-from federation.cli.join import JoinFile, agent_command
+from federation.cli.inviting import TicketOptions, invite, ticket_options
+from federation.cli.join import agent_command
 from federation.cli.lazy import LazyGroup
-from federation.cli.options import DurationType, LabelType, names_of, output_option, wait_options
-from federation.cli.output import Format, note, put, put_value
+from federation.cli.options import LabelType, names_of, wait_options
+from federation.cli.output import Format, note, put
 from federation.cli.session import Session, command, pass_session
 from federation.cli.wait import wait_for
 from federation.contract.errors import NotFound
 from federation.contract.names import check_name
 from federation.contract.resources import KINDS, ClusterSpec
-from federation.contract.types import EngineKind
+from federation.contract.types import Connectivity, EngineKind
 from federation.runtime.clock import Clock, SystemClock
 
 _KIND = next(kind for kind in KINDS if kind.plural == "clusters")
@@ -32,12 +33,14 @@ cluster = LazyGroup(
     "cluster",
     {
         "register": (f"{__name__}:register", "Register a cluster and print how to join it."),
+        "accept": ("federation.cli.members:accept_cluster", "Let a cluster in that waits for it."),
+        "revoke": ("federation.cli.members:revoke_cluster", "Refuse a cluster from now on."),
         "cordon": (f"{__name__}:cordon", "Give a cluster no new models."),
         "uncordon": (f"{__name__}:uncordon", "Give a cluster traffic and models again."),
         "drain": (f"{__name__}:drain", "Take a cluster out of traffic."),
         "remove": (f"{__name__}:remove_cluster", "Remove a cluster from the federation."),
     },
-    help="Register, cordon, drain or remove clusters.",
+    help="Register, accept, revoke, cordon, drain or remove clusters.",
     epilog="\b\nExample:\n  fed cluster register eu-west --region eu-west\n"
     "  fed cluster drain eu-west",
 )
@@ -56,6 +59,11 @@ cluster = LazyGroup(
     default=None,
     help="Let packages that carry Python code load there.",
 )
+@click.option(
+    "--connectivity",
+    type=click.Choice([Connectivity.DIAL.value, Connectivity.REVERSE.value]),
+    help="dial: routers dial it; reverse: it dials them (behind NAT).  [default: dial]",
+)
 @click.option("--engine", type=click.Choice(_ENGINES), help="The serving engine, for the command.")
 @click.option(
     "--engine-url",
@@ -64,21 +72,7 @@ cluster = LazyGroup(
     metavar="URL",
     help="Where the engine serves, for the command.",
 )
-@click.option("--rejoin", is_flag=True, help="Let a cluster that has joined before join anew.")
-@click.option("--token-ttl", type=DurationType(), default="1h", show_default=True)
-@click.option(
-    "--token-file",
-    "--join-token-file",
-    "token_file",
-    metavar="FILE",
-    help="Write the join token to this new file (mode 0600) instead of printing it.",
-)
-@click.option(
-    "--control-plane",
-    metavar="HOST:PORT",
-    help="What agents dial (gRPC).  [default: the endpoint's host, the port after its own]",
-)
-@output_option(formats=(Format.TABLE, Format.JSON, Format.YAML))
+@ticket_options("cluster")
 @pass_session
 def register(
     session: Session,
@@ -86,13 +80,10 @@ def register(
     region: str | None,
     labels: tuple[tuple[str, str], ...],
     allow_code: bool | None,
+    connectivity: str | None,
     engine: str | None,
     engine_url: str | None,
-    rejoin: bool,
-    token_ttl: float,
-    token_file: str | None,
-    control_plane: str | None,
-    output: Format,
+    ticket: TicketOptions,
 ) -> None:
     """Register a cluster and print the one command that starts its agent there.
 
@@ -102,38 +93,25 @@ def register(
     Example:
       fed cluster register eu-west --region eu-west --engine triton
       fed cluster register lab --region eu-west --engine static --engine-url http://10.0.0.5:8000
+      fed cluster register edge-7 --region eu-west --connectivity reverse --require-accept
       fed cluster register eu-west --rejoin --token-file eu-west.token
     """
     check_name("cluster", name)
     if engine == EngineKind.STATIC and not engine_url:
         raise click.UsageError("--engine static needs --engine-url: where the engine serves.")
-    with JoinFile(token_file) as file, session.client() as client:
-        spec = _spec(_held_spec(client, name) if rejoin else None, region, labels, allow_code)
-        answer = client.send(
-            "POST",
-            *("api", "v1", "clusters", name, "register"),
-            content={"spec": plain(spec), "rejoin": rejoin, "tokenTtlSeconds": int(token_ttl)},
+    with session.client() as client:
+        held = _held_spec(client, name) if ticket.rejoin else None
+        spec = _spec(held, region, labels, allow_code, connectivity)
+        extra = _connectivity_flags(spec) + _engine_flags(engine, engine_url)
+        invite(
+            client,
+            (_KIND, name),
+            plain(spec),
+            ticket,
+            lambda it: agent_command(name, it, extra=extra),
         )
-        token = str(answer.get("joinToken") or "")
-        file.write(token)
-        shown = agent_command(
-            name,
-            endpoint=client.endpoint,
-            control_plane=control_plane,
-            engine=_engine_flags(engine, engine_url),
-            token="" if file.path else token,
-            token_file=file.path or f"{name}.join-token",
-        )
-    if output is Format.TABLE:
-        note(f"{title(_KIND, name)} registered; its join token expires at {answer['expiresAt']}.")
-        note("Run this where the cluster is:")
-        put(shown)
-        if hint := _hint(engine, engine_url):
-            note(hint)
-        return
-    if file.path:
-        answer.pop("joinToken", None)
-    put_value({**answer, "command": shown}, output)
+    if ticket.output is Format.TABLE and (hint := _hint(engine, engine_url)):
+        note(hint)
 
 
 def _held_spec(client: ApiClient, name: str) -> ClusterSpec | None:
@@ -149,16 +127,24 @@ def _spec(
     region: str | None,
     labels: tuple[tuple[str, str], ...],
     allow_code: bool | None,
+    connectivity: str | None,
 ) -> ClusterSpec:
     """Return the wanted spec: what is not said stays as it is."""
     wanted_region = region or (held.region if held else "")
     if not wanted_region:
         raise click.UsageError("which region is it in? Name it with --region.")
+    kept = held.connectivity if held else Connectivity.DIAL
     return ClusterSpec(
         region=wanted_region,
         labels=dict(labels) or (held.labels if held else {}),
         allow_code=allow_code if allow_code is not None else bool(held and held.allow_code),
+        connectivity=Connectivity(connectivity) if connectivity else kept,
     )
+
+
+def _connectivity_flags(spec: ClusterSpec) -> list[str]:
+    reverse = spec.connectivity is Connectivity.REVERSE
+    return ["--connectivity", spec.connectivity.value] if reverse else []
 
 
 def _hint(engine: str | None, url: str | None) -> str:

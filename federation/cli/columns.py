@@ -186,8 +186,20 @@ def _place(*path: str) -> Callable[[Json, datetime], str]:
     return cell
 
 
+def _no_member(document: Json) -> str:
+    """Return why a router is no member of the federation (yet), or ""."""
+    status = look_map(document, "status")
+    if status.get("revoked"):
+        return "its membership was revoked"
+    if status.get("joined") is False:
+        return "it has not joined yet"
+    return "it waits for an operator" if status.get("accepted") is False else ""
+
+
 def _router_reason(document: Json, _now: datetime) -> str:
-    words = [shown(look(document, "status", "rejection"))]
+    words = [_no_member(document), shown(look(document, "status", "rejection"))]
+    if look(document, "status", "allow_anonymous"):
+        words.append("serves requests without a key")
     words += [
         f"{cluster}: {look(each, 'reason') or 'unhealthy'}"
         for cluster, each in look_map(document, "status", "clusters").items()
@@ -206,6 +218,27 @@ def _event_time(document: Json, _now: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
 
 
+def _or(otherwise: str, *path: str) -> Callable[[Json, datetime], str]:
+    """Return a cell that shows the value at `path`, or a word where there is none or 0."""
+    return lambda document, _now: shown(look(document, *path) or None) or otherwise
+
+
+def _key_purpose(document: Json, _now: datetime) -> str:
+    if tenant := look(document, "status", "tenant"):
+        return f"tenant {tenant}"
+    told = []
+    for grant in look_list(document, "status", "grants"):
+        scope = ",".join(map(str, [*look_list(grant, "regions"), *look_list(grant, "models")]))
+        told.append(f"{look(grant, 'role')}{f' of {scope}' if scope else ''}")
+    return " and ".join(told)
+
+
+def _key_expiry(document: Json, _now: datetime) -> str:
+    if look(document, "status", "expired"):
+        return "expired"
+    return str(look(document, "status", "expires_at") or "never")
+
+
 _NAME = Column("NAME", lambda document, _now: name_of(document))
 _AGE = Column("AGE", age)
 
@@ -221,6 +254,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("RTT", _rtt),
         _AGE,
         Column("URL", text("status", "url"), wide=True),
+        Column("CONNECTIVITY", text("spec", "connectivity"), wide=True),
         Column("ENGINE-VERSION", text("status", "engine", "version"), wide=True),
         Column("SCHEDULING", text("status", "scheduling"), wide=True),
         Column("EPOCH", text("status", "lease", "epoch"), wide=True),
@@ -264,8 +298,28 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("REQUESTS", text("status", "requests_total")),
         Column("ERRORS", text("status", "errors_total"), wide=True),
         Column("LOCATION", _place("status", "location"), wide=True),
+        Column("REVERSE", text("status", "reverse_address"), wide=True),
         Column("CLUSTERS", _router_clusters),
         Column("REASON", _router_reason),
+    ),
+    "Tenant": (
+        _NAME,
+        Column("MODELS", _or("all", "spec", "models")),
+        Column("RESIDENCY", _or("anywhere", "spec", "residency")),
+        Column("REQUESTS/MIN", _or("", "spec", "requests_per_minute")),
+        Column("TOKENS/MIN", _or("", "spec", "tokens_per_minute")),
+        Column("AT-ONCE", _or("", "spec", "max_concurrent")),
+        Column("KEYS", lambda d, _now: str(len(look_list(d, "status", "keys")))),
+        _AGE,
+        Column("KEY-NAMES", text("status", "keys"), wide=True),
+        Column("REASON", text("status", "reason")),
+    ),
+    "Key": (
+        _NAME,
+        Column("FOR", _key_purpose),
+        Column("EXPIRES", _key_expiry),
+        Column("MADE-BY", text("status", "created_by")),
+        _AGE,
     ),
     "Event": (
         Column("AT", _event_time),

@@ -35,7 +35,7 @@ config = LazyGroup(
         "view": (f"{__name__}:view", "Show the settings in force."),
     },
     help="Choose the control plane to speak to.",
-    epilog="\b\nExample:\n  fed config set-context lab --endpoint http://10.0.0.5:7480 --use\n"
+    epilog="\b\nExample:\n  fed config set-context lab --endpoint https://10.0.0.5:7480 --use\n"
     "  fed config view --show-origin",
 )
 
@@ -66,10 +66,16 @@ def get_contexts(session: Session, output: Format) -> None:
             put(name)
     else:
         rows = [
-            ["*" if name == held.current_context else " ", name, each.endpoint, each.token_file]
+            [
+                "*" if name == held.current_context else " ",
+                name,
+                each.endpoint,
+                each.token_file,
+                each.ca_file,
+            ]
             for name, each in held.contexts.items()
         ]
-        put_table(["CURRENT", "NAME", "ENDPOINT", "TOKEN-FILE"], rows)
+        put_table(["CURRENT", "NAME", "ENDPOINT", "TOKEN-FILE", "CA-FILE"], rows)
 
 
 @command("use-context")
@@ -93,16 +99,22 @@ def use_context(session: Session, name: str) -> None:
 @click.argument("name", shell_complete=_contexts)
 @click.option("--endpoint", metavar="URL", help=f"The HTTP API, like {DEFAULT_ENDPOINT}.")
 @click.option("--token-file", metavar="FILE", help="File that holds the token.")
+@click.option("--ca-file", metavar="FILE", help="File of the control plane's roots.")
 @click.option("--use", is_flag=True, help="Make it the current context.")
 @pass_session
 def set_context(
-    session: Session, name: str, endpoint: str | None, token_file: str | None, use: bool
+    session: Session,
+    name: str,
+    endpoint: str | None,
+    token_file: str | None,
+    ca_file: str | None,
+    use: bool,
 ) -> None:
     """Create or change a context. An option that is not given stays as it is.
 
     \b
     Example:
-      fed config set-context lab --endpoint http://10.0.0.5:7480 --token-file ~/lab.token --use
+      fed config set-context lab --endpoint https://10.0.0.5:7480 --ca-file ca.pem --use
     """
     check_name("context", name)
     path = session.config_path()
@@ -111,6 +123,7 @@ def set_context(
     context = Context(
         endpoint=old.endpoint if endpoint is None else check_endpoint(endpoint),
         token_file=old.token_file if token_file is None else _absolute(token_file),
+        ca_file=old.ca_file if ca_file is None else _absolute(ca_file),
     )
     save_config(path, with_context(held, name, context, use=use))
     put(f"context {name} {'changed' if name in held.contexts else 'created'}")

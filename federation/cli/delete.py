@@ -14,6 +14,7 @@ from federation.cli.session import Session, command, pass_session
 from federation.contract.errors import Invalid, NotFound
 from federation.contract.resources import Kind
 
+_REMOVABLE = ("Key", "Router")  # what people remove although they cannot write it
 YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
@@ -46,9 +47,17 @@ def delete(
             raise
 
 
-def remove(session: Session, kind: Kind, name: str, *, yes: bool, dry_run: bool = False) -> None:
-    """Delete one object, after a person agreed."""
-    if kind.spec is None:
+def remove(
+    session: Session,
+    kind: Kind,
+    name: str,
+    *,
+    yes: bool,
+    dry_run: bool = False,
+    done: str = "deleted",
+) -> None:
+    """Delete one object, after a person agreed; `done` says it in the words of the command."""
+    if kind.spec is None and kind.name not in _REMOVABLE:
         raise Invalid(f"a {kind.name} cannot be deleted: the system makes it.")
     if not yes and not dry_run and sys.stdin.isatty():
         typed: str = click.prompt(
@@ -62,4 +71,4 @@ def remove(session: Session, kind: Kind, name: str, *, yes: bool, dry_run: bool 
     with session.client() as client:
         query = {"dryRun": "true"} if dry_run else {}
         client.send("DELETE", "api", "v1", kind.plural, name, content=None, **query)
-    put(f"{title(kind, name)} deleted{' (server dry run)' if dry_run else ''}")
+    put(f"{title(kind, name)} {done}{' (server dry run)' if dry_run else ''}")

@@ -120,7 +120,7 @@ def _wanted(document: Document) -> Wanted:
 
 _EXAMPLE = {
     "apiVersion": f"Write apiVersion: {API_VERSION}",
-    "kind": "Write kind: Region, Cluster, Model or Deployment.",
+    "kind": "Write kind: Region, Cluster, Model, Deployment or Tenant.",
     "metadata": "Write metadata: {name: ...}.",
 }
 

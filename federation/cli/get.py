@@ -32,8 +32,8 @@ from federation.runtime.clock import SystemClock
 def get(session: Session, target: Target, name: str | None, output: Format, watch: bool) -> None:
     """List objects of a kind, or show one.
 
-    KIND is regions, clusters, models, deployments, routers or events; singular and short forms
-    (reg, cl, mo, dep, rt, ev) work as well.
+    KIND is regions, clusters, models, deployments, routers, tenants, keys or events; singular and
+    short forms (reg, cl, mo, dep, rt, tn, ev) work as well.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""The command that starts an agent, and the file that its join token may be written to.
+"""The commands that start agents and routers, and the file that a join token may be written to.
 
 Input: the answer to a registration. Output: one line for a shell; a new file with mode 0600. The
 token never becomes an argument of a process: the printed command writes it to a file first.
@@ -6,6 +6,7 @@ token never becomes an argument of a process: the printed command writes it to a
 
 import os
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -58,28 +59,46 @@ class JoinFile:
                 Path(self.path).unlink(missing_ok=True)
 
 
-def agent_command(
-    name: str,
-    *,
-    endpoint: str,
-    control_plane: str | None,
-    engine: list[str],
-    token: str,
-    token_file: str,
-) -> str:
-    """Return the line to paste at the edge; with a `token`, it writes the token's file first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """What a newcomer needs: where the control plane is, the pin by which it is known, the token.
 
-    `engine` holds the flags that say which engine the agent finds there.
+    An empty `token` is in the file already. `control_plane` is HOST:PORT of its gRPC.
     """
-    words = ["fed-edge-agent", "--cluster", name]
-    words += ["--control-plane", control_plane or _grpc_address(endpoint)]
-    words += ["--control-plane-url", endpoint]
-    words += ["--join-token-file", token_file, *engine]
-    line = shlex.join(words)
-    if token:
-        written = f"printf %s {shlex.quote(token)} > {shlex.quote(token_file)}"
-        line = f"(umask 077; {written}) && {line}"
-    return line
+
+    endpoint: str
+    control_plane: str | None
+    pin: str
+    token: str
+    token_file: str
+
+    def flags(self) -> list[str]:
+        """Return the flags that agents and routers share."""
+        words = ["--control-plane", self.control_plane or _grpc_address(self.endpoint)]
+        words += ["--control-plane-url", self.endpoint, "--ca-pin", self.pin]
+        return [*words, "--join-token-file", self.token_file]
+
+    def line(self, words: list[str]) -> str:
+        """Return a command as one line for a shell, which writes the token's file first."""
+        line = shlex.join(words)
+        if not self.token:
+            return line
+        written = f"printf %s {shlex.quote(self.token)} > {shlex.quote(self.token_file)}"
+        return f"(umask 077; {written}) && {line}"
+
+    def __repr__(self) -> str:
+        return f"Invitation({self.endpoint}, token={'yes' if self.token else 'no'})"
+
+
+def agent_command(name: str, invitation: Invitation, *, extra: list[str]) -> str:
+    """Return the line to paste at the edge; `extra` holds flags about engine and connectivity."""
+    words = ["fed-edge-agent", "--cluster", name, *invitation.flags(), *extra]
+    return invitation.line(words)
+
+
+def router_command(name: str, invitation: Invitation) -> str:
+    """Return the line to paste where the router shall run."""
+    return invitation.line(["fed-router", "--name", name, *invitation.flags()])
 
 
 def _grpc_address(endpoint: str) -> str:

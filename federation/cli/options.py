@@ -70,12 +70,12 @@ class TargetType(click.ParamType[Target]):
         return [CompletionItem(k.plural) for k in KINDS if k.plural.startswith(incomplete.lower())]
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 
 class DurationType(click.ParamType[float]):
-    """A length of time: 90, 90s, 2m, 1h; in seconds."""
+    """A length of time: 90, 90s, 2m, 1h, 7d; in seconds."""
 
     name = "duration"
 
@@ -87,7 +87,7 @@ class DurationType(click.ParamType[float]):
             return float(value)
         match = _DURATION.fullmatch(str(value).strip())
         if not match:
-            self.fail(f"{value!r} is no length of time; write 90s, 2m or 1h.", param, ctx)
+            self.fail(f"{value!r} is no length of time; write 90s, 2m, 1h or 7d.", param, ctx)
         return float(match[1]) * _UNIT_S[match[2]]
 
 

@@ -44,11 +44,13 @@ class Session:
         """Return a client of the control plane; raises Invalid or NotFound."""
         from federation.cli.client import ApiClient
         from federation.cli.settings import check_endpoint, read_token
+        from federation.cli.tls import read_roots
 
         settings = self.settings()
         endpoint = check_endpoint(settings.endpoint.value)
         token = read_token(settings.token_file.value)
-        return ApiClient(endpoint, token=token, timeout_s=timeout_s)
+        roots = read_roots(settings.ca_file.value)
+        return ApiClient(endpoint, token=token, roots=roots, timeout_s=timeout_s)
 
 
 def session_of(ctx: click.Context) -> Session:
@@ -80,14 +82,21 @@ def global_options(*, hidden: bool) -> list[click.Parameter]:
             ["--endpoint"],
             metavar="URL",
             callback=_keep,
-            help="The control plane's HTTP API (FED_ENDPOINT).  [default: http://127.0.0.1:7480]",
+            help="The control plane's HTTP API (FED_ENDPOINT).  [default: https://127.0.0.1:7480]",
+            **shared,
+        ),
+        click.Option(
+            ["--ca-file"],
+            metavar="FILE",
+            callback=_keep,
+            help="File of the control plane's roots (FED_CA_FILE); `fed login` keeps one.",
             **shared,
         ),
         click.Option(
             ["--token-file"],
             metavar="FILE",
             callback=_keep,
-            help="File that holds the admin token, '-' for stdin (FED_TOKEN_FILE).",
+            help="File that holds your token, '-' for stdin (FED_TOKEN_FILE).",
             **shared,
         ),
         click.Option(

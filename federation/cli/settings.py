@@ -1,4 +1,5 @@
-"""Which control plane `fed` speaks to, with which token: flag, environment, context, default.
+"""Which control plane `fed` speaks to, with which roots and token: flag, environment, context,
+default.
 
 Input: flags, FED_* variables and the file of contexts (FED_CONFIG, or fed/config.yaml below
 XDG_CONFIG_HOME or ~/.config). Output: Settings, in which every value knows where it came from; the
@@ -14,15 +15,19 @@ from urllib.parse import urlsplit
 from federation.contract.errors import Invalid, NotFound
 from federation.contract.names import did_you_mean
 
-DEFAULT_ENDPOINT = "http://127.0.0.1:7480"
+DEFAULT_ENDPOINT = "https://127.0.0.1:7480"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """A named control plane and the file with the token for it."""
+    """A named control plane, the file with the token for it, and the file of its roots.
+
+    Without roots, those of the machine count.
+    """
 
     endpoint: str = ""
     token_file: str = ""
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,7 @@ class Settings:
     context: Setting
     endpoint: Setting
     token_file: Setting
+    ca_file: Setting
 
 
 def config_path(environ: Mapping[str, str]) -> Setting:
@@ -125,6 +131,9 @@ def resolve(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
         token_file=_first(flags, environ, "token_file", "FED_TOKEN_FILE")
         or (Setting(context.token_file, origin) if context.token_file else None)
         or Setting("", "default"),
+        ca_file=_first(flags, environ, "ca_file", "FED_CA_FILE")
+        or (Setting(context.ca_file, origin) if context.ca_file else None)
+        or Setting("", "default"),
     )
 
 
@@ -136,6 +145,13 @@ def _first(
     if value := environ.get(variable):
         return Setting(value, f"environment {variable}")
     return None
+
+
+def without_context(config: ConfigFile, name: str) -> ConfigFile:
+    """Return `config` without a context; if it was the current one, there is none then."""
+    contexts = {each: held for each, held in config.contexts.items() if each != name}
+    current = "" if config.current_context == name else config.current_context
+    return replace(config, contexts=contexts, current_context=current)
 
 
 def check_endpoint(url: str) -> str:
@@ -162,10 +178,15 @@ def read_token(path: str) -> str:
             f"cannot read the token file {path}: {words}.",
             hint="Name another with --token-file or FED_TOKEN_FILE.",
         ) from None
+    return check_token(text, f"the token file {path}")
+
+
+def check_token(text: str, source: str) -> str:
+    """Return a text without the space around it if it is one token; raises Invalid."""
     token = text.strip()
-    if not token or any(c.isspace() or not c.isprintable() for c in token):
+    if not token.isascii() or not token or any(c.isspace() or not c.isprintable() for c in token):
         raise Invalid(
-            f"the token file {path} does not hold one token.",
+            f"{source} does not hold one token.",
             hint="Name another with --token-file or FED_TOKEN_FILE.",
         )
     return token

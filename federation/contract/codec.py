@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
+from federation.contract import access as a
+from federation.contract import trust as tr
 from federation.contract import types as t
 from federation.contract.v1 import federation_pb2 as pb
 
@@ -37,6 +39,11 @@ _PROTOCOLS = {
     t.ModelProtocol.TEXT: pb.MODEL_PROTOCOL_TEXT,
     t.ModelProtocol.UNKNOWN: pb.MODEL_PROTOCOL_UNSPECIFIED,
 }
+_CONNECTIVITIES = {
+    t.Connectivity.DIAL: pb.CONNECTIVITY_DIAL,
+    t.Connectivity.REVERSE: pb.CONNECTIVITY_REVERSE,
+    t.Connectivity.UNKNOWN: pb.CONNECTIVITY_UNSPECIFIED,
+}
 
 
 def _named(table: Mapping[E, int], value: int, unknown: E) -> E:
@@ -51,6 +58,18 @@ def engine_from_proto(value: int) -> t.EngineKind:
 def engine_to_proto(kind: t.EngineKind) -> "pb.EngineKind.ValueType":
     """Return the enum value of an engine kind."""
     return pb.EngineKind.ValueType(_ENGINES[kind])
+
+
+def connectivity_from_proto(value: int) -> t.Connectivity:
+    """Return how a cluster is reached; a peer from before the field was always dialled."""
+    if value == pb.CONNECTIVITY_UNSPECIFIED:
+        return t.Connectivity.DIAL
+    return _named(_CONNECTIVITIES, value, t.Connectivity.UNKNOWN)
+
+
+def connectivity_to_proto(connectivity: t.Connectivity) -> "pb.Connectivity.ValueType":
+    """Return the enum value of a way to reach a cluster."""
+    return pb.Connectivity.ValueType(_CONNECTIVITIES[connectivity])
 
 
 def assignment_to_proto(assignment: t.Assignment) -> pb.Assignment:
@@ -220,6 +239,7 @@ def snapshot_to_proto(snapshot: t.Snapshot) -> pb.Snapshot:
                 url=e.url,
                 location=location_to_proto(e.location),
                 absent=not e.present,
+                connectivity=connectivity_to_proto(e.connectivity),
             )
             for e in snapshot.endpoints
         ],
@@ -227,6 +247,7 @@ def snapshot_to_proto(snapshot: t.Snapshot) -> pb.Snapshot:
             pb.Replica(model=r.model, version=r.version, cluster=r.cluster)
             for r in snapshot.replicas
         ],
+        access=_access_to_proto(snapshot.access),
     )
 
 
@@ -251,12 +272,100 @@ def snapshot_from_proto(message: pb.Snapshot) -> t.Snapshot:
                 url=e.url,
                 location=location_from_proto(e.location) if e.HasField("location") else None,
                 present=not e.absent,
+                connectivity=connectivity_from_proto(e.connectivity),
             )
             for e in message.endpoints
         ),
         replicas=tuple(
             t.Replica(model=r.model, version=r.version, cluster=r.cluster) for r in message.replicas
         ),
+        access=_access_from_proto(message.access),
+    )
+
+
+def _access_to_proto(access: a.Access) -> pb.Access:
+    return pb.Access(
+        pepper=access.pepper,
+        tenants=[
+            pb.Tenant(
+                name=tenant.name,
+                models=tenant.models,
+                residency=tenant.residency,
+                requests_per_minute=tenant.requests_per_minute,
+                tokens_per_minute=tenant.tokens_per_minute,
+                max_concurrent=tenant.max_concurrent,
+            )
+            for tenant in access.tenants
+        ],
+        keys=[
+            pb.ApiKey(
+                id=key.id,
+                tenant=key.tenant,
+                digest=key.digest,
+                expires_at_unix=int(key.expires_at.timestamp()) if key.expires_at else 0,
+            )
+            for key in access.keys
+        ],
+    )
+
+
+def _access_from_proto(message: pb.Access) -> a.Access:
+    return a.Access(
+        pepper=message.pepper,
+        tenants=tuple(
+            a.Tenant(
+                name=tenant.name,
+                models=tuple(tenant.models),
+                residency=tuple(tenant.residency),
+                requests_per_minute=tenant.requests_per_minute,
+                tokens_per_minute=tenant.tokens_per_minute,
+                max_concurrent=tenant.max_concurrent,
+            )
+            for tenant in message.tenants
+        ),
+        keys=tuple(
+            a.ApiKey(
+                id=key.id,
+                tenant=key.tenant,
+                digest=key.digest,
+                expires_at=_utc_or_none(key.expires_at_unix * 1000),
+            )
+            for key in message.keys
+        ),
+    )
+
+
+def trust_to_proto(trust: tr.Trust) -> pb.Trust:
+    """Encode whom to trust."""
+    return pb.Trust(
+        version=trust.version,
+        trust_domain=trust.trust_domain,
+        roots=trust.roots,
+        revoked=[pb.Revocation(uri=r.uri, below=r.below) for r in trust.revoked],
+    )
+
+
+def trust_from_proto(message: pb.Trust) -> tr.Trust:
+    """Decode whom to trust."""
+    return tr.Trust(
+        version=message.version,
+        trust_domain=message.trust_domain,
+        roots=tuple(message.roots),
+        revoked=tuple(tr.Revocation(uri=r.uri, below=r.below) for r in message.revoked),
+    )
+
+
+def routers_to_proto(routers: tuple[tr.RouterAddress, ...]) -> pb.RouterAddresses:
+    """Encode the routers that reverse connections go to."""
+    return pb.RouterAddresses(
+        routers=[pb.RouterAddress(name=r.name, reverse_address=r.reverse_address) for r in routers]
+    )
+
+
+def routers_from_proto(message: pb.RouterAddresses) -> tuple[tr.RouterAddress, ...]:
+    """Decode the routers that reverse connections go to."""
+    return tuple(
+        tr.RouterAddress(name=r.name, reverse_address=r.reverse_address) for r in message.routers
     )
 
 

@@ -35,7 +35,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """Parse canonical bytes and check every path; raises Invalid."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"the manifest is malformed: {error}.") from None
     return check_manifest(manifest)
 

@@ -7,7 +7,7 @@ deciders take. Every document has apiVersion, kind, metadata, spec and status.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from federation.contract.types import Location, Resources
+from federation.contract.types import Connectivity, Location, Resources
 
 API_VERSION = "federation/v1"
 
@@ -21,11 +21,35 @@ class RegionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSpec:
-    """A GPU cluster. `allow_code` lets packages that carry Python code load there."""
+    """A GPU cluster. `allow_code` lets packages that carry Python code load there; `connectivity`
+    says who dials: routers the cluster, or (behind NAT) its agent the routers."""
 
     region: str
     labels: Mapping[str, str] = field(default_factory=dict)
     allow_code: bool = False
+    connectivity: Connectivity = Connectivity.DIAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSpec:
+    """A router that may join the federation."""
+
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantSpec:
+    """A user of the inference endpoint. Limits hold per router, over all its keys; 0 = none.
+
+    `models` are shell patterns, empty = all. `residency` is a guarantee: its requests are served
+    in these regions or not at all.
+    """
+
+    models: tuple[str, ...] = ()
+    residency: tuple[str, ...] = ()
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    max_concurrent: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +96,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("Model", "models", ("mo",), ModelSpec),
     Kind("Deployment", "deployments", ("dep",), DeploymentSpec),
     Kind("Router", "routers", ("rt",), None),
+    Kind("Tenant", "tenants", ("tn",), TenantSpec),
+    Kind("Key", "keys", (), None),
     Kind("Event", "events", ("ev",), None),
 )
 

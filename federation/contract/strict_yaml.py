@@ -17,6 +17,8 @@ from federation.contract.errors import Invalid
 from federation.contract.names import did_you_mean
 
 Path = tuple[str | int, ...]
+MAX_NODES = 50_000
+MAX_DEPTH = 64
 
 
 class Document:
@@ -91,6 +93,8 @@ def load_documents(text: str, *, source: str) -> list[Document]:
     """Parse text that holds YAML mappings separated by `---`; raises Invalid with the line."""
     try:
         return list(_documents(text, source))
+    except RecursionError:  # an alias inside of what it stands for
+        raise Invalid(f"{source}: the document holds itself.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
@@ -98,24 +102,58 @@ def load_documents(text: str, *, source: str) -> list[Document]:
         raise Invalid(f"{source}{where}: not valid YAML: {problem}.") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Counts how deep it is: beyond some depth PyYAML gets very slow, and then breaks."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose what begins here."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            place = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "it is nested too deeply", place)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
 def _documents(text: str, source: str) -> Iterator[Document]:
-    for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
+    for node in yaml.compose_all(text, Loader=_Loader):
         if isinstance(node, yaml.ScalarNode) and not node.value:
             continue  # nothing between two `---`
         lines: dict[Path, int] = {}
         _collect_lines(node, (), lines, source)
-        value = yaml.SafeLoader("").construct_document(node)
+        value = _construct(node, source)
         if not isinstance(value, dict):
             raise Invalid(f"{source} line {node.start_mark.line + 1}: expected a mapping of keys.")
         yield Document(value, lines, source)
 
 
+def _construct(node: yaml.Node, source: str) -> Any:
+    """Return a document's plain values; PyYAML lets the errors of its converters through."""
+    try:
+        return yaml.SafeLoader("").construct_document(node)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        where = f"{source} line {node.start_mark.line + 1}"
+        raise Invalid(
+            f"{where}: a value does not fit its YAML type.",
+            hint="Put dates, numbers and the like in quotes if they are meant as text.",
+        ) from None
+
+
 def _collect_lines(node: yaml.Node, path: Path, lines: dict[Path, int], source: str) -> None:
+    if len(lines) >= MAX_NODES:  # an alias counts as often as it is used
+        raise Invalid(f"{source}: the document has more than {MAX_NODES} values.")
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         seen: set[Any] = set()
         for key_node, value_node in node.value:
             key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode):
+                where = f"{source} line {key_node.start_mark.line + 1}"
+                raise Invalid(f"{where}: a key must be a plain word.")
             if key in seen:
                 raise Invalid(f"{source} line {key_node.start_mark.line + 1}: key {key!r} twice.")
             seen.add(key)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from federation.contract.access import Access
+
 
 class EngineKind(StrEnum):
     """What serves the models of a cluster."""
@@ -48,6 +50,14 @@ class VersionState(StrEnum):
     DRAINING = "draining"  # no longer wanted; requests in flight end first
     CACHED = "cached"  # unloaded, its bytes stay on disk
     FAILED = "failed"  # the last attempt failed; the reason says why
+    UNKNOWN = "unknown"
+
+
+class Connectivity(StrEnum):
+    """How routers reach a cluster's gateway."""
+
+    DIAL = "dial"  # they dial its URL
+    REVERSE = "reverse"  # its agent dials them, and both switch roles on the connection
     UNKNOWN = "unknown"
 
 
@@ -210,13 +220,17 @@ class ModelRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A cluster's gateway: where requests can go. `present` is False after its lease ended."""
+    """A cluster's gateway: where requests can go. `present` is False after its lease ended.
+
+    `url` is empty where the connections are reversed.
+    """
 
     cluster: str
     region: str
     url: str
     location: Location | None = None
     present: bool = True
+    connectivity: Connectivity = Connectivity.DIAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +250,7 @@ class Snapshot:
     models: tuple[ModelRoute, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     replicas: tuple[Replica, ...] = ()
+    access: Access = field(default_factory=Access)
 
     def problems(self) -> tuple[str, ...]:
         """Return what makes this snapshot inconsistent, in words; empty when it is sound."""

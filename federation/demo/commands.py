@@ -159,6 +159,28 @@ def status(as_json: bool, name: str) -> None:  # noqa: FBT001 - click passes fla
         click.echo(line)
 
 
+@demo.command("env", epilog='\b\nExample:\n  eval "$(fed demo env)"')
+@_NAME
+def env(name: str) -> None:
+    """Print what a shell needs to speak with the running demo: its `fed` context and a key."""
+    import shlex
+    from pathlib import Path
+
+    from federation.demo.control import read_state
+
+    state = read_state(name)
+    key = Path(state["inference_key"]).read_text("ascii")
+    url = state["routers"][0]["url"]
+    exports = {
+        "FED_CONFIG": state["fed_config"],
+        "FED_KEY": key,
+        "OPENAI_API_KEY": key,
+        "OPENAI_BASE_URL": f"{url}/v1",
+    }
+    for variable, value in exports.items():
+        click.echo(f"export {variable}={shlex.quote(value)}")
+
+
 @demo.command("down", epilog="\b\nExample:\n  fed demo down")
 @_NAME
 def down(name: str) -> None:

@@ -4,14 +4,16 @@ Input: the plan, the run directory, the ports of the lanes. Output: Commands. On
 used: whoever copies a line from the log of the demo can start the same process by hand.
 """
 
+import hashlib
 import json
 import os
+import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from federation.contract.types import EngineKind
+from federation.contract.types import Connectivity, EngineKind
 from federation.demo.plan import Plan, Pop, Site
 from federation.demo.processes import Command
 from federation.demo.ray_cluster import RayCluster
@@ -28,13 +30,23 @@ class Layout:
 
     @property
     def control_plane_state(self) -> Path:
-        """Return the state directory of the control plane; it writes its tokens there."""
+        """Return the state directory of the control plane; it writes its admin token there."""
         return self.root / "control-plane"
 
     @property
     def admin_token(self) -> Path:
         """Return the file with the operator's token."""
         return self.control_plane_state / "admin.token"
+
+    @property
+    def ca_file(self) -> Path:
+        """Return the file with the roots of trust, which the control plane writes."""
+        return self.control_plane_state / "ca.pem"
+
+    @property
+    def inference_key(self) -> Path:
+        """Return the file with the demo's own key for inference."""
+        return self.root / "inference.key"
 
     @property
     def socket(self) -> Path:
@@ -53,6 +65,14 @@ class Layout:
     def join_token(self, site: Site) -> Path:
         """Return the file with the one-time token of a site's agent."""
         return self.site(site) / "join.token"
+
+    def router_state(self, pop: Pop) -> Path:
+        """Return the state directory of a router."""
+        return self.root / pop.router_name
+
+    def router_join_token(self, pop: Pop) -> Path:
+        """Return the file with the one-time token of a router."""
+        return self.root / f"{pop.router_name}.token"
 
     def triton_repository(self, site: Site) -> Path:
         """Return the folder that the site's Triton reads and its agent writes."""
@@ -84,7 +104,9 @@ def router(plan: Plan, layout: Layout, pop: Pop, lanes: Mapping[str, int]) -> Co
     """Return the command of a router; `lanes` holds the port of its lane to each site."""
     location = f"{pop.location.latitude},{pop.location.longitude}"
     dialled = [
-        f"--connect-to={site.advertised}=127.0.0.1:{lanes[site.name]}" for site in plan.sites
+        f"--connect-to={site.advertised}=127.0.0.1:{lanes[site.name]}"
+        for site in plan.sites
+        if site.connectivity is Connectivity.DIAL
     ]
     return _role(
         pop.router_name,
@@ -92,10 +114,14 @@ def router(plan: Plan, layout: Layout, pop: Pop, lanes: Mapping[str, int]) -> Co
         {
             "name": pop.router_name,
             "control-plane": f"127.0.0.1:{plan.grpc_port}",
-            "token-file": layout.control_plane_state / "router.token",
-            "state-dir": layout.root / pop.router_name,
+            "control-plane-url": plan.control_plane_url,
+            "join-token-file": layout.router_join_token(pop),
+            "ca-pin": ca_pin(layout),
+            "state-dir": layout.router_state(pop),
             "listen": f"127.0.0.1:{pop.port}",
             "admin-listen": f"127.0.0.1:{pop.admin_port}",
+            "reverse-listen": f"127.0.0.1:{pop.reverse_port}",
+            "reverse-advertise": pop.reverse_advertised,
             "advertise-url": pop.url,
             "location": location,
             # So that the load's clients may say where they come from.
@@ -105,8 +131,20 @@ def router(plan: Plan, layout: Layout, pop: Pop, lanes: Mapping[str, int]) -> Co
     )
 
 
-def agent(plan: Plan, layout: Layout, site: Site) -> Command:
-    """Return the command of a site's edge agent."""
+def agent(plan: Plan, layout: Layout, site: Site, lanes: Mapping[str, int]) -> Command:
+    """Return the command of a site's edge agent; `lanes` holds the port of its lane to each pop."""
+    if site.connectivity is Connectivity.REVERSE:
+        door: dict[str, object] = {"connectivity": "reverse"}
+        dialled = [
+            f"--connect-to={pop.reverse_advertised}=127.0.0.1:{lanes[pop.name]}"
+            for pop in plan.pops
+        ]
+    else:
+        door = {
+            "listen": f"127.0.0.1:{site.agent_port}",
+            "advertise-url": f"https://{site.advertised}",
+        }
+        dialled = []
     engine: dict[EngineKind, dict[str, object]] = {
         EngineKind.TRITON: {"triton-repository": layout.triton_repository(site)},
         EngineKind.RAY_SERVE: {
@@ -122,16 +160,23 @@ def agent(plan: Plan, layout: Layout, site: Site) -> Command:
             "control-plane": f"127.0.0.1:{plan.grpc_port}",
             "control-plane-url": plan.control_plane_url,
             "join-token-file": layout.join_token(site),
+            "ca-pin": ca_pin(layout),
             "state-dir": layout.site(site) / "agent",
-            "listen": f"127.0.0.1:{site.agent_port}",
+            **door,
             "admin-listen": f"127.0.0.1:{site.agent_admin_port}",
-            "advertise-url": f"http://{site.advertised}",
             "engine": site.engine.value,
             "engine-url": f"http://127.0.0.1:{site.engine_http_port}",
             "inventory-file": layout.site(site) / "inventory.json",
             **engine[site.engine],
         },
+        dialled,
     )
+
+
+def ca_pin(layout: Layout) -> str:
+    """Return the pin of the control plane's root, as `fed cluster register` prints it."""
+    der = ssl.PEM_cert_to_DER_cert(layout.ca_file.read_text(encoding="ascii"))
+    return f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
 def triton(layout: Layout, site: Site, installation: TritonInstallation) -> Command:

@@ -1,8 +1,8 @@
 """Load from clients all over the world, in an open loop.
 
-Input: the routers with their places, the client networks, a rate. Output: an Outcome for each
-request. Arrivals are a Poisson process and wait for nobody. A client goes to its nearest router
-first, as anycast or DNS would send it, and to the next one when the connection fails.
+Input: the routers with their places, the client networks, a key, a rate. Output: an Outcome for
+each request. Arrivals are a Poisson process and wait for nobody. A client goes to its nearest
+router first, as anycast or DNS would send it, and to the next one when the connection fails.
 """
 
 import asyncio
@@ -41,6 +41,8 @@ class Load:
         clients: Sequence[Client],
         mix: Sequence[tuple[int, Request]],
         dice: random.Random,
+        *,
+        key: str = "",
     ) -> None:
         self.outcomes: list[Outcome] = []
         self.in_flight = 0
@@ -49,7 +51,10 @@ class Load:
         self._dice = dice
         self._started_s = asyncio.get_running_loop().time()
         self._session = aiohttp.ClientSession(
-            timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0), auto_decompress=False
+            timeout=_TIMEOUT,
+            connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
+            headers={"authorization": f"Bearer {key}"} if key else {},
         )
 
     def __repr__(self) -> str:

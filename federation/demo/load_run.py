@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from federation.contract.types import Location
 from federation.demo.control import Json
@@ -45,9 +46,10 @@ async def run_load(state: Json, options: LoadOptions, screen: Screen) -> int:
         for router in state["routers"]
     ]
     dice = random.Random(options.seed)  # noqa: S311 - load
+    key = await asyncio.to_thread(Path(state["inference_key"]).read_text, "ascii")
     end_s = options.duration_s or float("inf")
     with stop_on_signals() as stop:
-        async with Load(routers, load_geography().clients, load_mix(), dice) as load:
+        async with Load(routers, load_geography().clients, load_mix(), dice, key=key) as load:
             drawing = asyncio.get_running_loop().create_task(follow(load, screen))
             await load.run(options.rate, lambda due_s: due_s < end_s and not stop.is_set())
             drawing.cancel()

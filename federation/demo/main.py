@@ -125,6 +125,7 @@ def fed_config(demo: Demo) -> Json:
     context = {
         "endpoint": demo.plan.control_plane_url,
         "token_file": str(demo.layout.admin_token),
+        "ca_file": str(demo.layout.ca_file),
     }
     return {"current_context": "demo", "contexts": {"demo": context}}
 
@@ -136,6 +137,8 @@ def describe(demo: Demo) -> Json:
         "socket": str(demo.layout.socket),
         "directory": str(demo.layout.root),
         "fed_config": str(demo.layout.fed_config),
+        "inference_key": str(demo.layout.inference_key),
+        "ca_file": str(demo.layout.ca_file),
         "control_plane": demo.plan.control_plane_url,
         "routers": [
             {"name": pop.router_name, "url": pop.url, "location": asdict(pop.location)}
@@ -145,7 +148,8 @@ def describe(demo: Demo) -> Json:
             {
                 "name": site.name,
                 "engine": site.engine.value,
-                "gateway": f"http://127.0.0.1:{site.agent_port}",
+                "connectivity": site.connectivity.value,
+                "gateway": f"https://127.0.0.1:{site.agent_port}" if site.agent_port else "",
                 "admin": f"http://127.0.0.1:{site.agent_admin_port}",
             }
             for site in demo.plan.sites

@@ -1,13 +1,15 @@
 """What the demo asks of the control plane, over the public operator API.
 
-Input: the base URL and the file of the admin token. Output: decoded documents, or Unavailable and
-the like with the control plane's own sentence. Packages are pushed file by file, as `fed model
-push` does.
+Input: the base URL, the files of the roots and of the admin token. Output: decoded documents, or
+Unavailable and the like with the control plane's own sentence. Packages are pushed file by file, as
+`fed model push` does.
 """
 
 import asyncio
+import ssl
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +19,7 @@ import aiohttp
 from federation.contract.errors import BY_REASON, FederationError, Unavailable
 from federation.contract.manifest import scan_directory
 from federation.contract.package import PACKAGE_FILE, parse_package
+from federation.runtime.clock import SystemClock
 
 Json = dict[str, Any]
 
@@ -24,10 +27,12 @@ Json = dict[str, Any]
 class OperatorApi:
     """A client of the operator API; an async context manager."""
 
-    def __init__(self, base_url: str, token_file: Path) -> None:
+    def __init__(self, base_url: str, *, ca_file: Path, token_file: Path) -> None:
         self._base = f"{base_url}/api/v1"
         self._root = base_url
+        self._ca_file = ca_file
         self._token_file = token_file
+        self._tls: ssl.SSLContext | None = None
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
 
     async def __aenter__(self) -> "OperatorApi":
@@ -51,10 +56,16 @@ class OperatorApi:
     async def ready(self) -> bool:
         """Return whether the control plane says that it is ready."""
         try:
-            async with self._session.get(f"{self._root}/readyz") as answer:
+            async with self._session.get(f"{self._root}/readyz", ssl=self._trust()) as answer:
                 return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False  # the roots are written soon after the start
+
+    def _trust(self) -> ssl.SSLContext:
+        """Return what verifies the control plane; raises OSError before it wrote its roots."""
+        if self._tls is None:
+            self._tls = ssl.create_default_context(cafile=str(self._ca_file))
+        return self._tls
 
     async def items(self, plural: str) -> list[Json]:
         """Return all documents of a kind."""
@@ -72,11 +83,18 @@ class OperatorApi:
         }
         return await self._call("PUT", f"{plural}/{name}", json=document)
 
-    async def register(self, cluster: str, spec: Mapping[str, object]) -> str:
-        """Register a cluster and return its one-time join token."""
+    async def register(self, plural: str, name: str, spec: Mapping[str, object]) -> str:
+        """Register a cluster or router and return its one-time join token."""
         body = {"spec": spec, "rejoin": False, "tokenTtlSeconds": 900}
-        answer = await self._call("POST", f"clusters/{cluster}/register", json=body)
+        answer = await self._call("POST", f"{plural}/{name}/register", json=body)
         return str(answer["joinToken"])
+
+    async def create_key(self, name: str, tenant: str) -> str:
+        """Create a key for inference that is valid for 30 days and return its text."""
+        until = SystemClock().utc() + timedelta(days=30)
+        body = {"tenant": tenant, "expiresAt": until.isoformat()}
+        answer = await self._call("POST", f"keys/{name}", json=body)
+        return str(answer["text"])
 
     async def push(self, directory: Path, source: str) -> int:
         """Push a package directory and return the version that it became."""
@@ -103,13 +121,13 @@ class OperatorApi:
             headers["idempotency-key"] = uuid.uuid4().hex
         try:
             async with self._session.request(
-                method, f"{self._base}/{path}", headers=headers, **body
+                method, f"{self._base}/{path}", headers=headers, ssl=self._trust(), **body
             ) as answer:
                 if answer.status < 400:
                     return dict(await answer.json()) if answer.status != 204 else {}
                 problem = await answer.json(content_type=None)
                 raise _error_of(problem, answer.status)
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"the control plane does not answer: {error}.") from None
 
 

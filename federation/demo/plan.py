@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from federation.contract.errors import Invalid
-from federation.contract.types import EngineKind, Location
+from federation.contract.types import Connectivity, EngineKind, Location
 from federation.demo.geography import Geography
 
 # name, cloud region, declared devices (simulated), product, memory of one in MiB. In the order in
@@ -24,6 +24,7 @@ _SITES = (
 _POPS = (("eu", "westeurope"), ("us", "eastus2"))
 MODELS = ("filetype", "shakespeare")
 RAY_PORTS = 100  # one block of neighbours a Ray cluster
+_BEHIND_NAT = "us-east"  # its agent dials the routers; every demo of two regions or more has it
 
 
 class Ports(Protocol):
@@ -49,7 +50,7 @@ class Site:
     gpus: int
     product: str
     memory_mib: int
-    agent_port: int
+    agent_port: int  # 0 = it takes no connections: its own go out to the routers
     agent_admin_port: int
     engine_ports: int  # the first of its block: Triton takes 3, Ray takes RAY_PORTS
 
@@ -57,6 +58,11 @@ class Site:
     def advertised(self) -> str:
         """Return the HOST:PORT under which the site is known to routers; it resolves nowhere."""
         return f"{self.name}.demo.internal:7500"
+
+    @property
+    def connectivity(self) -> Connectivity:
+        """Return who dials."""
+        return Connectivity.DIAL if self.agent_port else Connectivity.REVERSE
 
     @property
     def engine_http_port(self) -> int:
@@ -84,6 +90,12 @@ class Pop:
     location: Location
     port: int
     admin_port: int
+    reverse_port: int
+
+    @property
+    def reverse_advertised(self) -> str:
+        """Return the HOST:PORT under which agents know the router; it resolves nowhere."""
+        return f"{self.router_name}.demo.internal:7402"
 
     @property
     def router_name(self) -> str:
@@ -98,7 +110,7 @@ class Pop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneSpec:
-    """The long way from one router to one site."""
+    """The long way between one router and one site, whichever of them dials."""
 
     pop: str
     site: str
@@ -118,7 +130,11 @@ class Plan:
     @property
     def control_plane_url(self) -> str:
         """Return the base of the operator API."""
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"https://127.0.0.1:{self.http_port}"
+
+    def pop(self, name: str) -> Pop | None:
+        """Return the point of presence of that name, or None."""
+        return next((pop for pop in self.pops if pop.name == name), None)
 
     def site(self, name: str) -> Site | None:
         """Return the site of that name, or None."""
@@ -186,6 +202,7 @@ def _pop(index: int, name: str, region: str, geography: Geography, ports: Ports)
         location=geography.locations[region],
         port=ports.take(7400 + 10 * index, f"router {name}"),
         admin_port=ports.take(7401 + 10 * index, f"router {name}'s admin page"),
+        reverse_port=ports.take(7402 + 10 * index, f"router {name}'s door for agents"),
     )
 
 
@@ -199,7 +216,7 @@ def _site(index: int, kind: EngineKind, geography: Geography, ports: Ports) -> S
         gpus=gpus,
         product=product,
         memory_mib=memory_mib,
-        agent_port=ports.take(7500 + 10 * index, f"agent of {name}"),
+        agent_port=0 if name == _BEHIND_NAT else ports.take(7500 + 10 * index, f"agent of {name}"),
         agent_admin_port=ports.take(7501 + 10 * index, f"admin page of {name}'s agent"),
         engine_ports=ports.block(RAY_PORTS if kind is EngineKind.RAY_SERVE else 3),
     )

@@ -18,7 +18,7 @@ import aiohttp
 
 from federation.contract.errors import Invalid, Unavailable
 from federation.contract.names import did_you_mean
-from federation.contract.types import EngineKind
+from federation.contract.types import Connectivity, EngineKind
 from federation.demo import launch
 from federation.demo.launch import CONTROL_PLANE, Layout
 from federation.demo.models import build_packages
@@ -59,9 +59,12 @@ class Demo:
         self.layout = layout
         self.screen = screen
         self.processes = Processes(layout.root)
-        self.api = OperatorApi(plan.control_plane_url, layout.admin_token)
+        self.api = OperatorApi(
+            plan.control_plane_url, ca_file=layout.ca_file, token_file=layout.admin_token
+        )
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
         self.lanes: dict[tuple[str, str], Lane] = {}
+        self.inference_key = ""
         self._triton = triton
         self._deadlines = deadlines or Deadlines()
         self._keep_files = False
@@ -91,24 +94,27 @@ class Demo:
         async with asyncio.TaskGroup() as tasks:
             packages = tasks.create_task(self._build_packages())
             await self._start_control_plane()
+            await self._register()
             for pop in self.plan.pops:
                 lanes = {site: lane.port for (p, site), lane in self.lanes.items() if p == pop.name}
                 self.processes.start(launch.router(self.plan, self.layout, pop, lanes))
                 tasks.create_task(self._await_router(pop))
-            await self._register()
             for site in self.plan.sites:
-                self.processes.start(launch.agent(self.plan, self.layout, site))
+                lanes = {p: lane.port for (p, s), lane in self.lanes.items() if s == site.name}
+                self.processes.start(launch.agent(self.plan, self.layout, site, lanes))
             await self._deploy(await packages)
             tasks.create_task(self._await_warm())
         await self._await_routes()
 
     async def open_lanes(self) -> None:
-        """Open the wide area: one lane from each router to each region."""
+        """Open the wide area: one lane between each router and each region."""
         for spec in self.plan.lanes:
-            site = self._site(spec.site)
-            name = f"{spec.pop} to {spec.site}"
+            site, pop = self._site(spec.site), self.plan.pop(spec.pop)
+            name, port = f"{spec.pop} to {spec.site}", site.agent_port
+            if site.connectivity is Connectivity.REVERSE and pop is not None:
+                name, port = f"{spec.site} to {spec.pop}", pop.reverse_port
             dice = random.Random(name)  # noqa: S311 - jitter
-            lane = Lane(name, ("127.0.0.1", site.agent_port), Delay(spec.rtt_ms), dice)
+            lane = Lane(name, ("127.0.0.1", port), Delay(spec.rtt_ms), dice)
             await lane.start()
             self.lanes[spec.pop, spec.site] = lane
 
@@ -141,9 +147,21 @@ class Demo:
             place = site.location
             location = {"latitude": place.latitude, "longitude": place.longitude}
             await self.api.put("Region", "regions", site.name, {"location": location})
-            spec = {"region": site.name, "labels": {"demo": "true"}, "allow_code": True}
-            token = await self.api.register(site.name, spec)
+            spec = {
+                "region": site.name,
+                "labels": {"demo": "true"},
+                "allow_code": True,
+                "connectivity": site.connectivity.value,
+            }
+            token = await self.api.register("clusters", site.name, spec)
             write_atomic(self.layout.join_token(site), token.encode(), mode=0o600)
+        for pop in self.plan.pops:
+            token = await self.api.register("routers", pop.router_name, {})
+            write_atomic(self.layout.router_join_token(pop), token.encode(), mode=0o600)
+        await self.api.put("Tenant", "tenants", "demo", {})
+        key = await self.api.create_key("demo", "demo")
+        write_atomic(self.layout.inference_key, key.encode(), mode=0o600)
+        self.inference_key = key
         self.screen.step("regions", f"{len(self.plan.sites)} registered, one cluster in each")
 
     async def _deploy(self, packages: Sequence[tuple[str, int, Path]]) -> None:
@@ -206,10 +224,14 @@ class Demo:
     async def answers(self, url: str) -> bool:
         """Return whether GET `url` is answered with 200."""
         try:
-            async with self.http.get(url) as answer:
+            async with self.http.get(url, headers=self.authorization()) as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+    def authorization(self) -> dict[str, str]:
+        """Return the header that opens the routers, once there is a key."""
+        return {"authorization": f"Bearer {self.inference_key}"} if self.inference_key else {}
 
     async def _until(
         self,

@@ -7,6 +7,7 @@ one after the other; not one request may fail.
 
 import asyncio
 import json
+import os
 import random
 import re
 import sys
@@ -104,9 +105,11 @@ class Story:
 
     async def _client(self, name: str, script: str, target: str) -> None:
         """Run an application of a user's as a process of its own."""
+        key = self._demo.inference_key
         with as_file(files("federation.demo") / "data" / "clients" / script) as path:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, str(path), target),
+                env={**os.environ, "FED_KEY": key, "OPENAI_API_KEY": key},
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
@@ -126,7 +129,8 @@ class Story:
         routers = [RouterAt(p.router_name, p.url, p.location) for p in demo.plan.pops]
         dice = random.Random(options.seed)  # noqa: S311 - load
         mix = await asyncio.to_thread(load_mix)
-        async with Load(routers, self._geography.clients, mix, dice) as load:
+        key = self._demo.inference_key
+        async with Load(routers, self._geography.clients, mix, dice, key=key) as load:
             going = True
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(load.run(options.rate, lambda due_s: going))
@@ -268,10 +272,10 @@ class Story:
         return await self._demo.answers(f"http://127.0.0.1:{pop.admin_port}/readyz")
 
     async def _serves(self, site: Site, pop: Pop) -> bool:
-        """Whether an agent's gateway and a router serve, as seen by those who call them."""
-        gateway = f"http://127.0.0.1:{site.agent_port}/v2/models/filetype/versions/2/ready"
+        """Whether an agent says that it serves, and a router answers for a model."""
+        agent = f"http://127.0.0.1:{site.agent_admin_port}/readyz"
         router = f"{pop.url}/v2/models/filetype/ready"
-        return await self._demo.answers(gateway) and await self._demo.answers(router)
+        return await self._demo.answers(agent) and await self._demo.answers(router)
 
     async def loads(self) -> dict[str, float]:
         """Return how often each agent made its engine load a model, since the agent started."""

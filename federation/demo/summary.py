@@ -14,10 +14,18 @@ async def show(demo: Demo, *, what_next: bool = True) -> None:
     screen, plan = demo.screen, demo.plan
     documents = {d["metadata"]["name"]: d for d in await demo.api.items("clusters")}
     rtt = await demo.rtt_ms()
-    titles = ["REGION", "ENGINE", "GPUS", "MODELS", *(f"RTT {pop.name}" for pop in plan.pops)]
+    titles = [
+        "REGION",
+        "REACHED BY",
+        "ENGINE",
+        "GPUS",
+        "MODELS",
+        *(f"RTT {pop.name}" for pop in plan.pops),
+    ]
     rows = [
         [
             site.name,
+            site.connectivity.value,
             _engine(documents[site.name]["status"]),
             _gpus(documents[site.name]["status"]),
             _models(documents[site.name]["status"]),
@@ -39,10 +47,10 @@ def _next_steps(demo: Demo) -> list[str]:
     url, region = demo.plan.pops[0].url, demo.plan.sites[0].name
     body = '{"model": "shakespeare", "prompt": "ROMEO:\\n", "max_tokens": 120}'
     return [
-        f"  Try       curl -i {url}/v1/completions -H 'content-type: application/json' \\",
-        f"              -d '{body}'",
-        f"  Look      export FED_CONFIG={demo.layout.fed_config}",
-        "            fed get clusters",
+        '  First     eval "$(fed demo env)"      (a context for fed, a key for requests)',
+        f'  Try       curl -i {url}/v1/completions -H "authorization: Bearer $FED_KEY" \\',
+        f"              -H 'content-type: application/json' -d '{body}'",
+        "  Look      fed get clusters",
         "            fed route explain --model shakespeare --from 89.160.20.112",
         "  Load      fed demo load --rate 50",
         f"  Break it  fed demo kill {region}       (then: fed demo restore {region})",

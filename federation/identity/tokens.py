@@ -1,8 +1,8 @@
 """Bearer tokens: `fed_<kind>_<id>_<secret>`.
 
 Input: chance from the operating system, and what a caller showed. Output: tokens that are shown
-once and parsed strictly; everything that is kept is a SHA-256 (the secret has 256 random bits, so a
-slow hash would add nothing).
+once and parsed strictly. What is kept is a hash: of keys an HMAC with the pepper, of tokens that
+live an hour a SHA-256 (the secret has 256 random bits, so a slow hash would add nothing).
 """
 
 import base64
@@ -25,10 +25,11 @@ SECRET_BYTES = 32
 class TokenKind(StrEnum):
     """What the bearer of a token may be."""
 
-    ADMIN = "admin"  # an operator; id is a label
-    ROUTER = "router"  # any router; id is a label
+    ADMIN = "admin"  # whoever may read the control plane's state directory; id is a label
+    USER = "user"  # a person or program at the operator API; id is that of the key
+    INFERENCE = "key"  # a tenant at the routers; id is that of the key
     JOIN = "join"  # lets an agent join as the cluster `id`, once
-    AGENT = "agent"  # the agent of the cluster `id`
+    ROUTER_JOIN = "routerjoin"  # lets a router join as the router `id`, once
 
 
 _KINDS = "|".join(kind.value for kind in TokenKind)
@@ -86,6 +87,11 @@ def parse(text: str) -> Token:
 def sha256(text: str) -> str:
     """Return the SHA-256 of a token in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest(pepper: str, text: str) -> str:
+    """Return HMAC-SHA256 of a key's text in hex, under the control plane's pepper (hex)."""
+    return hmac.digest(bytes.fromhex(pepper), text.encode(), "sha256").hex()
 
 
 def matches(digest: str, kept: str) -> bool:

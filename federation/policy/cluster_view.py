@@ -13,7 +13,8 @@ from federation.contract.types import (
     Scheduling,
     VersionState,
 )
-from federation.policy.plain import Json
+from federation.policy.membership.records import RouterRecord
+from federation.policy.plain import Json, moment
 from federation.policy.records import ClusterRecord
 from federation.policy.standing import is_present, warm_versions
 from federation.policy.state import State
@@ -32,7 +33,8 @@ def cluster_status(state: State, record: ClusterRecord, now: datetime) -> Json:
         "ready": not reason,
         "reason": reason,
         "scheduling": record.scheduling.value,
-        "joined": bool(record.credential_sha256),
+        **membership_status(record),
+        "connectivity": record.spec.connectivity.value,
         "engine": {
             "kind": engine.kind.value,
             "version": engine.version,
@@ -59,6 +61,29 @@ def cluster_status(state: State, record: ClusterRecord, now: datetime) -> Json:
     }
 
 
+def membership_status(record: ClusterRecord | RouterRecord) -> Json:
+    """Return how a cluster's or router's membership stands."""
+    membership, ticket = record.membership, record.ticket
+    waits = membership.generation > 0 and not membership.accepted and not membership.revoked
+    return {
+        "joined": membership.generation > 0,
+        "accepted": membership.accepted,
+        "revoked": membership.revoked,
+        "joined_at": moment(membership.joined_at) if membership.joined_at else None,
+        "certificate_generation": membership.generation,
+        # Whom an operator lets in: the fingerprint that the peer itself logs.
+        "waiting_key_sha256": ticket.used_by if ticket and waits else "",
+    }
+
+
+def _no_member(record: ClusterRecord) -> str:
+    if record.membership.revoked:
+        return "its membership was revoked"
+    if not record.membership.generation:
+        return "its agent has not joined yet"
+    return f"it waits for an operator: fed cluster accept {record.meta.name}"
+
+
 def engine_of(state: State, record: ClusterRecord) -> EngineStatus:
     """Return the newest that is known of the cluster's engine."""
     if (report := state.reports.get(record.meta.name)) is not None:
@@ -68,8 +93,8 @@ def engine_of(state: State, record: ClusterRecord) -> EngineStatus:
 
 def trouble(state: State, record: ClusterRecord, now: datetime) -> str:
     """Return why a cluster is not ready, in words; empty if it is."""
-    if not record.credential_sha256:
-        return "its agent has not joined yet"
+    if not record.membership.valid:
+        return _no_member(record)
     presence = state.presences.get(record.meta.name)
     if presence is None or not presence.present:
         if presence is None or presence.reported_at is None:
@@ -124,13 +149,13 @@ def _model_counts(record: ClusterRecord) -> Json:
 def _conditions(
     state: State, record: ClusterRecord, engine: EngineStatus, reason: str
 ) -> list[Json]:
-    joined, present = bool(record.credential_sha256), is_present(state, record.meta.name)
+    joined, present = record.membership.valid, is_present(state, record.meta.name)
     counts = _model_counts(record)
     synced = counts["warm"] >= counts["assigned"]
     active = record.scheduling is Scheduling.ACTIVE
     return [
         _condition("Ready", not reason, "Ready", "NotReady", reason),
-        _condition("Joined", joined, "AgentJoined", "NoAgent", "its agent has not joined yet"),
+        _condition("Joined", joined, "AgentJoined", "NoAgent", _no_member(record)),
         _condition("InContact", present, "LeaseHeld", "LeaseOver", "its lease is over"),
         _condition("EngineReady", engine.ready, "EngineReady", "EngineNotReady", engine.reason),
         _condition(

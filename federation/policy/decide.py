@@ -11,16 +11,41 @@ from typing import Any
 from federation.contract.errors import Invalid
 from federation.contract.names import did_you_mean
 from federation.policy import catalog, deployments, events, fleet, leases, routers
-from federation.policy.events import Applied, Event, Idempotency, ObjectRemoved, Outcome, Welcomed
+from federation.policy.access import keys, tenants
+from federation.policy.access.actions import action_of, authorise
+from federation.policy.access.events import KeyCreated, TenantApplied
+from federation.policy.access.roles import Caller
+from federation.policy.audit import trail
+from federation.policy.audit.events import INSIDE, AccessDenied, Origin
+from federation.policy.events import (
+    Applied,
+    Event,
+    Idempotency,
+    ObjectRemoved,
+    Outcome,
+    Welcomed,
+)
+from federation.policy.membership import joining, revoking, rotating
+from federation.policy.membership.events import (
+    Joined,
+    PeerAccepted,
+    PeerJoined,
+    PeerRevoked,
+    RootPrepared,
+    RouterRegistered,
+)
 from federation.policy.state import RECEIPT_AGE, State, Step
 
-Handler = Callable[[Step, Any], Applied | Welcomed | bool]
+Handler = Callable[[Step, Any], Applied | Welcomed | Joined | bool]
 
 _REMOVALS: dict[str, Callable[[Step, ObjectRemoved], Applied]] = {
     "Region": fleet.region_removed,
     "Cluster": fleet.cluster_removed,
     "Model": catalog.model_removed,
     "Deployment": deployments.deployment_removed,
+    "Router": revoking.router_removed,
+    "Key": keys.key_removed,
+    "Tenant": tenants.tenant_removed,
 }
 
 
@@ -41,6 +66,13 @@ HANDLERS: dict[type[Event], Handler] = {
     events.AliasMoved: catalog.alias_moved,
     events.DeploymentApplied: deployments.deployment_applied,
     events.ObjectRemoved: _object_removed,
+    RouterRegistered: joining.router_registered,
+    PeerJoined: joining.peer_joined,
+    PeerAccepted: joining.peer_accepted,
+    PeerRevoked: revoking.peer_revoked,
+    RootPrepared: rotating.root_prepared,
+    KeyCreated: keys.key_created,
+    TenantApplied: tenants.tenant_applied,
     events.AgentConnected: leases.agent_connected,
     events.AgentReported: leases.agent_reported,
     events.AgentDisconnected: leases.agent_disconnected,
@@ -48,22 +80,33 @@ HANDLERS: dict[type[Event], Handler] = {
     events.RouterAnswered: routers.router_answered,
     events.RouterReported: routers.router_reported,
     events.RouterDisconnected: routers.router_disconnected,
+    AccessDenied: trail.access_denied,
     events.TimePassed: leases.time_passed,
     events.Started: leases.started,
 }
 
 
 def decide(
-    state: State, event: Event, now: datetime, idempotency: Idempotency | None = None
+    state: State,
+    event: Event,
+    now: datetime,
+    idempotency: Idempotency | None = None,
+    caller: Caller | None = None,
+    origin: Origin = INSIDE,
 ) -> Outcome:
     """Change `state` by one event; raises a FederationError and changes nothing if it is refused.
 
-    With `idempotency`, a request that was answered before gets the same answer again.
+    With `idempotency`, a request that was answered before gets the same answer again. With
+    `caller`, PermissionDenied is raised unless it may do what the event asks for, now. `origin` is
+    told by the audit log.
     """
+    if caller is not None:
+        authorise(caller, action_of(event), state)
     if idempotency and (earlier := _earlier(state, idempotency, now)):
         return Outcome(commands=(), result=earlier)
     step = Step(state, now, _actor(event))
     result = HANDLERS[type(event)](step, event)
+    trail.tell(step, event, result, origin)
     if idempotency and isinstance(result, Applied):
         step.remember(idempotency.key, idempotency.fingerprint, result)
     return Outcome(commands=tuple(step.commands), result=result)
@@ -101,6 +144,8 @@ def _actor(event: Event) -> str:
             | events.RouterDisconnected(name=name)
         ):
             return f"router/{name}"
+        case PeerJoined(role=role, name=name):
+            return f"{role.value}/{name}"
         case events.TimePassed() | events.Started():
             return "control-plane"
         case _:

@@ -13,11 +13,25 @@ from federation.contract.package import ModelPackage
 from federation.contract.resources import ClusterSpec, DeploymentSpec, ModelSpec, RegionSpec
 from federation.contract.types import (
     Assignment,
+    Connectivity,
     EngineKind,
     Location,
     Manifest,
     Report,
     Scheduling,
+)
+from federation.policy.access.events import KeyCreated, TenantApplied
+from federation.policy.audit.events import AccessDenied, AppendAudit
+from federation.policy.membership.events import (
+    CloseRouter,
+    Joined,
+    PeerAccepted,
+    PeerJoined,
+    PeerRevoked,
+    PublishRouters,
+    PublishTrust,
+    RootPrepared,
+    RouterRegistered,
 )
 from federation.policy.records import ClusterSeen
 
@@ -44,6 +58,7 @@ class ClusterRegistered:
     spec: ClusterSpec
     token_sha256: str
     token_expires_at: datetime
+    require_accept: bool = False
     rejoin: bool = False
 
 
@@ -123,15 +138,14 @@ class ObjectRemoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConnected:
-    """An agent opened its stream. `secret_sha256` is the hash of the token or credential it showed;
-    `new_credential_sha256` is kept if the secret was a join token."""
+    """An agent opened its stream; `generation` is that of the certificate it showed."""
 
     cluster: str
     instance: str
-    secret_sha256: str
-    new_credential_sha256: str
+    generation: int
     engine: EngineKind
     url: str
+    connectivity: Connectivity = Connectivity.DIAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,14 +165,17 @@ class AgentDisconnected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterConnected:
-    """A router opened its stream."""
+    """A router opened its stream; `generation` is that of the certificate it showed."""
 
     name: str
     instance: str
+    generation: int
     url: str
+    reverse_address: str
     location: Location | None
     software_version: str
     snapshot_version: int
+    allow_anonymous: bool = False  # it serves requests without a key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +227,14 @@ Event = (
     | AliasMoved
     | DeploymentApplied
     | ObjectRemoved
+    | RouterRegistered
+    | PeerJoined
+    | PeerAccepted
+    | PeerRevoked
+    | RootPrepared
+    | TenantApplied
+    | KeyCreated
+    | AccessDenied
     | AgentConnected
     | AgentReported
     | AgentDisconnected
@@ -282,7 +307,19 @@ class WakeAt:
     at: datetime
 
 
-Command = Put | Delete | Touch | Assign | CloseAgent | PublishSnapshot | WakeAt
+Command = (
+    Put
+    | Delete
+    | AppendAudit
+    | Touch
+    | Assign
+    | CloseAgent
+    | CloseRouter
+    | PublishSnapshot
+    | PublishTrust
+    | PublishRouters
+    | WakeAt
+)
 
 
 # ------------------------------------------------------------ results
@@ -305,11 +342,10 @@ class Applied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcomed:
-    """The answer to AgentConnected. `joined` tells that a join token was used up."""
+    """The answer to AgentConnected."""
 
     epoch: int
     lease_seconds: int
-    joined: bool
     allow_code: bool
     assignment: Assignment
 
@@ -322,13 +358,16 @@ class Idempotency:
     fingerprint: str
 
 
+Result = Applied | Welcomed | Joined | bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What `decide` returns: commands for the control loop, and the answer to the submitter.
 
-    The result is Applied for people, Welcomed for AgentConnected, and for reports and answers of
-    agents and routers whether they were new enough to count (bool).
+    The result is Applied for people, Welcomed for AgentConnected, Joined for PeerJoined, and for
+    reports and answers of agents and routers whether they were new enough to count (bool).
     """
 
     commands: tuple[Command, ...]
-    result: Applied | Welcomed | bool
+    result: Result

@@ -10,18 +10,22 @@ from dataclasses import replace
 from federation.contract.errors import AlreadyExists, Conflict, Invalid
 from federation.contract.names import check_name
 from federation.contract.resources import ClusterSpec, RegionSpec
-from federation.contract.types import Assignment, Scheduling
+from federation.contract.spiffe import PeerRole
+from federation.contract.types import Assignment, Connectivity, Scheduling
 from federation.policy import lookup
+from federation.policy.access import tenants
 from federation.policy.events import (
     Applied,
-    CloseAgent,
     ClusterApplied,
     ClusterRegistered,
     ClusterSchedulingChanged,
     ObjectRemoved,
     RegionApplied,
 )
-from federation.policy.records import ClusterRecord, JoinTicket, RegionRecord
+from federation.policy.membership.members import end_streams
+from federation.policy.membership.records import JoinTicket
+from federation.policy.membership.revoking import revoke
+from federation.policy.records import ClusterRecord, RegionRecord
 from federation.policy.settle import settle
 from federation.policy.state import Step
 
@@ -69,7 +73,12 @@ def region_removed(step: Step, event: ObjectRemoved) -> Applied:
         for name, d in step.state.deployments.items()
         if event.name in (*d.spec.regions, *d.spec.residency)
     ]
-    for kind, users in (("clusters", clusters), ("deployments", deployments)):
+    residing = tenants.residing(step.state, event.name)
+    for kind, users in (
+        ("clusters", clusters),
+        ("deployments", deployments),
+        ("tenants", residing),
+    ):
         if users:
             raise Conflict(
                 f"region {event.name!r} is used by {kind} {', '.join(sorted(users))}.",
@@ -84,7 +93,11 @@ def region_removed(step: Step, event: ObjectRemoved) -> Applied:
 def cluster_registered(step: Step, event: ClusterRegistered) -> Applied:
     """Register a cluster, or let a known one join anew; its agent then joins with the token."""
     check_name("cluster", event.name)
-    ticket = JoinTicket(token_sha256=event.token_sha256, expires_at=event.token_expires_at)
+    ticket = JoinTicket(
+        token_sha256=event.token_sha256,
+        expires_at=event.token_expires_at,
+        require_accept=event.require_accept,
+    )
     if event.rejoin:
         return _rejoin(step, event, ticket)
     if event.name in step.state.clusters:
@@ -94,6 +107,7 @@ def cluster_registered(step: Step, event: ClusterRegistered) -> Applied:
             f"fed cluster register {event.name} --rejoin",
         )
     lookup.region(step.state, event.spec.region)
+    _check_connectivity(event.spec)
     meta = step.new_meta(event.name)
     # Epochs and generations start at the revision and not at 0: a cluster that is deleted and
     # registered again can never meet numbers that its predecessor gave out.
@@ -113,10 +127,11 @@ def cluster_registered(step: Step, event: ClusterRegistered) -> Applied:
 
 
 def _rejoin(step: Step, event: ClusterRegistered, ticket: JoinTicket) -> Applied:
-    """Hand out a new ticket; the old credential works until somebody joins with the new one."""
+    """Hand out a new ticket; the old certificate works until somebody joins with the new one."""
     record = lookup.cluster(step.state, event.name)
     spec = event.spec if event.spec.region else record.spec
     lookup.region(step.state, spec.region)
+    _check_connectivity(spec)
     meta = step.next_meta(record.meta, spec_changed=spec != record.spec)
     step.put("Cluster", replace(record, meta=meta, spec=spec, ticket=ticket))
     step.audit("Cluster", event.name, "ClusterMayRejoin", f"cluster {event.name!r} may join anew.")
@@ -132,8 +147,12 @@ def cluster_applied(step: Step, event: ClusterApplied) -> Applied:
     lookup.region(step.state, event.spec.region)
     if record.spec == event.spec:
         return Applied(kind="Cluster", name=event.name)
+    _check_connectivity(event.spec)
     meta = step.next_meta(record.meta, spec_changed=True)
     step.put("Cluster", replace(record, meta=meta, spec=event.spec))
+    if record.spec.connectivity is not event.spec.connectivity:
+        reason = f"cluster {event.name!r} shall be reached another way now"
+        end_streams(step, record, reason)
     step.audit(
         "Cluster",
         event.name,
@@ -144,11 +163,17 @@ def cluster_applied(step: Step, event: ClusterApplied) -> Applied:
     return Applied(kind="Cluster", name=event.name)
 
 
+def _check_connectivity(spec: ClusterSpec) -> None:
+    if spec.connectivity is Connectivity.UNKNOWN:
+        raise Invalid("the connectivity of a cluster must be 'dial' or 'reverse'.")
+
+
 def _difference(old: ClusterSpec, new: ClusterSpec) -> str:
     pairs = (
         ("region", old.region, new.region),
         ("labels", dict(old.labels), dict(new.labels)),
         ("allow_code", old.allow_code, new.allow_code),
+        ("connectivity", old.connectivity.value, new.connectivity.value),
     )
     return ", ".join(f"{name} {was} → {now}" for name, was, now in pairs if was != now)
 
@@ -173,14 +198,14 @@ def cluster_scheduling_changed(step: Step, event: ClusterSchedulingChanged) -> A
 
 
 def cluster_removed(step: Step, event: ObjectRemoved) -> Applied:
-    """Delete a cluster: its credential stops working, its stream ends. Its engine is not told."""
+    """Delete a cluster: its certificate stops working, its stream ends. Its engine is not told."""
     record = lookup.cluster(step.state, event.name)
     lookup.check_expected("Cluster", event.name, record.meta, event.expected)
+    reason = f"cluster {event.name!r} was removed from the federation"
+    revoke(step, PeerRole.CLUSTER, record, reason)
     step.delete("Cluster", event.name)
     step.state.presences.pop(event.name, None)
     step.state.reports.pop(event.name, None)
-    reason = f"cluster {event.name!r} was removed from the federation"
-    step.emit(CloseAgent(cluster=event.name, epoch=record.epoch, reason=reason))
     step.audit("Cluster", event.name, "ClusterRemoved", f"{reason}.")
     settle(step)
     return Applied(kind="Cluster", name=event.name)

@@ -1,4 +1,4 @@
-"""The live side of clusters: joining, leases with epochs, reports, and silence.
+"""The live side of clusters: connections, leases with epochs, reports, and silence.
 
 Input: events from the agents' streams, and time. Output: presences, records and commands in the
 Step.
@@ -11,7 +11,8 @@ cheap: it writes to the store only if what the snapshot is made of changed.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from federation.contract.errors import AlreadyExists, Unauthenticated
+from federation.contract.errors import Conflict
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import (
     Capacity,
     EngineStatus,
@@ -31,25 +32,25 @@ from federation.policy.events import (
     TimePassed,
     Welcomed,
 )
+from federation.policy.membership.events import PublishRouters, PublishTrust
+from federation.policy.membership.members import check_member
+from federation.policy.membership.revoking import forget_expired
 from federation.policy.records import ClusterRecord, LastObserved, Presence
 from federation.policy.settle import settle
 from federation.policy.state import Step
 
 
 def agent_connected(step: Step, event: AgentConnected) -> Welcomed:
-    """Admit an agent by credential or join token: next epoch, new lease, older streams end."""
+    """Admit an agent by its certificate: next epoch, new lease, older streams end."""
     record = lookup.cluster(step.state, event.cluster)
-    joined = _admit(step, record, event)
     name, epoch = event.cluster, record.epoch + 1
-    used = replace(record.ticket, used_by=event.instance) if record.ticket and joined else None
-    pending = record.ticket if record.ticket and not record.ticket.used_by else None
+    check_member(record.membership, PeerRole.CLUSTER, name, event.generation)
+    _check_connectivity(record, event)
     step.put(
         "Cluster",
         replace(
             record,
             meta=step.next_meta(record.meta),
-            ticket=used if joined else pending,
-            credential_sha256=event.new_credential_sha256 if joined else record.credential_sha256,
             epoch=epoch,
             last=_last_after_hello(record.last, event),
         ),
@@ -59,47 +60,27 @@ def agent_connected(step: Step, event: AgentConnected) -> Welcomed:
     reason = "a newer stream of this cluster's agent took over"
     step.emit(CloseAgent(cluster=name, epoch=record.epoch, reason=reason))
     step.wake_at(expires_at)
-    what = ("ClusterJoined", "joined") if joined else ("AgentConnected", "connected")
-    step.audit("Cluster", name, what[0], f"the agent of cluster {name!r} {what[1]}.")
+    step.audit("Cluster", name, "AgentConnected", f"the agent of cluster {name!r} connected.")
     settle(step)
     return Welcomed(
         epoch=epoch,
         lease_seconds=round(step.state.lease.total_seconds()),
-        joined=joined,
         allow_code=record.spec.allow_code,
         assignment=step.state.clusters[name].assignment,
     )
 
 
-def _admit(step: Step, record: ClusterRecord, event: AgentConnected) -> bool:
-    """Return whether a join token was shown (and not a credential); raises if neither is valid."""
-    name, ticket = event.cluster, record.ticket
-    remedy = f"Let it join anew with: fed cluster register {name} --rejoin"
-    if record.credential_sha256 and event.secret_sha256 == record.credential_sha256:
-        return False
-    if ticket and event.secret_sha256 == ticket.token_sha256:
-        if ticket.used_by and ticket.used_by != event.instance:
-            raise AlreadyExists(
-                f"cluster {name!r} has already joined with this token.",
-                hint=remedy,
-                reason="join-token-used",
-            )
-        if ticket.expires_at <= step.now:
-            raise Unauthenticated(
-                f"the join token of cluster {name!r} expired at {ticket.expires_at:%F %T} UTC.",
-                hint=remedy,
-                reason="join-token-expired",
-            )
-        return True
-    if record.credential_sha256:
-        raise AlreadyExists(
-            f"cluster {name!r} has already joined with another credential.",
-            hint=remedy,
-            reason="cluster-taken",
+def _check_connectivity(record: ClusterRecord, event: AgentConnected) -> None:
+    """Raise Conflict if the agent is not reached the way that the operator registered."""
+    wanted, found = record.spec.connectivity, event.connectivity
+    if wanted is not found:
+        raise Conflict(
+            f"cluster {event.cluster!r} is registered with connectivity {wanted.value!r}, its "
+            f"agent has {found.value!r}.",
+            hint=f"Start the agent with --connectivity {wanted.value}, or change the cluster: "
+            f"fed cluster register {event.cluster} --rejoin --connectivity {found.value}",
+            reason="wrong-connectivity",
         )
-    raise Unauthenticated(
-        f"this is not the join token of cluster {name!r}.", hint=remedy, reason="join-token-wrong"
-    )
 
 
 def _last_after_hello(last: LastObserved | None, event: AgentConnected) -> LastObserved:
@@ -238,6 +219,7 @@ def agent_disconnected(step: Step, event: AgentDisconnected) -> bool:
 def time_passed(step: Step, _event: TimePassed) -> bool:
     """End the leases whose time is over: traffic moves away, nothing is unloaded."""
     state = step.state
+    forgotten = forget_expired(step)
     over = [n for n, p in state.presences.items() if p.present and p.expires_at <= step.now]
     for name in sorted(over):
         presence = state.presences[name]
@@ -254,19 +236,21 @@ def time_passed(step: Step, _event: TimePassed) -> bool:
         settle(step)
     if pending := [p.expires_at for p in state.presences.values() if p.present]:
         step.wake_at(min(pending))
-    return bool(over)
+    return bool(over) or forgotten
 
 
 def started(step: Step, _event: Started) -> bool:
-    """Give every joined cluster one lease of grace, so that routers see an equal table."""
+    """Give every member cluster one lease of grace, so that routers see an equal table."""
     expires_at = step.now + step.state.lease
     for name, record in step.state.clusters.items():
-        if record.credential_sha256:
+        if record.membership.valid:
             step.state.presences[name] = Presence(
                 epoch=record.epoch, expires_at=expires_at, connected=False
             )
             reason = "the control plane starts anew: connect again"
             step.emit(CloseAgent(cluster=name, epoch=record.epoch, reason=reason))
     step.wake_at(expires_at)
+    forget_expired(step)
+    step.emit(PublishTrust(), PublishRouters())
     settle(step)
     return True

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from federation.contract.errors import Conflict, Invalid, NotFound
 from federation.contract.names import did_you_mean
+from federation.policy.meta import Meta
 from federation.policy.records import (
     ClusterRecord,
     DeploymentRecord,
-    Meta,
     ModelRecord,
     RegionRecord,
     VersionRecord,
@@ -27,6 +27,9 @@ _REMEDY = {
     "Cluster": "Register it with: fed cluster register {name} --region REGION",
     "Model": "Push it with: fed model push DIRECTORY",
     "Deployment": "Create it with: fed deploy MODEL --name {name}",
+    "Key": "Make it with: fed key create {name}",
+    "Tenant": "Create it with: fed tenant create {name}",
+    "Router": "Register it with: fed router register {name}",
 }
 
 

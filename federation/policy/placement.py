@@ -122,7 +122,7 @@ def _barred(cluster: ClusterRecord, version: VersionRecord) -> str:
 
 
 def _not_now(cluster: ClusterRecord, needs: Resources, replicas: int) -> str:
-    if not cluster.credential_sha256:
+    if not cluster.membership.valid:
         return "its agent has not joined yet"
     if cluster.last is None or cluster.last.engine is EngineKind.UNKNOWN:
         return "its agent has not told which engine it has"

@@ -19,20 +19,15 @@ from federation.contract.types import (
     Observed,
     Scheduling,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meta:
-    """Identity and history of one object.
-
-    `generation` counts changes of the spec; `resource_version` is the store revision of the last
-    change of any part, which a client sends back for optimistic concurrency.
-    """
-
-    name: str
-    generation: int
-    resource_version: int
-    created_at: datetime
+from federation.policy.access.records import KeyRecord, TenantRecord
+from federation.policy.audit.records import Head
+from federation.policy.membership.records import (
+    JoinTicket,
+    Membership,
+    RevocationRecord,
+    RouterRecord,
+)
+from federation.policy.meta import Meta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +36,6 @@ class RegionRecord:
 
     meta: Meta
     spec: RegionSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinTicket:
-    """The one-time right to join as a cluster; only the token's SHA-256 is kept."""
-
-    token_sha256: str
-    expires_at: datetime
-    used_by: str = ""  # the agent instance that joined with it; only that one may repeat its hello
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +52,13 @@ class LastObserved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterRecord:
-    """A registered cluster: wish, credentials (hashed), desired and last known state."""
+    """A registered cluster: wish, membership, desired and last known state."""
 
     meta: Meta
     spec: ClusterSpec
     scheduling: Scheduling = Scheduling.ACTIVE
     ticket: JoinTicket | None = None
-    credential_sha256: str = ""  # empty until the agent has joined
+    membership: Membership = field(default_factory=Membership)
     epoch: int = 0
     assignment: Assignment
     last: LastObserved | None = None
@@ -180,6 +166,9 @@ class RouterPresence:
     software_version: str
     connected_at: datetime
     connected: bool = True
+    generation: int = 0  # of the certificate that it connected with
+    reverse_address: str = ""  # HOST:PORT where agents dial it; empty = takes none
+    allow_anonymous: bool = False  # it serves requests without a key
     snapshot_version: int = 0
     rejection: str = ""  # why it NACKed the last snapshot
     requests_total: int = 0
@@ -193,7 +182,12 @@ PERSISTENT: dict[str, type] = {
     "Cluster": ClusterRecord,
     "Model": ModelRecord,
     "Deployment": DeploymentRecord,
+    "Router": RouterRecord,
+    "Tenant": TenantRecord,
+    "Key": KeyRecord,
+    "Revocation": RevocationRecord,
     "RetiredModel": RetiredModel,
     "Event": AuditRecord,
+    "AuditHead": Head,
     "Receipt": Receipt,
 }

@@ -1,39 +1,45 @@
-"""Routers: who is connected, what they serve, and how they see the clusters.
+"""The live side of routers: who is connected, what they serve, how they see the clusters.
 
-Input: events from the routers' streams. Output: presences in memory, and news for watchers. A
-router is known by its name; a newer process of that name replaces the older one.
+Input: events from the routers' streams. Output: presences in memory, where agents find them, and
+news for watchers. Of two processes with one name the newer one counts.
 """
 
 from dataclasses import replace
 
+from federation.contract.spiffe import PeerRole
+from federation.policy import lookup
 from federation.policy.events import (
     RouterAnswered,
     RouterConnected,
     RouterDisconnected,
     RouterReported,
 )
+from federation.policy.membership.events import PublishRouters
+from federation.policy.membership.members import check_member
 from federation.policy.records import RouterPresence
 from federation.policy.state import Step
 
-KEPT = 1_000  # routers that are remembered; the longest gone are forgotten first
-
 
 def router_connected(step: Step, event: RouterConnected) -> bool:
-    """Remember a router."""
-    routers = step.state.routers
-    routers.pop(event.name, None)
-    routers[event.name] = RouterPresence(
+    """Admit a router by its certificate, and remember it."""
+    record = lookup.find("Router", step.state.registered_routers, event.name)
+    check_member(record.membership, PeerRole.ROUTER, event.name, event.generation)
+    if record.reverse_address != event.reverse_address:
+        meta = step.next_meta(record.meta)
+        step.put("Router", replace(record, meta=meta, reverse_address=event.reverse_address))
+        step.emit(PublishRouters())
+    step.state.routers[event.name] = RouterPresence(
         name=event.name,
         instance=event.instance,
         url=event.url,
         location=event.location,
         software_version=event.software_version,
         connected_at=step.now,
+        generation=event.generation,
+        reverse_address=event.reverse_address,
         snapshot_version=event.snapshot_version,
+        allow_anonymous=event.allow_anonymous,
     )
-    gone = [name for name, router in routers.items() if not router.connected]
-    for name in gone[: max(0, len(routers) - KEPT)]:
-        del routers[name]
     step.touch("Router", event.name)
     message = f"router {event.name!r} connected from {event.url or 'an unknown address'}."
     step.audit("Router", event.name, "RouterConnected", message)

@@ -1,12 +1,15 @@
 """What routers are told: built whole from the State, consistent by construction.
 
 Input: a State. Output: a Snapshot; the control loop numbers it and sends it if it differs from the
-last one. Clusters that lost contact stay in it with `present` False; draining clusters leave it.
+last one. Clusters that lost contact stay in it with `present` False; draining clusters leave it,
+and so do those that are no members (any more).
 """
 
 from dataclasses import replace
+from datetime import datetime
 
 from federation.contract.types import (
+    Connectivity,
     Endpoint,
     EngineKind,
     ModelRoute,
@@ -15,6 +18,7 @@ from federation.contract.types import (
     Snapshot,
     VersionState,
 )
+from federation.policy.access.travelling import access_of
 from federation.policy.placement import Wish
 from federation.policy.records import ClusterRecord
 from federation.policy.settle import wishes_of
@@ -22,8 +26,8 @@ from federation.policy.standing import is_present, is_routable, warm_versions
 from federation.policy.state import State
 
 
-def build(state: State, version: int) -> Snapshot:
-    """Return the snapshot of this state under the given version number."""
+def build(state: State, version: int, now: datetime | None = None) -> Snapshot:
+    """Return the snapshot of this state under the given version number; `now` ends old keys."""
     wishes = wishes_of(state)
     routable = {n: c for n, c in sorted(state.clusters.items()) if is_routable(c)}
     replicas = [
@@ -47,6 +51,7 @@ def build(state: State, version: int) -> Snapshot:
         ),
         endpoints=tuple(_endpoint(state, record) for record in routable.values()),
         replicas=tuple(sorted(replicas, key=lambda r: (r.model, r.version, r.cluster))),
+        access=access_of(state, now),
     )
 
 
@@ -91,10 +96,12 @@ def _static_routes(seen: list[ObservedVersion]) -> list[ModelRoute]:
 
 def _endpoint(state: State, record: ClusterRecord) -> Endpoint:
     region = state.regions.get(record.spec.region)
+    reverse = record.spec.connectivity is Connectivity.REVERSE
     return Endpoint(
         cluster=record.meta.name,
         region=record.spec.region,
-        url=record.last.url if record.last else "",
+        url=record.last.url if record.last and not reverse else "",
         location=region.spec.location if region else None,
         present=is_present(state, record.meta.name),
+        connectivity=record.spec.connectivity,
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from federation.contract.types import (
     AssignedVersion,
+    Connectivity,
     ObservedVersion,
     Scheduling,
     VersionState,
@@ -45,9 +46,10 @@ def is_up_to_date(state: State, record: ClusterRecord) -> bool:
 def is_routable(record: ClusterRecord) -> bool:
     """Whether routers may send requests there at all."""
     return (
-        record.scheduling is not Scheduling.DRAINING
+        record.membership.valid
+        and record.scheduling is not Scheduling.DRAINING
         and record.last is not None
-        and bool(record.last.url)
+        and (bool(record.last.url) or record.spec.connectivity is Connectivity.REVERSE)
     )
 
 

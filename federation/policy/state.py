@@ -11,12 +11,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from federation.contract.types import Report
+from federation.policy.access.records import KeyRecord, TenantRecord
+from federation.policy.audit.records import Head
 from federation.policy.events import Applied, Command, Delete, PublishSnapshot, Put, Touch, WakeAt
+from federation.policy.membership.records import RevocationRecord, RouterRecord
+from federation.policy.meta import Meta
 from federation.policy.records import (
     AuditRecord,
     ClusterRecord,
     DeploymentRecord,
-    Meta,
     ModelRecord,
     Presence,
     Receipt,
@@ -35,17 +38,25 @@ class State:
     """Records by name, and what lives in memory only: presences, newest reports, routers."""
 
     lease: timedelta = timedelta(seconds=10)
+    leaf_life: timedelta = timedelta(hours=24)  # how long a certificate lasts at most
+    trust_domain: str = "federation.internal"
+    pepper: str = ""  # hex, secret: what keys are hashed with
     revision: int = 0  # of the last change; every change of an object takes the next one
     regions: dict[str, RegionRecord] = field(default_factory=dict)
     clusters: dict[str, ClusterRecord] = field(default_factory=dict)
     models: dict[str, ModelRecord] = field(default_factory=dict)
     deployments: dict[str, DeploymentRecord] = field(default_factory=dict)
+    registered_routers: dict[str, RouterRecord] = field(default_factory=dict)
+    tenants: dict[str, TenantRecord] = field(default_factory=dict)
+    keys: dict[str, KeyRecord] = field(default_factory=dict)
+    revocations: dict[str, RevocationRecord] = field(default_factory=dict)  # by URI
     retired: dict[str, RetiredModel] = field(default_factory=dict)
     audit: dict[str, AuditRecord] = field(default_factory=dict)  # oldest first
+    audit_head: dict[str, Head] = field(default_factory=dict)  # of the log, which is in the store
     receipts: dict[str, Receipt] = field(default_factory=dict)  # oldest first
     presences: dict[str, Presence] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
-    routers: dict[str, RouterPresence] = field(default_factory=dict)
+    routers: dict[str, RouterPresence] = field(default_factory=dict)  # the connected ones
     ignored_reports: int = 0  # stale, or of a cluster that is unknown
 
     def __repr__(self) -> str:
@@ -63,8 +74,13 @@ class State:
             "Cluster": self.clusters,
             "Model": self.models,
             "Deployment": self.deployments,
+            "Router": self.registered_routers,
+            "Tenant": self.tenants,
+            "Key": self.keys,
+            "Revocation": self.revocations,
             "RetiredModel": self.retired,
             "Event": self.audit,
+            "AuditHead": self.audit_head,
             "Receipt": self.receipts,
         }
         return tables[kind]
@@ -78,11 +94,10 @@ class State:
         return other
 
 
-def restore(
-    records: Mapping[str, Mapping[str, object]], *, revision: int, lease: timedelta
-) -> State:
-    """Build a State from what the store remembers; `lease` is how long a lease lasts."""
-    state = State(lease=lease, revision=revision)
+def restore(records: Mapping[str, Mapping[str, object]], *, revision: int, blank: State) -> State:
+    """Build a State from what the store remembers; `blank` holds its settings and no records."""
+    state = blank.copy()
+    state.revision = revision
     for kind, by_name in records.items():
         state.table(kind).update(by_name)
     state.audit = dict(sorted(state.audit.items(), key=lambda item: item[1].id))
@@ -127,14 +142,22 @@ class Step:
     def put(
         self,
         kind: str,
-        record: RegionRecord | ClusterRecord | ModelRecord | DeploymentRecord,
+        record: RegionRecord
+        | ClusterRecord
+        | RouterRecord
+        | ModelRecord
+        | DeploymentRecord
+        | TenantRecord
+        | KeyRecord,
     ) -> None:
         """Remember an object whose meta was made by new_meta or next_meta."""
         meta = record.meta
         self.state.table(kind)[meta.name] = record
         self.emit(Put(kind=kind, name=meta.name, record=record, revision=meta.resource_version))
 
-    def put_quietly(self, kind: str, name: str, record: RetiredModel | Receipt) -> None:
+    def put_quietly(
+        self, kind: str, name: str, record: RetiredModel | Receipt | RevocationRecord | Head
+    ) -> None:
         """Remember something that watchers do not see."""
         self.state.table(kind)[name] = record
         self.emit(Put(kind=kind, name=name, record=record))

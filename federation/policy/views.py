@@ -10,8 +10,13 @@ from federation.contract.errors import Invalid
 from federation.contract.names import did_you_mean
 from federation.contract.resources import API_VERSION
 from federation.policy import lookup
+from federation.policy.access.key_view import key_status
+from federation.policy.access.records import KeyRecord, TenantRecord
+from federation.policy.access.tenant_view import tenant_status
 from federation.policy.cluster_view import cluster_status
 from federation.policy.deployment_view import deployment_status
+from federation.policy.membership.records import RouterRecord
+from federation.policy.meta import Meta
 from federation.policy.plain import Json, moment, plain
 from federation.policy.records import (
     AuditRecord,
@@ -19,8 +24,8 @@ from federation.policy.records import (
     DeploymentRecord,
     ModelRecord,
     RegionRecord,
-    RouterPresence,
 )
+from federation.policy.router_view import router_status
 from federation.policy.state import State
 
 Document = Json
@@ -41,28 +46,37 @@ def document(state: State, kind: str, name: str, now: datetime) -> Document:
 def _names(state: State, kind: str) -> list[str]:
     if kind == "Event":
         return list(state.audit)
-    if kind == "Router":
-        return sorted(state.routers)
     if kind not in _VIEWS:
         raise Invalid(f"{kind!r} is not a kind.", hint=did_you_mean(kind, _VIEWS))
     return sorted(state.table(kind))
 
 
 def _document(
-    kind: str, record: RegionRecord | ClusterRecord | ModelRecord | DeploymentRecord, status: Json
+    kind: str,
+    record: RegionRecord
+    | ClusterRecord
+    | ModelRecord
+    | DeploymentRecord
+    | RouterRecord
+    | TenantRecord,
+    status: Json,
 ) -> Document:
     meta = record.meta
     return {
         "apiVersion": API_VERSION,
         "kind": kind,
-        "metadata": {
-            "name": meta.name,
-            "generation": meta.generation,
-            "resourceVersion": meta.resource_version,
-            "createdAt": moment(meta.created_at),
-        },
+        "metadata": _metadata(meta),
         "spec": plain(record.spec),
         "status": status,
+    }
+
+
+def _metadata(meta: Meta) -> Json:
+    return {
+        "name": meta.name,
+        "generation": meta.generation,
+        "resourceVersion": meta.resource_version,
+        "createdAt": moment(meta.created_at),
     }
 
 
@@ -101,15 +115,23 @@ def _deployment(state: State, name: str, now: datetime) -> Document:
 
 
 def _router(state: State, name: str, _now: datetime) -> Document:
-    router: RouterPresence = lookup.find("Router", state.routers, name)
-    shown = plain(router)
-    metadata = {"name": shown.pop("name"), "createdAt": shown["connected_at"]}
+    record: RouterRecord = lookup.find("Router", state.registered_routers, name)
+    return _document("Router", record, router_status(state, record))
+
+
+def _tenant(state: State, name: str, now: datetime) -> Document:
+    record: TenantRecord = lookup.find("Tenant", state.tenants, name)
+    return _document("Tenant", record, tenant_status(state, record, now))
+
+
+def _key(state: State, name: str, now: datetime) -> Document:
+    record: KeyRecord = lookup.find("Key", state.keys, name)
     return {
         "apiVersion": API_VERSION,
-        "kind": "Router",
-        "metadata": metadata,
+        "kind": "Key",
+        "metadata": _metadata(record.meta),
         "spec": {},
-        "status": shown,
+        "status": key_status(record, now),
     }
 
 
@@ -137,5 +159,7 @@ _VIEWS: dict[str, Callable[[State, str, datetime], Document]] = {
     "Model": _model,
     "Deployment": _deployment,
     "Router": _router,
+    "Tenant": _tenant,
+    "Key": _key,
     "Event": _event,
 }

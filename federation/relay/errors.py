@@ -14,9 +14,11 @@ from federation.contract.errors import (
     Exhausted,
     FederationError,
     Invalid,
+    Unauthenticated,
     Unavailable,
     http_status,
 )
+from federation.relay.headers import REFUSED_HEADER
 
 
 class WrongMethod(Invalid):
@@ -39,6 +41,14 @@ class BadUpstream(FederationError):
     """The far end broke off or answered nonsense; the request may have been executed."""
 
     reason = "bad-upstream"
+
+
+class NothingDone(Unavailable):
+    """A peer is refused for now, and told that nothing was executed: it may try elsewhere."""
+
+    def __init__(self, error: FederationError, *, refused: str) -> None:
+        super().__init__(error.message, hint=error.hint, reason=error.reason)
+        self.refused = refused
 
 
 _OWN_STATUS: tuple[tuple[type[FederationError], int], ...] = (
@@ -97,6 +107,10 @@ def error_headers(error: FederationError) -> dict[str, str]:
     """Return the headers that go with an error: when to come back, what is allowed instead."""
     if isinstance(error, WrongMethod):
         return {"Allow": error.allow}
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, NothingDone):
+        return {REFUSED_HEADER: error.refused}
     if isinstance(error, Unavailable | Exhausted):
         return {"Retry-After": str(RETRY_AFTER_S)}
     return {}

@@ -120,5 +120,7 @@ def check_head(request: web.BaseRequest) -> None:
         raise Invalid("Transfer-Encoding is not understood.", hint="Use 'chunked' on HTTP/1.1.")
     if len(headers.getall("Content-Length", [])) > 1 or len(headers.getall("Host", [])) > 1:
         raise Invalid("The request has Content-Length or Host twice.")
+    if request.method in ("GET", "HEAD") and (encodings or content_length(headers)):
+        raise Invalid(f"A {request.method} request has no body.", hint="Send it without.")
     if "websocket" in headers.get("Upgrade", "").lower():
         raise Invalid("WebSocket is not offered here.")

@@ -7,15 +7,25 @@ and answers written with backpressure, where a client that stops reading is cut 
 
 import asyncio
 import errno
+import socket
+import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 from aiohttp import http_parser, web
 
 from federation.contract.errors import Conflict, Invalid, TooLarge, Unavailable
+from federation.relay.connections import ConnectionLimits, Connections, GuardedRunner, cut_off
 from federation.relay.errors import SlowClient
 from federation.relay.headers import content_length
+from federation.relay.noise import server_log
+
+HANDSHAKE_S = 10.0
+READ_BYTES = 64 * 1024  # of a body that are held before the client has to wait
+BACKLOG = 2048  # connections that wait to be accepted; the system may allow fewer
+FAREWELL_S = 5.0  # for the client to end TLS after we did
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +42,7 @@ class ServerLimits:
     max_line_bytes: int = 4096
     max_field_bytes: int = 8190
     max_headers: int = 100
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +71,15 @@ def require_compiled_parser(*, forced: bool = False) -> None:
         )
 
 
-def make_runner(app: web.Application, limits: ServerLimits | None = None) -> web.AppRunner:
+def make_runner(app: web.Application, limits: ServerLimits | None = None) -> GuardedRunner:
     """Return a runner whose handlers are cancelled when their client goes away."""
     limits = limits or ServerLimits()
-    return web.AppRunner(
+    return GuardedRunner(
         app,
+        connections=Connections(limits.connections),
         handle_signals=False,
         access_log=None,
+        logger=server_log(),
         handler_cancellation=True,
         auto_decompress=False,
         keepalive_timeout=limits.keepalive_s,
@@ -75,31 +88,115 @@ def make_runner(app: web.Application, limits: ServerLimits | None = None) -> web
         max_field_size=limits.max_field_bytes,
         max_headers=limits.max_headers,
         shutdown_timeout=limits.shutdown_s,
+        read_bufsize=READ_BYTES,
     )
 
 
-async def listen(runner: web.AppRunner, address: str) -> tuple[str, int]:
+class _Site(web.BaseSite):
+    """A listening socket; over TLS its clients have to shake hands, and to part, in time."""
+
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        where: tuple[str, int] | socket.socket,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        super().__init__(runner, ssl_context=context, backlog=BACKLOG)
+        self._where = where
+
+    @property
+    def name(self) -> str:
+        """Where it listens."""
+        host, port = _bound(self._where) if isinstance(self._where, socket.socket) else self._where
+        return f"{'https' if self._ssl_context else 'http'}://{host}:{port}"
+
+    async def start(self) -> None:
+        """Open the socket."""
+        await super().start()
+        if self._runner.server is None:
+            raise RuntimeError("the runner is not set up")
+        over_tls = self._ssl_context is not None
+        create = partial(
+            asyncio.get_running_loop().create_server,
+            self._runner.server,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=HANDSHAKE_S if over_tls else None,
+            ssl_shutdown_timeout=FAREWELL_S if over_tls else None,
+        )
+        if isinstance(self._where, socket.socket):
+            self._server = await create(sock=self._where)
+        else:
+            host, port = self._where
+            self._server = await create(host=host, port=port, reuse_address=True)
+
+
+async def listen(
+    runner: web.AppRunner,
+    address: str | socket.socket,
+    ssl_context: ssl.SSLContext | None = None,
+) -> tuple[str, int]:
     """Start serving on `HOST:PORT` (port 0: any) and return where it listens.
+
+    With `ssl_context` all connections are TLS. A socket that was reserved is served as it is.
 
     Raises Conflict if the port is taken, Invalid or Unavailable if the address is no good.
     """
-    host, separator, port = address.rpartition(":")
-    if not (separator and host and port.isdigit() and int(port) < 65536):
-        raise Invalid(f"{address!r} is not an address.", hint="Use HOST:PORT.")
+    where = address if isinstance(address, socket.socket) else parse_address(address)
     await runner.setup()
-    site = web.TCPSite(runner, host.strip("[]"), int(port), reuse_address=True)
+    site = _Site(runner, where, ssl_context)
     try:
         await site.start()
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise Unavailable(f"Cannot listen on {address}: {error.strerror}.") from None
-        raise Conflict(
-            f"{address} is in use by another process.",
-            hint="Stop it or choose another port.",
-            reason="address-in-use",
-        ) from None
+        raise _no_socket(address, error) from None
     bound: tuple[str, int] = runner.addresses[-1][:2]
     return bound
+
+
+def reserve(address: str) -> socket.socket:
+    """Return a socket that is bound to `HOST:PORT` and refuses all connections until it is served.
+
+    Raises as `listen` does. Names are resolved here: give it numbers, or a moment.
+    """
+    host, port = parse_address(address)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, where = min(found, key=lambda one: one[0] != socket.AF_INET)
+        bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(where)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise _no_socket(address, error) from None
+    return bound
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT`; raises Invalid."""
+    host, separator, port = address.rpartition(":")
+    if not (separator and host and port.isdigit() and int(port) < 65536):
+        raise Invalid(f"{address!r} is not an address.", hint="Use HOST:PORT.")
+    return host.strip("[]"), int(port)
+
+
+def _no_socket(address: str | socket.socket, error: OSError) -> Conflict | Unavailable:
+    if isinstance(address, socket.socket):
+        address = "{}:{}".format(*_bound(address))
+    if error.errno != errno.EADDRINUSE:
+        return Unavailable(f"Cannot listen on {address}: {error.strerror}.")
+    return Conflict(
+        f"{address} is in use by another process.",
+        hint="Stop it or choose another port.",
+        reason="address-in-use",
+    )
+
+
+def _bound(sock: socket.socket) -> tuple[str, int]:
+    host, port = sock.getsockname()[:2]
+    return str(host), int(port)
 
 
 async def iter_body(request: web.BaseRequest, limits: BodyLimits) -> AsyncIterator[bytes]:
@@ -164,7 +261,7 @@ async def write(
             await response.write(chunk)
     except TimeoutError:
         if request.transport:
-            request.transport.abort()
+            cut_off(request.transport)
         raise ClientStalled(f"the client took nothing for {stall_s:g} s") from None
 
 

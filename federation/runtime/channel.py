@@ -1,11 +1,13 @@
 """gRPC servers and channels with the settings that every peer of the federation uses.
 
-Input: addresses. Output: grpc.aio servers and channels; keepalive finds dead peers within half a
-minute (server and client must agree, or the server answers GOAWAY "too many pings").
+Input: addresses, and the certificates to show. Output: grpc.aio servers and channels; keepalive
+finds dead peers within half a minute (server and client must agree, or the server answers GOAWAY
+"too many pings").
 """
 
 from typing import TypeVar
 
+import grpc
 import grpc.aio
 
 from federation.contract.errors import FederationError, grpc_status
@@ -37,14 +39,35 @@ SERVER_OPTIONS = [
 ]
 
 
-def connect(address: str) -> grpc.aio.Channel:
-    """Return a channel to `host:port`; it connects and reconnects by itself."""
-    return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+def connect(
+    address: str, credentials: grpc.ChannelCredentials | None = None, server_name: str = ""
+) -> grpc.aio.Channel:
+    """Return a channel to `host:port`; it connects and reconnects by itself.
+
+    With `credentials` it is mutual TLS, and the server's certificate must carry `server_name`
+    (empty = the host of the address): that is the identity it must prove, wherever it is dialled.
+    """
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+    named = [("grpc.ssl_target_name_override", server_name)] if server_name else []
+    return grpc.aio.secure_channel(address, credentials, options=[*CLIENT_OPTIONS, *named])
 
 
 def serve() -> grpc.aio.Server:
     """Return a server without services or ports."""
     return grpc.aio.server(options=SERVER_OPTIONS)
+
+
+def add_port(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None
+) -> int:
+    """Have a server listen on `host:port` and return the port; with `credentials` it is TLS.
+
+    Raises RuntimeError when the address cannot be used, as grpc does.
+    """
+    if credentials is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, credentials)
 
 
 async def abort_with(context: "grpc.aio.ServicerContext[In, Out]", error: FederationError) -> None:

@@ -13,14 +13,37 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_SECRET = re.compile(
-    r"(fed_[a-z]+_[A-Za-z0-9.-]+_)[A-Za-z0-9_-]{8,}|((?i:bearer) )[A-Za-z0-9._~+/=-]{8,}"
+# What a secret looks like: the group stays, the rest goes. None matches a quotation mark or a
+# backslash, so that a line of JSON stays one; `\\*` is for JSON within JSON.
+_SECRETS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # a private key in PEM; a cut one, too; line breaks may be escaped
+        r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)"
+        r"(?:(?!-----END)(?:[A-Za-z0-9+/=\s:,.-]|\\+[nrt]))*(?:-----END [A-Z ]*PRIVATE KEY-----)?",
+        r"(fed_[a-z]+_[A-Za-z0-9.-]+_)[A-Za-z0-9_-]{8,}",  # our tokens and keys
+        r"(\beyJ)[A-Za-z0-9_-]{4,4096}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*",  # a JSON web token
+        r"((?i:bearer) )[A-Za-z0-9._~+/=-]{8,}",
+        r"((?i:basic) )(?=[a-z+/]*[A-Z0-9=])[A-Za-z0-9+/]{4,}={0,2}",
+        # headers that hold a secret, but for the schemes above
+        r"(\b(?i:(?:x-)?api-?key|(?:proxy-)?authorization|(?:set-)?cookie)\\*[\"']?\s*[:=]\s*\\*[\"']?)"
+        r"(?!(?i:bearer|basic) )[^\s\"'\\,]{4,}",
+        # members of JSON objects
+        r"([\"'](?i:[a-z_-]*(?:token|api_?key|secret|password|pepper|proof|private_?key))\\*[\"']"
+        r"\s*:\s*\\*[\"'])[^\"'\\]{4,}",
+        # parameters of URLs and forms
+        r"([?&](?i:[a-z_-]*(?:token|key|secret|password|signature|code|assertion))=)[^&\s\"'\\#]+",
+        r"(\b(?i:[a-z_]*(?:token|secret|password|pepper|api_?key))=\\*[\"']?)[^&\s\"'\\#/,;)]{8,}",
+        r"(\b[a-z][a-z0-9+.-]{0,20}://)[^/:\s\"'\\@]*:[^/\s\"'\\@]*(?=@)",  # user:password@
+    )
 )
 
 
 def redact(text: str) -> str:
-    """Return `text` with the secret part of tokens and bearer headers replaced by '***'."""
-    return _SECRET.sub(lambda m: f"{m[1] or m[2]}***", text)
+    """Return `text` with the secret part of all that looks like a secret replaced by '***'."""
+    for pattern in _SECRETS:
+        text = pattern.sub(r"\g<1>***", text)
+    return text
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,8 +1,9 @@
 """The store on disk: one SQLite file in the state directory.
 
-Input: Put and Delete commands. Output: the same records after any crash. Write-ahead log with
-synchronous=FULL: a commit that returned survives the loss of power. A lock file keeps a second
-control plane out of the directory. The schema is brought up to date when the store is opened.
+Input: Put, Delete and AppendAudit commands. Output: the same records and the same log after any
+crash. Write-ahead log with synchronous=FULL: a commit that returned survives the loss of power. A
+lock file keeps a second control plane out of the directory. The schema is brought up to date when
+the store is opened. The audit log is never loaded as a whole: it is read page by page.
 """
 
 import fcntl
@@ -14,15 +15,37 @@ from typing import IO, Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, create_engine, event
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    case,
+    create_engine,
+    event,
+    func,
+)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DatabaseError
 
 from federation.contract.errors import Conflict, Invalid
+from federation.policy.audit.records import HEAD_NAME, START, Head
 from federation.policy.events import Delete, Put
 from federation.store import migrations
-from federation.store.base import Loaded, by_kind, last_writes
+from federation.store.base import (
+    AuditLine,
+    AuditQuery,
+    Loaded,
+    Write,
+    audit_lines,
+    by_kind,
+    last_writes,
+)
 from federation.store.records import decode, encode
 
 FILE = "federation.db"
@@ -44,6 +67,13 @@ COUNTERS = Table(
     Column("name", String, primary_key=True),
     Column("value", Integer, nullable=False),
 )
+AUDIT = Table(
+    "audit",
+    _METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("json", Text, nullable=False),
+)
+_READING = {"fed_reading": True}  # an execution option: this transaction writes nothing
 
 
 class SqliteStore:
@@ -75,7 +105,7 @@ class SqliteStore:
         records = by_kind((row.kind, row.name, decode(row.kind, row.json)) for row in rows)
         return Loaded(records=records, revision=counters.get("revision", 0), starts=starts)
 
-    def commit(self, batch: Sequence[Put | Delete], revision: int) -> None:
+    def commit(self, batch: Sequence[Write], revision: int) -> None:
         """Apply all of the batch and remember the revision, in one transaction."""
         writes = last_writes(batch)
         puts = [
@@ -84,6 +114,7 @@ class SqliteStore:
             if isinstance(w, Put)
         ]
         deletes = [key for key, w in writes.items() if isinstance(w, Delete)]
+        lines = [{"id": line.id, "json": line.json} for line in audit_lines(batch)]
         with self._engine.begin() as connection:
             if puts:
                 new = insert(RECORDS)
@@ -95,12 +126,44 @@ class SqliteStore:
                 connection.execute(
                     RECORDS.delete().where(RECORDS.c.kind == kind, RECORDS.c.name == name)
                 )
+            if lines:
+                connection.execute(AUDIT.insert(), lines)
             _set_counter(connection, "revision", revision)
+
+    def read_audit(self, query: AuditQuery) -> list[AuditLine]:
+        """Return lines of the audit log, oldest first."""
+        wanted = AUDIT.select().where(AUDIT.c.id > query.after)
+        if query.actor:
+            wanted = wanted.where(_member("actor") == query.actor)
+        if query.kind:
+            wanted = wanted.where(_member("kind") == query.kind)
+        if query.since:
+            wanted = wanted.where(_member("at") >= query.since)
+        wanted = wanted.order_by(AUDIT.c.id).limit(query.limit)
+        with self._engine.connect().execution_options(**_READING) as connection:
+            rows = connection.execute(wanted).all()
+        return [AuditLine(id=row.id, json=row.json) for row in rows]
+
+    def audit_head(self) -> Head:
+        """Return the head of the log as it was last committed."""
+        wanted = RECORDS.select().where(RECORDS.c.kind == "AuditHead", RECORDS.c.name == HEAD_NAME)
+        with self._engine.connect().execution_options(**_READING) as connection:
+            row = connection.execute(wanted).first()
+        head = decode("AuditHead", row.json) if row else START
+        if not isinstance(head, Head):
+            raise TypeError(head)
+        return head
 
     def close(self) -> None:
         """Close the file and release the directory."""
         self._engine.dispose()
         self._lock.close()
+
+
+def _member(key: str) -> ColumnElement[Any]:
+    """What a line of the log says under `key`; NULL if somebody made it no JSON."""
+    text = AUDIT.c.json
+    return case((func.json_valid(text) == 1, func.json_extract(text, f"$.{key}")))
 
 
 def _set_counter(connection: Connection, name: str, value: int) -> None:
@@ -161,7 +224,9 @@ def _configure(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # One that reads must not wait for the writer, nor keep it waiting.
+    reading = connection.get_execution_options().get("fed_reading")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _migrate(connection: Connection) -> None:

@@ -1,27 +1,46 @@
-"""How many requests are in this router at once.
+"""How many requests are in this router at once, and how much memory their bodies hold.
 
-Input: `proxy` asks before it reads a body. Output: a place, or Exhausted; leaving the context is
-the one release path.
+Input: `proxy` asks before it reads a body, and for each piece of it. Output: a place, or Exhausted;
+leaving the context is the one release path, of the place and of what was kept for it.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from federation.contract.errors import Exhausted
 
 
-class Admission:
-    """A counter with a ceiling."""
+@dataclass(slots=True)
+class Place:
+    """One request's place, and how many bytes of its body are kept."""
 
-    def __init__(self, max_concurrent: int) -> None:
+    house: "Admission"
+    kept_bytes: int = 0
+
+    def keep(self, size: int) -> bool:
+        """Count `size` more bytes as kept; False, and nothing counted, if there is no room."""
+        if self.house.kept_bytes + size > self.house.memory_bytes:
+            return False
+        self.house.kept_bytes += size
+        self.kept_bytes += size
+        return True
+
+
+class Admission:
+    """Two counters with ceilings: requests, and bytes of bodies kept for another try."""
+
+    def __init__(self, max_concurrent: int, memory_bytes: int = 512 * 1024 * 1024) -> None:
         self.max_concurrent = max_concurrent
+        self.memory_bytes = memory_bytes
         self.in_flight = 0
+        self.kept_bytes = 0
 
     def __repr__(self) -> str:
         return f"Admission({self.in_flight}/{self.max_concurrent})"
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> Iterator[Place]:
         """Hold a place; raises Exhausted when all are taken."""
         if self.in_flight >= self.max_concurrent:
             raise Exhausted(
@@ -29,7 +48,9 @@ class Admission:
                 hint="Try again in a second.",
             )
         self.in_flight += 1
+        place = Place(self)
         try:
-            yield
+            yield place
         finally:
             self.in_flight -= 1
+            self.kept_bytes -= place.kept_bytes

@@ -2,7 +2,8 @@
 
 Input: the routing table, what `signals` has learned, the clusters that already failed this
 request, and dice. Output: a Decision, the record of the choice: `proxy` sends to `chosen`,
-`explain` shows the rest. Endpoints outside the model's residency never get here: see `table.build`.
+`explain` shows the rest. Endpoints outside the residency of the model or of the caller never get
+here: see `RoutingTable.replicas`.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,11 +31,13 @@ class View(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One choice to be made. `origin` is where distances are guessed from until measured."""
+    """One choice to be made. `regions` are where the caller's requests must stay (empty =
+    anywhere); `origin` is where distances are guessed from until measured."""
 
     resolved: Resolved
     now_s: float
     failed: Collection[str] = ()
+    regions: Collection[str] = ()
     origin: Location | None = None
 
 
@@ -69,6 +72,7 @@ class Decision:
     chosen: Candidate | None
     candidates: tuple[Candidate, ...]
     desperate: bool = False
+    regions: tuple[str, ...] = ()  # where it had to stay; empty = anywhere
 
     @property
     def why(self) -> str:
@@ -95,6 +99,9 @@ class Decision:
 
 def _why_none(decision: Decision) -> str:
     what = f"version {decision.version} of {decision.model!r}"
+    if not decision.candidates and decision.regions:
+        where = ", ".join(decision.regions)
+        return f"No cluster in {where}, where requests with this key must stay, has {what} warm."
     if not decision.candidates:
         return f"No cluster that may serve {what} has it warm."
     return f"Every cluster that serves {what} has failed this request."
@@ -106,7 +113,7 @@ def decide(table: RoutingTable, view: View, question: Question, dice: Dice) -> D
     model, version = resolved.route.name, resolved.version
     weighed = [
         _weigh(endpoint, view.look(endpoint.cluster, model, version, question.now_s), question)
-        for endpoint in table.replicas(model, version)
+        for endpoint in table.replicas(model, version, question.regions)
     ]
     left = [c for c in weighed if c.cluster not in question.failed]
     tier = _best_tier(left)
@@ -120,6 +127,7 @@ def decide(table: RoutingTable, view: View, question: Question, dice: Dice) -> D
             c if c.cluster in kept else replace(c, excluded=_excluded(c, question)) for c in weighed
         ),
         desperate=bool(chosen and chosen.avoid),
+        regions=tuple(sorted(question.regions)),
     )
 
 

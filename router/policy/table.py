@@ -5,14 +5,25 @@ whole by `watch`, read by `proxy`, `probe` and `explain`. Endpoints outside a mo
 not in its index.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from federation.contract.errors import Invalid, NotFound
 from federation.contract.names import did_you_mean, split_reference
-from federation.contract.types import Endpoint, ModelRoute, Snapshot
+from federation.contract.types import Connectivity, Endpoint, ModelRoute, Snapshot
+from router.policy import access as access_rules
 from router.policy import residency, split
+from router.policy.access import AccessTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Which connections a router makes: `secure` over mutual TLS alone, `reverse` also takes those
+    that clusters make. The default is that of a router that routes by a file."""
+
+    secure: bool = False
+    reverse: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +45,7 @@ class RoutingTable:
     serving: Mapping[tuple[str, int], tuple[Endpoint, ...]] = field(default_factory=dict)
     versions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
+    access: AccessTable = field(default_factory=AccessTable)
 
     def __repr__(self) -> str:
         return (
@@ -46,19 +58,29 @@ class RoutingTable:
         """The version of the snapshot."""
         return self.snapshot.version
 
-    def replicas(self, model: str, version: int) -> tuple[Endpoint, ...]:
-        """Return the endpoints that may serve this model version; empty when there are none."""
-        return self.serving.get((model, version), ())
+    def replicas(
+        self, model: str, version: int, regions: Collection[str] = ()
+    ) -> tuple[Endpoint, ...]:
+        """Return the endpoints that may serve this model version to a caller whose requests must
+        stay in `regions` (empty = anywhere); empty when there are none."""
+        found = self.serving.get((model, version), ())
+        return tuple(e for e in found if residency.inside(regions, e)) if regions else found
 
-    def resolve(self, reference: str, version: int | None = None) -> Resolved:
+    def resolve(
+        self,
+        reference: str,
+        version: int | None = None,
+        visible: Callable[[str], bool] = lambda _: True,
+    ) -> Resolved:
         """Return route and version of `model`, `model@2` or `model@alias`; a `version` given apart,
-        as in a V2 path, wins. Raises NotFound for what is unknown, naming near misses."""
+        as in a V2 path, wins. Raises NotFound for what is unknown, naming near misses among the
+        models that are `visible` to the caller."""
         name, wanted = split_reference(reference)
         route = self.models.get(name)
         if route is None:
             raise NotFound(
                 f"There is no model {name!r} here.",
-                hint=did_you_mean(name, self.models),
+                hint=did_you_mean(name, filter(visible, self.models)),
                 reason="unknown-model",
             )
         if version is None and not wanted:
@@ -87,13 +109,17 @@ class RoutingTable:
         )
 
 
-def build(snapshot: Snapshot) -> RoutingTable:
-    """Index a snapshot; raises Invalid, naming everything that is inconsistent."""
+def build(snapshot: Snapshot, reach: Reach | None = None) -> RoutingTable:
+    """Index a snapshot; raises Invalid, naming everything that is inconsistent.
+
+    Endpoints whose connections are reversed have no URL in the table.
+    """
     if problems := snapshot.problems():
         raise Invalid(f"Snapshot {snapshot.version} is inconsistent: {'; '.join(problems)}.")
     models = {route.name: route for route in snapshot.models}
-    endpoints = {endpoint.cluster: endpoint for endpoint in snapshot.endpoints}
-    unusable = {name: why for name, e in endpoints.items() if (why := _url_problem(e.url))}
+    reach = reach or Reach()
+    endpoints = {endpoint.cluster: _plain(endpoint) for endpoint in snapshot.endpoints}
+    unusable = {name: why for name, e in endpoints.items() if (why := _problem(e, reach))}
     holders: dict[tuple[str, int], dict[str, Endpoint]] = {}
     for replica in snapshot.replicas:
         place = holders.setdefault((replica.model, replica.version), {})
@@ -112,6 +138,7 @@ def build(snapshot: Snapshot) -> RoutingTable:
         },
         versions={name: tuple(numbers) for name, numbers in versions.items()},
         unusable=unusable,
+        access=access_rules.build(snapshot.access),
     )
 
 
@@ -119,11 +146,33 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
-def _url_problem(url: str) -> str:
-    """One cluster's odd URL must not make the whole snapshot unusable, so it is no `problem()`."""
+def _plain(endpoint: Endpoint) -> Endpoint:
+    reversed_ = endpoint.connectivity is Connectivity.REVERSE
+    return replace(endpoint, url="") if reversed_ and endpoint.url else endpoint
+
+
+def _problem(endpoint: Endpoint, reach: Reach) -> str:
+    """Return why one endpoint cannot be used. Odd ones must not make the whole snapshot unusable,
+    so this is no `problem()`."""
+    match endpoint.connectivity:
+        case Connectivity.REVERSE if reach.reverse:
+            return ""
+        case Connectivity.REVERSE:
+            return "its agent dials routers, and this one takes no such connections"
+        case Connectivity.DIAL:
+            return _url_problem(endpoint.url, reach)
+        case _:
+            return "it connects in a way that this release does not know"
+
+
+def _url_problem(url: str, reach: Reach) -> str:
+    unusable = f"its URL {url!r} cannot be dialled"
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            return unusable
     except ValueError:
-        usable = False
-    return "" if usable else f"its URL {url!r} cannot be dialled"
+        return unusable
+    if reach.secure and parts.scheme != "https":
+        return f"its URL {url!r} is plain HTTP, which only tables in files may have"
+    return ""

@@ -1,16 +1,34 @@
-"""HTTP to the clusters' gateways: addresses, and giving up on a cluster that stopped answering.
+"""HTTP to the clusters' gateways: whom they must prove to be, and giving up on a cluster.
 
-Input: requests from `proxy` and `probe`. Output: answers as streams, or ForwardErrors. The mapping
-of addresses (`--connect-to`) is applied here and nowhere else.
+Input: requests from `proxy` and `probe`; the credentials of this router, and whom they say to trust
+from now on. Output: answers as streams, or ForwardErrors. Each cluster has a pool of its own, whose
+connections prove to be that cluster and no other. Without credentials (a router that routes by a
+file) connections are plain, or https as browsers do it.
+
+The mapping of addresses (`--connect-to`) is applied here and nowhere else.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 from federation.contract.errors import Invalid
-from federation.relay.forward import Deadlines, Forwarder, ForwardError, Outgoing, Upstream
+from federation.contract.types import Endpoint
+from federation.relay.forward import (
+    Deadlines,
+    Forwarder,
+    ForwardError,
+    Outgoing,
+    Upstream,
+)
+from federation.runtime.clock import Clock, SystemClock
+from federation.trust.credentials import Credentials
+from router.upstream.identity import Identity
+from router.upstream.reverse import ReversePool
+
+log = logging.getLogger(__name__)
 
 
 class GivenUp(ForwardError):
@@ -20,17 +38,34 @@ class GivenUp(ForwardError):
 class Upstreams:
     """The gateways of all clusters."""
 
-    def __init__(self, forwarder: Forwarder, connect_to: Sequence[str] = ()) -> None:
-        self._forwarder = forwarder
+    def __init__(
+        self,
+        connect_to: Sequence[str] = (),
+        *,
+        credentials: Credentials | None = None,
+        reverse: ReversePool | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._mapping = dict(_parse_mapping(entry) for entry in connect_to)
+        self._identity = Identity(credentials, clock or SystemClock()) if credentials else None
+        self._reverse = reverse
+        self._reversed: frozenset[str] = frozenset()  # clusters that dial us
+        self._forwarders: dict[str, Forwarder] = {}
+        self._leaving: list[Forwarder] = []  # of clusters that are gone, until all of it ended
         self._waiting: dict[str, set[asyncio.Timeout]] = {}
+        self._trust_domain = self._identity.trust_domain if self._identity else ""
+        if credentials:
+            credentials.on_change.append(self._credentials_changed)
 
     def __repr__(self) -> str:
         waiting = {name: len(scopes) for name, scopes in self._waiting.items() if scopes}
-        return f"Upstreams(mapping={self._mapping}, waiting={waiting})"
+        pools = sorted(self._forwarders)
+        return f"Upstreams(pools={pools}, mapping={self._mapping}, waiting={waiting})"
 
-    def dialled(self, url: str) -> str:
-        """Return the URL that is really dialled for an advertised one."""
+    def base(self, cluster: str, url: str) -> str:
+        """Return the URL to send a cluster's requests to; `url` is advertised, "" = reversed."""
+        if not url:
+            return f"https://{self._identity.name_of(cluster) if self._identity else cluster}"
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         other = self._mapping.get(f"{parts.hostname}:{port}")
@@ -39,17 +74,20 @@ class Upstreams:
 
     @asynccontextmanager
     async def send(
-        self, cluster: str, outgoing: Outgoing, *, deadlines: Deadlines
+        self, cluster: str, outgoing: Outgoing, *, deadlines: Deadlines, probe: bool = False
     ) -> AsyncIterator[Upstream]:
-        """Send a request to a cluster and hold its answer; raises ForwardError."""
+        """Send a request to a cluster and hold its answer; raises ForwardError.
+
+        Giving up on the cluster's requests does not give up on its probes.
+        """
         async with AsyncExitStack() as stack:
-            waiting = self._waiting.setdefault(cluster, set())
+            waiting = set() if probe else self._waiting.setdefault(cluster, set())
             scope = asyncio.timeout(None)
             try:
                 async with scope:
                     waiting.add(scope)
                     try:
-                        sending = self._forwarder.send(outgoing, deadlines=deadlines)
+                        sending = self._forwarder(cluster).send(outgoing, deadlines=deadlines)
                         upstream = await stack.enter_async_context(sending)
                     finally:
                         waiting.discard(scope)
@@ -65,9 +103,59 @@ class Upstreams:
             scope.reschedule(now)
         return len(scopes)
 
+    def follow(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Take note of a new table: connections of clusters that left it, or that now connect the
+        other way round, are closed as soon as nothing runs on them."""
+        reversed_ = frozenset(name for name, endpoint in endpoints.items() if not endpoint.url)
+        before, self._reversed = self._reversed, reversed_
+        for cluster in list(self._forwarders):
+            if cluster not in endpoints or cluster in before ^ reversed_:
+                self._leave(cluster)
+        for cluster in before - reversed_:
+            if self._reverse:
+                self._reverse.drop(cluster)
+
     async def close(self) -> None:
         """Close all connections."""
-        await self._forwarder.close()
+        forwarders = [*self._forwarders.values(), *self._leaving]
+        self._forwarders.clear()
+        self._leaving.clear()
+        for forwarder in forwarders:
+            await forwarder.close()
+
+    def _leave(self, cluster: str) -> None:
+        self._leaving = [forwarder for forwarder in self._leaving if forwarder.running]
+        forwarder = self._forwarders.pop(cluster)
+        forwarder.retire()
+        self._leaving.append(forwarder)
+
+    def _forwarder(self, cluster: str) -> Forwarder:
+        if cluster not in self._forwarders:
+            self._forwarders[cluster] = self._make(cluster)
+        return self._forwarders[cluster]
+
+    def _make(self, cluster: str) -> Forwarder:
+        if self._identity is None:
+            return Forwarder()
+        name, vet = self._identity.name_of(cluster), self._identity.problem
+        if cluster in self._reversed and self._reverse:
+            reverse = self._reverse
+            return Forwarder(vet=vet, connector=lambda: reverse.connector_for(cluster))
+        return Forwarder(tls=self._identity.context, server_hostname=name, vet=vet)
+
+    def _credentials_changed(self) -> None:
+        """Break what runs to revoked clusters; after joining elsewhere, all names are others."""
+        if self._identity is None:
+            return
+        for cluster, forwarder in self._forwarders.items():
+            if broken := forwarder.sever(self._identity.revoked):
+                log.warning("cluster %s is revoked: %d connections broken", cluster, broken)
+        for forwarder in self._leaving:
+            forwarder.sever(self._identity.revoked)
+        before, self._trust_domain = self._trust_domain, self._identity.trust_domain
+        if self._trust_domain != before:
+            for cluster in list(self._forwarders):
+                self._leave(cluster)
 
 
 def _parse_mapping(entry: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -29,6 +30,19 @@ class RunningDemo:
     @property
     def routers(self) -> list[str]:
         return [router["url"] for router in self.state["routers"]]
+
+    @property
+    def key(self) -> str:
+        """The demo's own key for inference."""
+        return Path(self.state["inference_key"]).read_text("ascii")
+
+    def router_tls(self) -> ssl.SSLContext:
+        """TLS as a router speaks it: only so does a gateway let anybody in."""
+        identity = Path(self.state["directory"]) / "router-eu" / "identity" / "identity.pem"
+        context = ssl.create_default_context(cafile=self.state["ca_file"])
+        context.load_cert_chain(identity)
+        context.check_hostname = False
+        return context
 
     def site(self, engine: str) -> dict[str, str]:
         return next(site for site in self.state["sites"] if site["engine"] == engine)

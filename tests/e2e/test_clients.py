@@ -1,6 +1,7 @@
 """Clients that know nothing of the federation, against a running demo."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import openai
 import pytest
 import tritonclient.http as triton
 
@@ -28,17 +28,19 @@ _PACK = {"FP32": "f", "INT32": "i"}
 
 @pytest.mark.parametrize("router", [0, 1])
 def test_tritonclient_unchanged(running_demo: RunningDemo, router: int) -> None:
-    _run_script("use_tritonclient.py", running_demo.routers[router].removeprefix("http://"))
+    target = running_demo.routers[router].removeprefix("http://")
+    _run_script("use_tritonclient.py", target, running_demo.key)
 
 
 @pytest.mark.parametrize("router", [0, 1])
 def test_openai_unchanged(running_demo: RunningDemo, router: int) -> None:
-    _run_script("use_openai.py", running_demo.routers[router] + "/v1")
+    _run_script("use_openai.py", running_demo.routers[router] + "/v1", running_demo.key)
 
 
-def _run_script(name: str, target: str) -> None:
+def _run_script(name: str, target: str, key: str) -> None:
     done = subprocess.run(
         [sys.executable, str(_SCRIPTS / name), target],
+        env={**os.environ, "FED_KEY": key, "OPENAI_API_KEY": key},
         capture_output=True,
         text=True,
         timeout=60,
@@ -61,12 +63,12 @@ def test_both_engines_and_the_router_give_the_same_labels(
     for start in range(0, _FILES, _BATCH):
         batch = rows[start : start + _BATCH]
         for found, base in zip(labels, bases, strict=True):
-            found += _labels(base, version, batch)
+            found += _labels(running_demo, base, version, batch)
     assert len(set(labels[0])) > 3  # not one answer for everything
     assert labels[0] == labels[1] == labels[2]
 
 
-def _labels(base: str, version: int, rows: list[list[int]]) -> list[int]:
+def _labels(demo: RunningDemo, base: str, version: int, rows: list[list[int]]) -> list[int]:
     spec = SPECS[version]
     raw = b"".join(struct.pack(f"<{spec.length}{_PACK[spec.datatype]}", *row) for row in rows)
     tensor = {"name": "bytes", "datatype": spec.datatype, "shape": [len(rows), spec.length]}
@@ -78,9 +80,13 @@ def _labels(base: str, version: int, rows: list[list[int]]) -> list[int]:
     request = urllib.request.Request(
         f"{base}/v2/models/filetype/versions/{version}/infer",
         head + raw,
-        {"Inference-Header-Content-Length": str(len(head))},
+        {
+            "Inference-Header-Content-Length": str(len(head)),
+            "authorization": f"Bearer {demo.key}",
+        },
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    tls = demo.router_tls() if base.startswith("https") else None
+    with urllib.request.urlopen(request, timeout=30, context=tls) as answer:
         body = answer.read()
         length = int(answer.headers["Inference-Header-Content-Length"])
     scores = np.frombuffer(body[length:], "<f4").reshape(len(rows), -1)
@@ -127,22 +133,23 @@ def test_closing_a_stream_stops_the_generation_at_the_engine(
     running_demo: RunningDemo, scribe: Path, way: str
 ) -> None:
     base = running_demo.routers[0] if way == "router" else running_demo.site(way)["gateway"]
-    client = openai.OpenAI(
-        base_url=f"{base}/v1",
-        api_key="none",
-        max_retries=0,
-        default_headers={"x-fed-model": "scribe", "x-fed-version": "1"},
-    )
-    stream = client.completions.create(model="scribe", prompt=way, max_tokens=600, stream=True)
-    pieces = iter(stream)
-    for _ in range(5):
-        next(pieces)
-    made = len((scribe / way).read_text())
-    assert made < 10  # the first pieces came before the last were made
-    stream.close()
+    body = {"model": "scribe", "prompt": way, "max_tokens": 600, "stream": True}
+    headers = {
+        "authorization": f"Bearer {running_demo.key}",
+        "content-type": "application/json",
+        "x-fed-model": "scribe",
+        "x-fed-version": "1",
+    }
+    request = urllib.request.Request(f"{base}/v1/completions", json.dumps(body).encode(), headers)
+    tls = running_demo.router_tls() if base.startswith("https") else None
+    with urllib.request.urlopen(request, timeout=30, context=tls) as stream:
+        pieces = 0
+        while pieces < 5:
+            pieces += stream.readline().startswith(b"data:")
+        made = len((scribe / way).read_text())
+        assert made < 10  # the first pieces came before the last were made
     time.sleep(1.5)  # fifteen tokens, were it to go on
     assert len((scribe / way).read_text()) <= made + 3
-    client.close()
 
 
 _ECHO_YAML = """\
@@ -199,6 +206,7 @@ def test_a_model_owner_pushes_and_deploys_and_bytes_come_back(
                     triton.InferRequestedOutput(name, binary_data=binary)
                     for name in ("text", "number")
                 ],
+                headers={"authorization": f"Bearer {running_demo.key}"},
             )
             echoed = [w if isinstance(w, bytes) else w.encode() for w in answer.as_numpy("text")]
             assert echoed == list(given)

@@ -2,12 +2,14 @@
 
 Each operation carries an Idempotency-Key and is repeated after a kill until it is acknowledged.
 After each restart, what the API shows must be exactly the acknowledged operations, with or without
-the one that was under way: nothing lost, nothing half done, nothing done twice.
+the one that was under way: nothing lost, nothing half done, nothing done twice. The audit log is a
+whole chain after each kill, and tells of each operation once.
 """
 
 import asyncio
 import random
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +21,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from federation.policy.audit import chain
+from federation.policy.audit.records import Head
 from tests.fakes.control_plane import LOCATION, Answer, Operator
 
 OPERATIONS = 200
@@ -104,6 +108,14 @@ async def look(api: Operator) -> Shown:
     )
 
 
+async def audited(api: Operator) -> list[Any]:
+    """Read the audit log, and fail unless it is whole."""
+    head = (await api.call("GET", "/api/v1/audit/head")).json
+    entries: list[Any] = (await api.call("GET", "/api/v1/audit")).json["entries"]
+    assert chain.verify(entries) == Head(**head)
+    return entries
+
+
 class Victim:
     """A control plane as a process, on one state directory and one port for all its lives."""
 
@@ -123,8 +135,11 @@ class Victim:
         """Start it, wait until it is ready, and kill it in the end."""
         process = subprocess.Popen(self._command)
         try:
-            async with aiohttp.ClientSession() as session:
-                base = f"http://127.0.0.1:{self.http}"
+            async with asyncio.timeout(PATIENCE_S):
+                tls = await self._until_trusted(process)
+            connector = aiohttp.TCPConnector(ssl=tls)
+            async with aiohttp.ClientSession(connector=connector) as session:
+                base = f"https://127.0.0.1:{self.http}"
                 async with asyncio.timeout(PATIENCE_S):
                     await self._until_ready(process, session, f"{base}/readyz")
                 token = (self.state_dir / "admin.token").read_text().strip()
@@ -132,6 +147,13 @@ class Victim:
         finally:
             process.kill()
             process.wait()
+
+    async def _until_trusted(self, process: subprocess.Popen[bytes]) -> ssl.SSLContext:
+        """Wait for the roots, which the first life makes."""
+        while not (self.state_dir / "ca.pem").exists():
+            assert process.poll() is None, "it did not start"
+            await asyncio.sleep(0.03)
+        return ssl.create_default_context(cafile=self.state_dir / "ca.pem")
 
     async def _until_ready(
         self, process: subprocess.Popen[bytes], session: aiohttp.ClientSession, url: str
@@ -166,6 +188,8 @@ class Script:
         if self.in_doubt:
             allowed.append(self.acknowledged.after(self.number))
         assert shown in allowed
+        told = await audited(api)
+        assert self.number <= len(told) <= self.number + self.in_doubt
         for _ in range(operations):
             await self.step(api)
         if self.number < OPERATIONS:
@@ -211,9 +235,19 @@ async def test_no_acknowledged_operation_is_lost(tmp_path: Path) -> None:
             e["status"]["name"] for e in events if e["status"]["reason"] == "ClusterRegistered"
         ]
         assert len(registered) == len(set(registered)) == OPERATIONS // 5
+        told = await audited(api)
+        assert [entry["action"] for entry in told] == [action_of(n) for n in range(OPERATIONS)]
         await check_repetition(api, script)
+        assert await audited(api) == told
     print(f"{lives} kills, {script.doubts} of them with an unknown outcome")
     assert lives > KILLS // 2
+
+
+def action_of(number: int) -> str:
+    """The event that operation `number` is."""
+    actions = ["RegionApplied", "ClusterRegistered", "ModelVersionPushed", "DeploymentApplied"]
+    last = "ClusterSchedulingChanged" if number % 10 == 4 else "ObjectRemoved"
+    return [*actions, last][number % 5]
 
 
 async def check_repetition(api: Operator, script: Script) -> None:

@@ -28,12 +28,16 @@ def test_the_blocks_in_order(tmp_path: Path) -> None:
     assert BLOCKS[-1] == ("sh", "make check\n")
     with demo_started_by(["bash", "-c", BLOCKS[0][1]], tmp_path, VENV=sys.prefix) as demo:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environ = {**demo.environ, "PATH": path}
+        del environ["FED_CONFIG"]  # the README itself leads to it
         for language, text in BLOCKS[1:-1]:
-            _run(language, text, {**demo.environ, "PATH": path})
+            environ = _run(language, text, environ, tmp_path / "environ")
 
 
-def _run(language: str, text: str, environ: dict[str, str]) -> None:
-    command = ["bash", "-euo", "pipefail", "-c", text]
+def _run(language: str, text: str, environ: dict[str, str], left: Path) -> dict[str, str]:
+    """Run a block, as in one terminal: return the environment that it leaves behind."""
+    left.write_bytes(b"\0".join(f"{name}={value}".encode() for name, value in environ.items()))
+    command = ["bash", "-euo", "pipefail", "-c", f"{text}\nenv -0 > {left}"]
     if language == "python":
         command = [sys.executable, "-c", text]
     done = subprocess.run(
@@ -41,3 +45,5 @@ def _run(language: str, text: str, environ: dict[str, str]) -> None:
     )
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     assert '"error"' not in done.stdout, f"{text}\n{done.stdout}"
+    pairs = (entry.partition("=") for entry in left.read_text().split("\0") if entry)
+    return {name: value for name, _, value in pairs}

@@ -59,7 +59,7 @@ class AgentRig:
                 ServingDoubted(model=m, version=v, reason=reason)
             ),
         )
-        self.artifacts = Artifacts(folder, url=packages.url, credential=lambda: "secret")
+        self.artifacts = Artifacts(folder, url=packages.url, credentials=packages.agent)
         self.worker = Worker(
             backend=self.backend,
             artifacts=self.artifacts,

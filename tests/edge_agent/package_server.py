@@ -1,13 +1,18 @@
-"""A control plane that serves packages and nothing else, with faults."""
+"""A control plane that serves packages to one cluster's agent by mutual TLS, with faults."""
 
 import asyncio
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 from aiohttp import web
 
 from federation.contract.manifest import manifest_bytes, manifest_digest, scan_directory
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import Manifest
+from federation.relay.server import ServerLimits, listen, make_runner
+from federation.trust.peers import peer_from_ssl
+from tests.pki import credentials_for, make_authority
 
 MODEL_YAML = """\
 name: {model}
@@ -18,11 +23,17 @@ outputs: [{{name: X, datatype: FP32, shape: [-1]}}]
 
 
 class PackageServer:
-    """Serves what was added. `faults` maps a path's last part to what goes wrong there once."""
+    """Serves what was added to whoever shows `agent`, the credentials of the cluster "c".
+
+    `faults` maps a path's last part to what goes wrong there once.
+    """
 
     def __init__(self) -> None:
         self.url = ""
-        self.credential = "secret"
+        self._folder = tempfile.TemporaryDirectory()
+        self.authority = make_authority(Path(self._folder.name))
+        self.agent = credentials_for(self.authority, PeerRole.CLUSTER, "c")
+        self._own = credentials_for(self.authority, PeerRole.CONTROL_PLANE, "main")
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[tuple[str, int], bytes] = {}
         self.faults: dict[str, str] = {}
@@ -52,15 +63,15 @@ class PackageServer:
         app = web.Application()
         app.router.add_get("/api/v1/blobs/{digest}", self._blob)
         app.router.add_get("/api/v1/models/{model}/versions/{version}/manifest", self._manifest)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner = make_runner(app, ServerLimits(shutdown_s=0.1))
+        context = self._own.server_context(demand_clients=False)
+        _, port = await listen(self._runner, "127.0.0.1:0", context)
+        self.url = f"https://127.0.0.1:{port}"
 
     async def stop(self) -> None:
         if self._runner:
             await self._runner.cleanup()
+        self._folder.cleanup()
 
     async def _manifest(self, request: web.Request) -> web.StreamResponse:
         key = request.match_info["model"], int(request.match_info["version"])
@@ -74,15 +85,16 @@ class PackageServer:
         self, request: web.Request, name: str, data: bytes | None
     ) -> web.StreamResponse:
         self.asked[name] += 1
-        if request.headers.get("authorization") != f"Bearer {self.credential}":
-            return web.json_response({"detail": "Unknown credential."}, status=401)
+        assert request.transport is not None
+        if peer_from_ssl(request.transport.get_extra_info("peercert")).id.name != "c":
+            return web.json_response({"detail": "This is not for you."}, status=403)
         if data is None:
             return web.json_response({"detail": "There is no such thing."}, status=404)
         match self.faults.pop(name, ""):
             case "500":
                 return web.Response(status=500, text="boom")
             case "redirect":
-                return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"})
+                return web.Response(status=302, headers={"Location": "https://127.0.0.1:1/"})
             case "flipped":
                 data = bytes([data[0] ^ 1]) + data[1:]
             case "longer":
@@ -93,7 +105,6 @@ class PackageServer:
                 response = web.StreamResponse(headers={"Content-Length": str(len(data))})
                 await response.prepare(request)
                 await response.write(data[:-1])
-                assert request.transport is not None
                 request.transport.close()
                 return response
             case "stalls":

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,19 @@ from edge_agent.admin import Admin, Parts
 from edge_agent.artifacts import Artifacts
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.board import Board
-from edge_agent.identity import IdentityFiles
-from edge_agent.link import Hello, Link
+from edge_agent.identity import Identity
+from edge_agent.link import Hello, Link, Told
 from edge_agent.policy.events import Task
 from edge_agent.policy.session import Session, Welcomed
 from edge_agent.worker import Worker
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import EngineKind, EngineStatus, ObservedVersion, VersionState
+from federation.relay.guard import PeerGuard
 from federation.runtime.clock import ManualClock
+from federation.trust.calls import Contact
+from federation.trust.enrolment import Enrolment
+from federation.trust.renewal import Membership
+from tests.pki import credentials_for, make_authority
 
 READY = EngineStatus(kind=EngineKind.TRITON, version="2.51", ready=True)
 Client = TestClient[Request, Application]
@@ -29,7 +36,13 @@ Client = TestClient[Request, Application]
 @pytest.fixture
 def parts(tmp_path: Path) -> Parts:
     board = Board(EngineKind.TRITON)
-    artifacts = Artifacts(tmp_path, url="http://127.0.0.1:1", credential=lambda: "")
+    clock = ManualClock(datetime.now(UTC))
+    credentials = credentials_for(make_authority(tmp_path), PeerRole.CLUSTER, "c")
+    contact = Contact(url="https://127.0.0.1:1")
+    enrolment = Enrolment(credentials, contact, role=PeerRole.CLUSTER, name="c")
+    membership = Membership(enrolment, clock=clock, dice=random.Random(1))
+    identity = Identity(credentials=credentials, membership=membership)
+    artifacts = Artifacts(tmp_path, url="https://127.0.0.1:1", credentials=credentials)
     worker = Worker(
         backend=FakeBackend(FakeEngine()),
         artifacts=artifacts,
@@ -39,12 +52,21 @@ def parts(tmp_path: Path) -> Parts:
     link = Link(
         Hello(control_plane="127.0.0.1:1", cluster="c", url="", engine=EngineKind.TRITON),
         session=Session(dice=random.Random(1)),
-        identity=IdentityFiles(tmp_path, join_token_file=None),
+        identity=identity,
         observe=lambda: ((), board.observed(lambda _m, _v: 0)),
-        on_assignment=lambda _assignment, _fresh: None,
-        clock=ManualClock(),
+        told=Told(assignment=lambda _assignment, _fresh: None),
+        clock=clock,
     )
-    return Parts(board=board, link=link, worker=worker, artifacts=artifacts, restarts={"link": 2})
+    return Parts(
+        board=board,
+        link=link,
+        worker=worker,
+        artifacts=artifacts,
+        identity=identity,
+        guard=PeerGuard(credentials, PeerRole.ROUTER, clock),
+        clock=clock,
+        restarts={"link": 2},
+    )
 
 
 @pytest.fixture
@@ -85,6 +107,32 @@ async def test_an_agent_that_joined_and_has_nothing_to_do_is_ready(
     assert (await client.get("/healthz")).status == 200
 
 
+async def test_without_an_identity_it_is_not_ready_and_says_why(
+    client: Client, parts: Parts
+) -> None:
+    parts.board.engine = READY
+    parts.board.show(3, ())
+    assert await ready(client) == (200, "")
+    document = json.loads(await (await client.get("/readyz")).text())
+    assert document["certificate"]["identity"] == "spiffe://fed.test/cluster/c"
+    leaf = parts.identity.credentials.require()[0]
+    assert document["certificate"]["notAfter"] == leaf.facts.not_after.isoformat()
+    name = "fed_agent_certificate_expiry_timestamp_seconds "
+    lines = (await (await client.get("/metrics")).text()).splitlines()
+    (line,) = [line for line in lines if line.startswith(name)]
+    assert float(line.removeprefix(name)) == leaf.facts.not_after.timestamp()
+    assert isinstance(parts.clock, ManualClock)
+    parts.clock.advance(86400.0)
+    parts.identity.membership.reason = "cannot reach the control plane."
+    status, reason = await ready(client)
+    assert (status, "expired" in reason, "cannot reach" in reason) == (503, True, True)
+    parts.identity.credentials.leaf = None
+    status, reason = await ready(client)
+    assert (status, "not joined yet. cannot reach" in reason) == (503, True)
+    page = await (await client.get("/metrics")).text()
+    assert "fed_agent_certificate_expiry" not in page
+
+
 async def test_numbers(client: Client, parts: Parts) -> None:
     failed = ObservedVersion(model="m", version=1, digest="d", state=VersionState.FAILED)
     parts.board.show(3, (failed,))
@@ -99,6 +147,9 @@ async def test_numbers(client: Client, parts: Parts) -> None:
         'fed_agent_task_restarts_total{task="link"} 2.0',
         "fed_agent_link_connected 0.0",
         "fed_agent_generation 3.0",
+        "fed_agent_certificate_renewals_total 0.0",
+        "fed_agent_peers_refused_total 0.0",
+        "fed_agent_peers_cut_total 0.0",
         "fed_agent_engine_ready 0.0",
         'fed_agent_versions{state="failed"} 1.0',
         'fed_agent_versions{state="warmed"} 0.0',

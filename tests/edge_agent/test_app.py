@@ -1,8 +1,11 @@
 """A whole agent over the fake engine, with a real control plane; and the process around it."""
 
 import asyncio
+import hashlib
 import json
 import signal
+import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,8 +21,13 @@ from edge_agent.backends.static import StaticBackend
 from edge_agent.inventory.declared import DeclaredInventory
 from edge_agent.inventory.nvml import NvmlInventory
 from edge_agent.settings import Settings
+from federation.app import ControlPlane
 from federation.contract.errors import Conflict, Invalid
+from federation.contract.spiffe import PeerId, PeerRole
+from federation.trust.credentials import Credentials
 from tests.fakes.control_plane import Operator, operator, running
+from tests.fakes.enrolling import EnrollingPlane
+from tests.pki import TRUST_DOMAIN, credentials_for, make_authority
 
 
 @pytest.fixture
@@ -61,6 +69,7 @@ def settings_for(folder: Path, **more: Any) -> Settings:
         "cluster": "eu",
         "state_dir": str(folder / "agent"),
         "join_token_file": str(folder / "token"),
+        "ca_pin": "sha256:" + "0" * 64,
         "listen": "127.0.0.1:0",
         "admin_listen": "127.0.0.1:0",
         "inventory_file": str(folder / "devices.json"),
@@ -69,23 +78,51 @@ def settings_for(folder: Path, **more: Any) -> Settings:
     return Settings(**(values | more))
 
 
+async def settings_to_join(
+    folder: Path, plane: ControlPlane, api: Operator, **more: Any
+) -> Settings:
+    """Register the cluster; return the settings with which its agent joins."""
+    (folder / "token").write_text(await api.register("eu"))
+    roots = plane.keyring.credentials.require()[1].roots
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(roots[0])).hexdigest()
+    return settings_for(
+        folder,
+        control_plane=plane.grpc_address,
+        control_plane_url=f"https://{plane.http_address}",
+        ca_pin=f"sha256:{digest}",
+        **more,
+    )
+
+
+async def ask(port: int, credentials: Credentials, server: str, path: str) -> tuple[int, Any]:
+    """Ask a gateway as a router does."""
+    context = credentials.client_context()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(
+            "POST" if path.endswith("infer") else "GET",
+            f"https://127.0.0.1:{port}{path}",
+            json={"inputs": []} if path.endswith("infer") else None,
+            ssl=context,
+            server_hostname=server,
+        ) as response,
+    ):
+        return response.status, await response.json()
+
+
 async def status_of(api: Operator) -> Any:
     return (await api.call("GET", "/api/v1/clusters/eu")).json["status"]
 
 
 async def test_from_a_join_token_to_an_answer(tmp_path: Path, engine: FakeEngine) -> None:
     async with running(tmp_path / "plane") as plane, operator(plane) as api:
-        (tmp_path / "token").write_text(await api.register("eu"))
+        settings = await settings_to_join(tmp_path, plane, api)
         pushed = await api.push("echo")
         assert pushed.status == 201, pushed.body
         deployed = await api.put("Deployment", "echo", {"model": "echo"})
         assert deployed.status in (200, 201), deployed.body
-        settings = settings_for(
-            tmp_path,
-            control_plane=plane.grpc_address,
-            control_plane_url=f"http://{plane.http_address}",
-        )
         async with agent(settings, engine) as (gateway, admin):
+            assert gateway
 
             async def warm() -> bool:
                 return bool((await status_of(api))["models"] == {"warm": 1, "assigned": 1})
@@ -93,14 +130,18 @@ async def test_from_a_join_token_to_an_answer(tmp_path: Path, engine: FakeEngine
             await eventually(warm)
             status = await status_of(api)
             assert (status["ready"], status["gpus"]) == (True, 1)
-            assert status["url"] == f"http://127.0.0.1:{gateway[1]}"
+            assert status["url"] == f"https://127.0.0.1:{gateway[1]}"
+            router = await api.member("r1", PeerRole.ROUTER)
+            domain = router.require()[1].trust_domain
+            name = PeerId(domain, PeerRole.CLUSTER, "eu").dns_name
+            path = "/v2/models/echo/versions/1/infer"
+            answered, document = await ask(gateway[1], router, name, path)
+            assert (answered, document["model_name"]) == (200, "echo")
             async with aiohttp.ClientSession() as session:
-                url = f"{status['url']}/v2/models/echo/versions/1/infer"
-                async with session.post(url, json={"inputs": []}) as response:
-                    assert response.status == 200
-                    assert (await response.json())["model_name"] == "echo"
                 async with session.get(f"http://127.0.0.1:{admin[1]}/readyz") as response:
-                    assert (await response.json())["link"]["state"] == "joined"
+                    facts = await response.json()
+                    assert facts["link"]["state"] == "joined"
+                    assert facts["certificate"]["identity"] == f"spiffe://{domain}/cluster/eu"
                 async with session.get(f"http://127.0.0.1:{admin[1]}/metrics") as response:
                     page = await response.text()
                     assert "fed_agent_loads_total 1.0" in page
@@ -118,14 +159,9 @@ async def test_from_a_join_token_to_an_answer(tmp_path: Path, engine: FakeEngine
 
 async def test_what_was_undeployed_is_unloaded(tmp_path: Path, engine: FakeEngine) -> None:
     async with running(tmp_path / "plane") as plane, operator(plane) as api:
-        (tmp_path / "token").write_text(await api.register("eu"))
+        settings = await settings_to_join(tmp_path, plane, api)
         await api.push("echo")
         await api.put("Deployment", "echo", {"model": "echo"})
-        settings = settings_for(
-            tmp_path,
-            control_plane=plane.grpc_address,
-            control_plane_url=f"http://{plane.http_address}",
-        )
         async with agent(settings, engine):
 
             async def loaded() -> bool:
@@ -139,14 +175,106 @@ async def test_what_was_undeployed_is_unloaded(tmp_path: Path, engine: FakeEngin
             await eventually(unloaded)
 
 
+async def test_the_link_moves_with_each_renewal(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running(tmp_path / "plane", leaf_seconds=2) as plane, operator(plane) as api:
+        settings = await settings_to_join(tmp_path, plane, api)
+        async with agent(settings, engine):
+
+            async def moved() -> bool:
+                answer = await api.call("GET", "/api/v1/clusters/eu")
+                if answer.json["status"]["lease"] is None:
+                    return False
+                epochs.append(answer.json["status"]["lease"]["epoch"])
+                return bool(epochs[-1] >= epochs[0] + 4)
+
+            epochs: list[int] = []
+            await eventually(moved)
+            assert (await status_of(api))["ready"]
+
+
+async def test_without_a_control_plane_what_it_knew_is_served_from_the_first_second(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    authority = make_authority(tmp_path)
+    identity = tmp_path / "agent" / "identity"
+    credentials_for(authority, PeerRole.CLUSTER, "eu", directory=identity)
+    settings = settings_for(
+        tmp_path,
+        join_token_file="",
+        ca_pin="",
+        control_plane="127.0.0.1:1",
+        control_plane_url="https://127.0.0.1:1",
+    )
+    router = credentials_for(authority, PeerRole.ROUTER, "r1")
+    name = PeerId(TRUST_DOMAIN, PeerRole.CLUSTER, "eu").dns_name
+    async with agent(settings, engine) as (gateway, _):
+        assert gateway
+        answer = await ask(gateway[1], router, name, "/v2/health/ready")
+        assert answer == (200, {"ready": True})
+
+
+async def test_before_it_joined_it_serves_nobody_and_says_what_it_waits_for(
+    tmp_path: Path, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    doors = EnrollingPlane(make_authority(tmp_path))
+    await doors.start()
+    doors.waiting = True
+    (tmp_path / "token").write_text(doors.admit(PeerRole.CLUSTER, "eu"))
+    settings = settings_for(
+        tmp_path, control_plane="127.0.0.1:1", control_plane_url=doors.url, ca_pin=doors.pin
+    )
+    router = credentials_for(doors.authority, PeerRole.ROUTER, "r1")
+    name = PeerId(TRUST_DOMAIN, PeerRole.CLUSTER, "eu").dns_name
+    async with agent(settings, engine) as (gateway, admin):
+        assert gateway
+        port = gateway[1]
+
+        async def waits() -> bool:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{admin[1]}/readyz") as response,
+            ):
+                return "operator" in (await response.json())["reason"]
+
+        await eventually(waits)
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await ask(port, router, name, "/v2/health/live")
+        doors.waiting = False
+
+        async def serves() -> bool:
+            try:
+                return (await ask(port, router, name, "/v2/health/live"))[0] == 200
+            except aiohttp.ClientConnectorError:
+                return False
+
+        await eventually(serves)
+    await doors.stop()
+    told = [r for r in caplog.records if "An operator has to accept it." in r.getMessage()]
+    assert len(told) == 1
+
+
+async def test_reversed_nothing_listens(tmp_path: Path, engine: FakeEngine) -> None:
+    credentials_for(
+        make_authority(tmp_path), PeerRole.CLUSTER, "eu", directory=tmp_path / "agent" / "identity"
+    )
+    settings = settings_for(
+        tmp_path, connectivity="reverse", control_plane_url="https://127.0.0.1:1"
+    )
+    async with agent(settings, engine) as (gateway, admin):
+        assert gateway is None
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{admin[1]}/metrics") as response,
+        ):
+            assert "fed_reverse_connections" in await response.text()
+
+
 async def test_a_port_in_use_is_one_sentence(tmp_path: Path, engine: FakeEngine) -> None:
     (tmp_path / "token").write_text("fed_join_eu_" + "x" * 32)
-    async with agent(settings_for(tmp_path), engine) as (gateway, _):
-        taken = settings_for(
-            tmp_path, state_dir=str(tmp_path / "two"), listen=f"127.0.0.1:{gateway[1]}"
-        )
-        with pytest.raises(Conflict, match="in use by another process"):
-            await serve(taken, stop=asyncio.Event(), backend=FakeBackend(engine))
+    taken = socket.create_server(("127.0.0.1", 0))
+    settings = settings_for(tmp_path, listen=f"127.0.0.1:{taken.getsockname()[1]}")
+    with taken, pytest.raises(Conflict, match="in use by another process"):
+        await serve(settings, stop=asyncio.Event(), backend=FakeBackend(engine))
 
 
 @pytest.fixture
@@ -197,6 +325,7 @@ async def test_the_process_stops_when_asked(tmp_path: Path, unused_tcp_port: int
         sys.executable,
         *("-m", "edge_agent", "--cluster=eu", f"--state-dir={tmp_path}/s", "--engine=static"),
         *(f"--join-token-file={tmp_path}/token", "--listen=127.0.0.1:0"),
+        *("--control-plane-url=https://127.0.0.1:1", f"--ca-pin=sha256:{'0' * 64}"),
         *(f"--admin-listen=127.0.0.1:{unused_tcp_port}", "--control-plane=127.0.0.1:1"),
         *("--engine-url=http://127.0.0.1:1",),
         stderr=asyncio.subprocess.PIPE,

@@ -5,12 +5,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from blake3 import blake3
 
 from edge_agent.artifacts import Artifacts
 from federation.contract.errors import FederationError, Invalid, Unavailable
+from federation.contract.spiffe import PeerId, PeerRole
 from federation.contract.types import FileEntry, Manifest
+from federation.relay.server import listen, make_runner
+from federation.trust.credentials import Credentials
 from tests.edge_agent.package_server import PackageServer
+from tests.pki import credentials_for, issue_into
 
 FILES = {"model.py": b"x = 1\n", "deep/er/weights.bin": bytes(range(256)) * 9000, "empty": b""}
 WEIGHTS = blake3(FILES["deep/er/weights.bin"]).hexdigest()
@@ -26,9 +31,7 @@ async def server() -> AsyncIterator[PackageServer]:
 
 @pytest.fixture
 async def artifacts(server: PackageServer, tmp_path: Path) -> AsyncIterator[Artifacts]:
-    artifacts = Artifacts(
-        tmp_path / "state", url=f"{server.url}/", credential=lambda: server.credential
-    )
+    artifacts = Artifacts(tmp_path / "state", url=f"{server.url}/", credentials=server.agent)
     yield artifacts
     await artifacts.close()
 
@@ -192,18 +195,42 @@ async def test_verify_finds_damage_and_clears_the_way(
     await artifacts.verify("m", 1, digest)
 
 
-async def test_a_wrong_credential_is_told_in_the_words_of_the_server(
+async def test_a_refusal_is_told_in_the_words_of_the_server(
     server: PackageServer, tmp_path: Path
 ) -> None:
     digest = server.add(tmp_path, "m", 1, FILES)
-    strange = Artifacts(tmp_path, url=server.url, credential=lambda: "mine")
-    with pytest.raises(Unavailable, match=r"401 .*Unknown credential\."):
+    other = credentials_for(server.authority, PeerRole.CLUSTER, "other")
+    strange = Artifacts(tmp_path, url=server.url, credentials=other)
+    with pytest.raises(Unavailable, match=r"403 .*This is not for you\."):
         await strange.stage("m", 1, digest)
     await strange.close()
 
 
-async def test_without_a_credential_nothing_is_asked(server: PackageServer, tmp_path: Path) -> None:
-    artifacts = Artifacts(tmp_path, url=server.url, credential=lambda: "")
+async def test_an_impostor_gets_no_request(
+    server: PackageServer, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    digest = server.add(tmp_path, "m", 1, FILES)
+    cluster = credentials_for(server.authority, PeerRole.CLUSTER, "evil")
+    runner = make_runner(web.Application())
+    _, port = await listen(runner, "127.0.0.1:0", cluster.server_context())
+    url = f"https://127.0.0.1:{port}"
+    fooled = Artifacts(tmp_path, url=url, credentials=server.agent)
+    with pytest.raises(Unavailable, match="certificate"):
+        await fooled.stage("m", 1, digest)
+    await fooled.close()
+    await runner.cleanup()
+
+
+async def test_downloads_go_on_over_a_rotation(
+    server: PackageServer, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    await artifacts.stage("m", 1, server.add(tmp_path, "m", 1, FILES))
+    issue_into(server.agent, server.authority, PeerId("fed.test", PeerRole.CLUSTER, "c"))
+    await artifacts.stage("n", 1, server.add(tmp_path, "n", 1, FILES))
+
+
+async def test_before_it_joined_nothing_is_asked(server: PackageServer, tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, url=server.url, credentials=Credentials(None))
     with pytest.raises(Unavailable, match="not joined"):
         await artifacts.stage("m", 1, "0" * 64)
     assert not server.asked

@@ -1,166 +1,76 @@
-"""The link against a real gRPC server."""
+"""The link against a real gRPC server, over real mutual TLS."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
-import grpc.aio
 import pytest
 
-from edge_agent.identity import IdentityFiles
-from edge_agent.link import Hello, Link
-from edge_agent.policy.session import LinkPatience, LinkState, Session
-from federation.contract.errors import AlreadyExists, Conflict, FederationError, Unauthenticated
+from edge_agent.identity import Identity
+from edge_agent.policy.session import LinkState
+from federation.contract import codec
+from federation.contract.errors import (
+    AlreadyExists,
+    Conflict,
+    Unauthenticated,
+)
+from federation.contract.spiffe import PeerId, PeerRole
+from federation.contract.trust import Revocation, RouterAddress
 from federation.contract.types import (
-    Assignment,
-    Device,
-    EngineKind,
-    EngineStatus,
-    Observed,
     ObservedVersion,
     VersionState,
 )
 from federation.contract.v1 import federation_pb2 as pb
-from federation.contract.v1 import federation_pb2_grpc as rpc
-from federation.runtime.backoff import Backoff
-from federation.runtime.channel import abort_with, serve
+from federation.identity.authority import Authority
 from federation.runtime.clock import SystemClock
-
-QUICK = LinkPatience(
-    broken=Backoff(first_s=0.05, cap_s=0.1), refused=Backoff(first_s=0.1, cap_s=0.2)
-)
-Context = grpc.aio.ServicerContext[pb.AgentMessage, pb.AgentInstruction]
-
-
-class ControlPlane(rpc.AgentServiceServicer):
-    """A control plane that welcomes everyone with a secret it knows."""
-
-    def __init__(self) -> None:
-        self.secrets = {"token": "credential", "credential": ""}  # secret -> credential to give
-        self.refusal: FederationError = Unauthenticated("unknown token.", hint="Register it.")
-        self.first = pb.AgentInstruction()
-        self.shown: list[str] = []
-        self.hellos: list[pb.AgentHello] = []
-        self.reports: list[pb.Report] = []
-        self.epoch = 0
-        self.outbox: asyncio.Queue[pb.AgentInstruction | FederationError] = asyncio.Queue()
-        self._server: grpc.aio.Server | None = None
-        self.port = 0
-
-    async def start(self) -> None:
-        self._server = serve()
-        rpc.add_AgentServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
-        await self._server.start()
-
-    async def stop(self) -> None:
-        if self._server:
-            await self._server.stop(0)
-
-    async def Connect(  # type: ignore[override]
-        self, request_iterator: AsyncIterator[pb.AgentMessage], context: Context
-    ) -> None:
-        metadata = dict(context.invocation_metadata() or ())
-        secret = str(metadata["authorization"]).removeprefix("Bearer ")
-        self.shown.append(secret)
-        if secret not in self.secrets:
-            await abort_with(context, self.refusal)
-        async for message in request_iterator:
-            self.hellos.append(message.hello)
-            break
-        self.epoch += 1
-        welcome = pb.Welcome(
-            epoch=self.epoch, report_interval_ms=200, credential=self.secrets[secret]
-        )
-        if self.first.WhichOneof("body"):
-            await context.write(self.first)
-        await context.write(pb.AgentInstruction(welcome=welcome))
-        reading = asyncio.get_running_loop().create_task(self._read(request_iterator))
-        try:
-            while True:
-                instruction = await self.outbox.get()
-                if isinstance(instruction, FederationError):
-                    await abort_with(context, instruction)
-                else:
-                    await context.write(instruction)
-        finally:
-            reading.cancel()
-
-    async def _read(self, messages: AsyncIterator[pb.AgentMessage]) -> None:
-        async for message in messages:
-            self.reports.append(message.report)
-
-
-class Agent:
-    """A link with what surrounds it."""
-
-    def __init__(self, port: int, folder: Path) -> None:
-        (folder / "token").write_text("token\n")
-        self.identity = IdentityFiles(folder / "state", join_token_file=folder / "token")
-        self.assignments: list[tuple[Assignment, bool]] = []
-        self.versions: tuple[ObservedVersion, ...] = ()
-        self.link = Link(
-            Hello(
-                control_plane=f"127.0.0.1:{port}",
-                cluster="c",
-                url="http://gateway:1",
-                engine=EngineKind.TRITON,
-                software_version="9",
-            ),
-            session=Session(dice=random.Random(1), patience=QUICK),
-            identity=self.identity,
-            observe=self.observe,
-            on_assignment=lambda assignment, fresh: self.assignments.append((assignment, fresh)),
-            clock=SystemClock(),
-        )
-        self.task: asyncio.Task[None] | None = None
-
-    def observe(self) -> tuple[tuple[Device, ...], Observed]:
-        engine = EngineStatus(kind=EngineKind.TRITON, ready=True)
-        device = Device(id="g", vendor="v", product="p", memory_mib=1)
-        return (device,), Observed(observed_generation=1, engine=engine, versions=self.versions)
+from federation.trust.credentials import Credentials
+from federation.trust.enrolment import Enrolment
+from federation.trust.renewal import Membership
+from tests.edge_agent.link_rig import Agent, ControlPlane, make_link, stopped, until
+from tests.fakes.enrolling import QUICK as QUICK_RENEWAL
+from tests.fakes.enrolling import EnrollingPlane
+from tests.pki import TRUST_DOMAIN, credentials_for, issue_into, make_authority, trust_of
 
 
 @pytest.fixture
-async def plane() -> AsyncIterator[ControlPlane]:
-    plane = ControlPlane()
+def authority(tmp_path: Path) -> Authority:
+    return make_authority(tmp_path)
+
+
+@pytest.fixture
+async def plane(authority: Authority) -> AsyncIterator[ControlPlane]:
+    plane = ControlPlane(authority)
     await plane.start()
     yield plane
     await plane.stop()
 
 
 @pytest.fixture
-async def agent(plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Agent]:
-    agent = Agent(plane.port, tmp_path)
+async def agent(plane: ControlPlane) -> AsyncIterator[Agent]:
+    agent = Agent(plane, credentials_for(plane.authority, PeerRole.CLUSTER, "c"))
     agent.task = asyncio.get_running_loop().create_task(agent.link.run())
     yield agent
     assert not agent.task.done()
-    agent.task.cancel()
-    await asyncio.gather(agent.task, return_exceptions=True)
+    await stopped(agent.task)
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def test_it_joins_with_the_token_and_comes_back_with_the_credential(
+async def test_it_shows_its_certificate_and_comes_back_after_an_outage(
     plane: ControlPlane, agent: Agent
 ) -> None:
     await until(lambda: plane.reports)
     assert agent.link.joined
-    assert agent.identity.credential == "credential"
+    assert plane.peers[0].id == PeerId(TRUST_DOMAIN, PeerRole.CLUSTER, "c")
     hello = plane.hellos[0]
-    assert (hello.cluster, hello.url) == ("c", "http://gateway:1")
+    assert (hello.cluster, hello.url) == ("c", "https://gateway:1")
+    assert hello.connectivity == pb.CONNECTIVITY_DIAL
     assert hello.engine == pb.ENGINE_KIND_TRITON
     assert (plane.reports[0].epoch, plane.reports[0].sequence) == (1, 1)
     await plane.stop()
     await until(lambda: not agent.link.joined)
     await plane.start()
     await until(lambda: len(plane.hellos) == 2)
-    assert plane.shown == ["token", "credential"]
     assert plane.hellos[1].instance == hello.instance
     await until(lambda: plane.reports[-1].epoch == 2)
 
@@ -199,33 +109,161 @@ async def test_assignments_are_handed_on_and_the_first_is_marked(
 
 
 async def test_a_refusal_is_told_once_with_its_remedy_and_tried_again(
-    plane: ControlPlane, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    plane: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plane.secrets = {}
-    plane.refusal = AlreadyExists("cluster 'c' has already joined.", hint="Use --rejoin.")
-    agent = Agent(plane.port, tmp_path)
+    plane.refusal = AlreadyExists("cluster 'c' is dialled.", hint="Register it as reverse.")
+    agent = Agent(plane, credentials_for(plane.authority, PeerRole.CLUSTER, "c"))
     task = asyncio.get_running_loop().create_task(agent.link.run())
-    await until(lambda: len(plane.shown) >= 3)
+    await until(lambda: len(plane.peers) >= 3)
     await until(lambda: agent.link.session.state is LinkState.REFUSED)
-    assert agent.link.session.reason == "cluster 'c' has already joined. Use --rejoin."
-    assert len([r for r in caplog.records if "Use --rejoin" in r.getMessage()]) == 1
-    plane.secrets = {"token": "credential"}
+    assert agent.link.session.reason == "cluster 'c' is dialled. Register it as reverse."
+    assert len([r for r in caplog.records if "as reverse" in r.getMessage()]) == 1
+    plane.refusal = None
     await until(lambda: agent.link.joined)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await stopped(task)
 
 
-async def test_a_revoked_credential_gives_way_to_the_token(
+async def test_a_refused_certificate_is_doubted(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.refusal = Unauthenticated("the certificate is revoked.")
+    agent = Agent(plane, credentials_for(plane.authority, PeerRole.CLUSTER, "c"))
+    doubts: list[int] = []
+    monkeypatch.setattr(agent.identity.membership, "doubted", lambda: doubts.append(1))
+    task = asyncio.get_running_loop().create_task(agent.link.run())
+    await until(lambda: doubts)
+    assert agent.link.session.state is LinkState.REFUSED
+    await stopped(task)
+
+
+async def test_nothing_is_dialled_before_there_is_a_certificate(plane: ControlPlane) -> None:
+    agent = Agent(plane, Credentials(None))
+    task = asyncio.get_running_loop().create_task(agent.link.run())
+    await asyncio.sleep(0.1)
+    assert agent.link.session.state is LinkState.DISCONNECTED
+    peer = PeerId(TRUST_DOMAIN, PeerRole.CLUSTER, "c")
+    agent.identity.credentials.keep_trust(trust_of(plane.authority))
+    issue_into(agent.identity.credentials, plane.authority, peer)
+    await until(lambda: agent.link.joined)
+    await stopped(task)
+
+
+async def test_an_expired_certificate_is_not_shown_and_a_new_one_at_once(
+    plane: ControlPlane,
+) -> None:
+    expired = credentials_for(plane.authority, PeerRole.CLUSTER, "c", life=timedelta(seconds=-1))
+    agent = Agent(plane, expired)
+    task = asyncio.get_running_loop().create_task(agent.link.run())
+    await until(lambda: "expired" in agent.link.session.reason)
+    assert plane.peers == []
+    issue_into(expired, plane.authority, PeerId(TRUST_DOMAIN, PeerRole.CLUSTER, "c"))
+    await until(lambda: agent.link.joined)
+    await stopped(task)
+
+
+async def test_another_authority_is_no_control_plane_of_ours(
     plane: ControlPlane, tmp_path: Path
 ) -> None:
-    agent = Agent(plane.port, tmp_path)
-    agent.identity.keep_credential("revoked")
+    other = credentials_for(make_authority(tmp_path / "other"), PeerRole.CLUSTER, "c")
+    agent = Agent(plane, other)
     task = asyncio.get_running_loop().create_task(agent.link.run())
+    await until(lambda: "does not prove to be our control plane" in agent.link.session.reason)
+    await stopped(task)
+
+
+async def test_trust_and_routers_are_handed_on(plane: ControlPlane, agent: Agent) -> None:
     await until(lambda: agent.link.joined)
-    assert plane.shown == ["revoked", "token"]
-    assert agent.identity.credential == "credential"
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    gone = Revocation(uri=f"spiffe://{TRUST_DOMAIN}/router/r9", below=3)
+    trust = trust_of(plane.authority, 5, revoked=(gone,))
+    plane.outbox.put_nowait(pb.AgentInstruction(trust=codec.trust_to_proto(trust)))
+    routers = (RouterAddress(name="r1", reverse_address="r1:7402"),)
+    plane.outbox.put_nowait(pb.AgentInstruction(routers=codec.routers_to_proto(routers)))
+    await until(lambda: agent.routers)
+    assert agent.identity.credentials.trust == trust
+    assert agent.routers == [routers]
+    assert len(plane.hellos) == 1, "a new trust moves no stream"
+
+
+async def test_a_trust_that_cannot_be_ours_is_not_kept(plane: ControlPlane, agent: Agent) -> None:
+    await until(lambda: agent.link.joined)
+    before = agent.identity.credentials.trust
+    for wrong in (pb.Trust(version=9, trust_domain="evil"), pb.Trust(version=9)):
+        plane.outbox.put_nowait(pb.AgentInstruction(trust=wrong))
+    plane.outbox.put_nowait(pb.AgentInstruction(routers=pb.RouterAddresses()))
+    await until(lambda: agent.routers)
+    assert agent.identity.credentials.trust is before
+
+
+async def test_a_renewal_moves_the_stream_before_it_leaves_the_old_one(
+    plane: ControlPlane, agent: Agent
+) -> None:
+    await until(lambda: plane.reports)
+    peer = PeerId(TRUST_DOMAIN, PeerRole.CLUSTER, "c")
+    for round in range(2, 6):
+        issue_into(agent.identity.credentials, plane.authority, peer)
+        await until(lambda: plane.reports[-1].epoch == round)  # noqa: B023
+        assert agent.link.joined
+    await until(lambda: plane.ended == [1, 2, 3, 4])
+    assert agent.link.session.epoch == 5
+    assert len(plane.peers) == 5
+
+
+async def test_a_move_that_fails_leaves_the_older_stream(
+    plane: ControlPlane, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.link.MOVE_RETRY_S", 0.05)
+    await until(lambda: plane.reports)
+    plane.refusal = Unauthenticated("not now.")
+    issue_into(
+        agent.identity.credentials,
+        plane.authority,
+        PeerId(TRUST_DOMAIN, PeerRole.CLUSTER, "c"),
+    )
+    await until(lambda: len(plane.peers) >= 3)
+    seen = len(plane.reports)
+    await until(lambda: len(plane.reports) > seen)
+    assert agent.link.joined
+    assert agent.link.session.epoch == 1
+    plane.refusal = None
+    await until(lambda: agent.link.session.epoch == 2)
+
+
+async def test_twenty_renewals_of_two_seconds_lose_no_report(
+    plane: ControlPlane, authority: Authority, tmp_path: Path
+) -> None:
+    doors = EnrollingPlane(authority, life=timedelta(seconds=2))
+    await doors.start()
+    (tmp_path / "token").write_text(doors.admit(PeerRole.CLUSTER, "c"))
+    credentials = Credentials(tmp_path / "identity")
+    agent = Agent(plane, credentials)
+    contact = doors.contact(tmp_path / "token")
+    enrolment = Enrolment(credentials, contact, role=PeerRole.CLUSTER, name="c")
+    membership = Membership(
+        enrolment, clock=SystemClock(), dice=random.Random(2), patience=QUICK_RENEWAL
+    )
+    identity = Identity(credentials=credentials, membership=membership)
+    link = make_link(plane.port, identity, agent)
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(membership.run()), loop.create_task(link.run())]
+    await until(lambda: link.joined)
+    worst_s, last_s, count = 0.0, loop.time(), len(plane.reports)
+    async with asyncio.timeout(40):
+        while membership.renewals < 20 or link.session.epoch < 21:
+            await asyncio.sleep(0.01)
+            assert link.joined, link.session.reason
+            if len(plane.reports) > count:
+                worst_s = max(worst_s, loop.time() - last_s)
+                last_s, count = loop.time(), len(plane.reports)
+    for task in tasks:
+        await stopped(task)
+    await doors.stop()
+    assert worst_s < 1.0, "the lease has no gap"
+    assert link.welcomes == 21
+    last: tuple[int, int] = (0, 0)
+    for report in plane.reports:
+        if (now := (report.epoch, report.sequence)) > last:
+            assert now == (last[0], last[1] + 1) or now == (last[0] + 1, 1)
+            last = now
 
 
 async def test_an_agent_that_was_replaced_does_not_fight_back_at_once(
@@ -238,31 +276,19 @@ async def test_an_agent_that_was_replaced_does_not_fight_back_at_once(
     await until(lambda: agent.link.joined)
 
 
-async def test_a_peer_that_does_not_welcome_is_refused(plane: ControlPlane, tmp_path: Path) -> None:
+async def test_a_peer_that_does_not_welcome_is_refused(plane: ControlPlane) -> None:
     plane.first = pb.AgentInstruction(assignment=pb.Assignment(cluster="c"))
-    agent = Agent(plane.port, tmp_path)
+    agent = Agent(plane, credentials_for(plane.authority, PeerRole.CLUSTER, "c"))
     task = asyncio.get_running_loop().create_task(agent.link.run())
     await until(lambda: "no control plane of ours" in agent.link.session.reason)
     assert agent.assignments == []
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await stopped(task)
 
 
-async def test_nobody_there_is_only_a_wait(tmp_path: Path, unused_tcp_port: int) -> None:
-    agent = Agent(unused_tcp_port, tmp_path)
+async def test_nobody_there_is_only_a_wait(plane: ControlPlane, unused_tcp_port: int) -> None:
+    plane.port = unused_tcp_port
+    agent = Agent(plane, credentials_for(plane.authority, PeerRole.CLUSTER, "c"))
     task = asyncio.get_running_loop().create_task(agent.link.run())
     await until(lambda: agent.link.session.reason == "the control plane does not answer.")
     assert agent.link.session.state is not LinkState.JOINED
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_a_token_that_cannot_be_read_does_not_end_it(tmp_path: Path) -> None:
-    agent = Agent(1, tmp_path)
-    (tmp_path / "token").unlink()
-    (tmp_path / "token").mkdir()
-    task = asyncio.get_running_loop().create_task(agent.link.run())
-    await until(lambda: "cannot read" in agent.link.session.reason)
-    assert not task.done()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await stopped(task)

@@ -9,6 +9,8 @@ from edge_agent.settings import (
     Settings,
     advertised,
     check,
+    connect_to,
+    contact,
     read_secret,
     state_directory,
     triton_repository,
@@ -30,7 +32,13 @@ def test_the_defaults_are_fine() -> None:
         ({"cluster": "EU west"}, "cannot name a cluster"),
         ({"engine_url": "localhost:8000"}, "--engine-url"),
         ({"control_plane_url": "ftp://h"}, "--control-plane-url"),
-        ({"advertise_url": "http://"}, "--advertise-url"),
+        ({"control_plane_url": "http://h:1"}, "--control-plane-url"),
+        ({"advertise_url": "https://"}, "--advertise-url"),
+        ({"advertise_url": "http://gateway:1"}, "--advertise-url"),
+        ({"ca_pin": "sha256:12"}, "--ca-pin"),
+        ({"connect_to": ("a:1",)}, "--connect-to"),
+        ({"connectivity": "reverse", "advertise_url": "https://g:1"}, "makes no sense"),
+        ({"reverse_idle": 0}, "--reverse-idle 0"),
         ({"listen": "0.0.0.0:7500"}, "routers cannot dial"),
         ({"log_level": "loud"}, "--log-level"),
     ],
@@ -39,6 +47,25 @@ def test_what_cannot_work_is_refused(change: dict[str, str], words: str) -> None
     with pytest.raises(Invalid) as caught:
         check(replace(GOOD, **change))  # type: ignore[arg-type]
     assert words in caught.value.message
+
+
+def test_reversed_nothing_has_to_be_reachable() -> None:
+    settings = replace(GOOD, connectivity="reverse", listen="0.0.0.0:7500")
+    check(settings)
+    assert advertised(settings, None) == ""
+    given = replace(settings, connect_to=("r1:7402=127.0.0.1:1", "r2:7402=127.0.0.1:2"))
+    assert connect_to(given) == {"r1:7402": "127.0.0.1:1", "r2:7402": "127.0.0.1:2"}
+
+
+def test_how_to_find_the_control_plane() -> None:
+    pin = "sha256:" + "0" * 64
+    found = contact(replace(GOOD, ca_pin=pin, join_token_file="token"))
+    assert (found.url, found.pin, found.token_file) == (
+        "https://127.0.0.1:7480",
+        pin,
+        Path("token"),
+    )
+    assert contact(GOOD).token_file is None
 
 
 def test_only_the_name_is_needed() -> None:
@@ -66,10 +93,10 @@ def test_flags_and_environment() -> None:
 
 def test_the_advertised_url_follows_the_port(tmp_path: Path) -> None:
     assert (
-        advertised(replace(GOOD, listen="127.0.0.1:0"), ("127.0.0.1", 81)) == "http://127.0.0.1:81"
+        advertised(replace(GOOD, listen="127.0.0.1:0"), ("127.0.0.1", 81)) == "https://127.0.0.1:81"
     )
-    given = replace(GOOD, advertise_url="http://gateway:9/")
-    assert advertised(given, ("127.0.0.1", 81)) == "http://gateway:9"
+    given = replace(GOOD, advertise_url="https://gateway:9/")
+    assert advertised(given, ("127.0.0.1", 81)) == "https://gateway:9"
 
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:

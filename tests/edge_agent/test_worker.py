@@ -31,9 +31,7 @@ class Bench:
         self.engine, self.server, self.folder = engine, server, folder
         self.flights = 0
         self.outcomes: asyncio.Queue[JobDone | JobFailed] = asyncio.Queue()
-        self.artifacts = Artifacts(
-            folder / "state", url=server.url, credential=lambda: server.credential
-        )
+        self.artifacts = Artifacts(folder / "state", url=server.url, credentials=server.agent)
         self.backend = FakeBackend(engine)
         self.worker = self.make(self.backend)
         self.digest = server.add(folder, "m", 1, {"model.py": b""})

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from blake3 import blake3
 from federation.app import ControlPlane, Settings, control_plane
 from federation.contract import codec
 from federation.contract.manifest import manifest_bytes
+from federation.contract.spiffe import PeerRole, control_plane_dns_name
+from federation.contract.trust import Revocation, Trust
 from federation.contract.types import (
     Capacity,
     Device,
@@ -30,6 +33,8 @@ from federation.contract.types import (
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1 import federation_pb2_grpc as rpc
 from federation.runtime.channel import connect
+from federation.trust.credentials import Credentials
+from federation.trust.keys import new_key, signing_request
 
 PATIENCE_S = 10.0
 LOCATION = {"latitude": 53.3, "longitude": -6.2}
@@ -109,11 +114,31 @@ class Operator:
     async def register(self, cluster: str, region: str = "eu-west") -> str:
         """Create the region and register the cluster; returns the join token."""
         await self.put("Region", region, {"location": LOCATION})
-        answer = await self.call(
-            "POST", f"/api/v1/clusters/{cluster}/register", {"spec": {"region": region}}
-        )
+        body = {"spec": {"region": region}}
+        return await self.join_token(f"/api/v1/clusters/{cluster}/register", body)
+
+    async def register_router(self, router: str) -> str:
+        """Register the router; returns the join token."""
+        return await self.join_token(f"/api/v1/routers/{router}/register", {})
+
+    async def join_token(self, path: str, body: object) -> str:
+        """Register something; returns the join token."""
+        answer = await self.call("POST", path, body)
         assert answer.status == 201, answer.body
         return str(answer.json["joinToken"])
+
+    async def join(self, token: str, key: str = "") -> Credentials:
+        """Join with a token as agents and routers do; returns what they then hold."""
+        key = key or new_key()
+        body = {"token": token, "csr": signing_request(key)}
+        answer = await self.call("POST", "/api/v1/join", body, headers={"Authorization": ""})
+        assert answer.status == 200, answer.body
+        return joined(answer.json, key)
+
+    async def member(self, name: str, role: PeerRole = PeerRole.CLUSTER) -> Credentials:
+        """Register and join; returns what the new member holds."""
+        register = self.register if role is PeerRole.CLUSTER else self.register_router
+        return await self.join(await register(name))
 
     async def push(
         self,
@@ -133,8 +158,33 @@ class Operator:
 @asynccontextmanager
 async def operator(plane: ControlPlane) -> AsyncIterator[Operator]:
     """A client with the admin token."""
-    async with aiohttp.ClientSession() as session:
-        yield Operator(session, f"http://{plane.http_address}", plane.admin.text)
+    connector = aiohttp.TCPConnector(ssl=roots_of(plane))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield Operator(session, f"https://{plane.http_address}", plane.admin.text)
+
+
+def roots_of(plane: ControlPlane) -> ssl.SSLContext:
+    """What a client without a certificate trusts: the roots of this control plane alone."""
+    _, trust = plane.keyring.credentials.require()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=trust.bundle)
+    return context
+
+
+def joined(answer: Any, key: str) -> Credentials:
+    """Return the credentials that an answer to a join or renewal makes."""
+    told = answer["trust"]
+    credentials = Credentials(None)
+    credentials.keep_trust(
+        Trust(
+            version=told["version"],
+            trust_domain=told["trustDomain"],
+            roots=tuple(told["roots"]),
+            revoked=tuple(Revocation(**one) for one in told["revoked"]),
+        )
+    )
+    credentials.install(answer["certificate"], key)
+    return credentials
 
 
 def package(model: str, content: bytes) -> tuple[list[bytes], Any, str]:
@@ -181,26 +231,38 @@ class Peer:
 
 
 @asynccontextmanager
-async def stream(plane: ControlPlane, service: str, token: str) -> AsyncIterator[Peer]:
-    """Open a stream of "agent" or "router" with a token."""
-    async with connect(plane.grpc_address) as channel:
-        metadata = (("authorization", f"Bearer {token}"),)
+async def stream(
+    plane: ControlPlane, service: str, credentials: Credentials
+) -> AsyncIterator[Peer]:
+    """Open a stream of "agent" or "router" with a certificate."""
+    server = control_plane_dns_name(plane.keyring.identity.trust_domain)
+    async with connect(plane.grpc_address, credentials.channel_credentials(), server) as channel:
         call: Any
         if service == "agent":
-            call = rpc.AgentServiceStub(channel).Connect(metadata=metadata)
+            call = rpc.AgentServiceStub(channel).Connect()
         else:
-            call = rpc.RouterServiceStub(channel).Watch(metadata=metadata)
+            call = rpc.RouterServiceStub(channel).Watch()
         try:
             yield Peer(call)
         finally:
             call.cancel()
 
 
-def agent_hello(cluster: str, *, instance: str = "i-1", url: str = "") -> pb.AgentMessage:
+def agent_hello(
+    cluster: str,
+    *,
+    instance: str = "i-1",
+    url: str = "",
+    connectivity: "pb.Connectivity.ValueType" = pb.CONNECTIVITY_DIAL,
+) -> pb.AgentMessage:
     """Return an agent's first message."""
     return pb.AgentMessage(
         hello=pb.AgentHello(
-            cluster=cluster, instance=instance, engine=pb.ENGINE_KIND_TRITON, url=url
+            cluster=cluster,
+            instance=instance,
+            engine=pb.ENGINE_KIND_TRITON,
+            url=url,
+            connectivity=connectivity,
         )
     )
 
@@ -225,14 +287,20 @@ def agent_report(
         sequence=sequence,
         capacity=Capacity(devices=devices),
         observed=Observed(observed_generation=generation, engine=engine, versions=versions),
-        url="http://127.0.0.1:7500",
+        url="https://127.0.0.1:7500",
     )
     return pb.AgentMessage(report=codec.report_to_proto(report))
 
 
-def router_hello(name: str, *, instance: str = "i-1", held: int = 0) -> pb.RouterMessage:
+def router_hello(
+    name: str, *, instance: str = "i-1", held: int = 0, reverse: str = ""
+) -> pb.RouterMessage:
     """Return a router's first message."""
     hello = pb.RouterHello(
-        name=name, instance=instance, url="http://127.0.0.1:7400", snapshot_version=held
+        name=name,
+        instance=instance,
+        url="http://127.0.0.1:7400",
+        snapshot_version=held,
+        reverse_address=reverse,
     )
     return pb.RouterMessage(hello=hello)

@@ -1,14 +1,17 @@
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -51,17 +54,22 @@ class Process:
 
     async def until_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
-        async with aiohttp.ClientSession() as session:
-            while time.monotonic() < deadline:
-                try:
-                    async with session.get(f"http://127.0.0.1:{self.http}/readyz") as answer:
-                        if answer.status == 200:
-                            return
-                except aiohttp.ClientError:
-                    pass
-                assert self.process.poll() is None, self.end()
-                await asyncio.sleep(0.05)
+        while time.monotonic() < deadline:
+            with contextlib.suppress(aiohttp.ClientError, FileNotFoundError):
+                async with (
+                    self.session() as session,
+                    session.get(f"https://127.0.0.1:{self.http}/readyz") as answer,
+                ):
+                    if answer.status == 200:
+                        return
+            assert self.process.poll() is None, self.end()
+            await asyncio.sleep(0.05)
         raise AssertionError("not ready in time")
+
+    def session(self, **settings: Any) -> aiohttp.ClientSession:
+        """Return a session that trusts the roots which the process wrote down."""
+        context = ssl.create_default_context(cafile=str(self.state_dir / "ca.pem"))
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), **settings)
 
     def end(self, number: int | None = None) -> tuple[int, str]:
         """Send a signal, if any, and return the exit code and what was said on stderr."""
@@ -79,12 +87,12 @@ class Process:
 async def test_a_process_starts_serves_and_stops_when_asked(tmp_path: Path, number: int) -> None:
     process = Process(tmp_path / "state")
     await process.until_ready()
-    for name in ("admin.token", "router.token"):
+    for name in ("admin.token", "pepper", "ca/root-0001.key"):
         assert stat.S_IMODE((tmp_path / "state" / name).stat().st_mode) == 0o600
     token = (tmp_path / "state" / "admin.token").read_text().strip()
-    url = f"http://127.0.0.1:{process.http}/api/v1/clusters"
+    url = f"https://127.0.0.1:{process.http}/api/v1/clusters"
     async with (
-        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+        process.session(headers={"Authorization": f"Bearer {token}"}) as session,
         session.get(f"{url}?watch=true"),
         session.get(url) as listed,
     ):
@@ -128,8 +136,10 @@ def test_a_port_in_use_is_one_sentence(
     ("arguments", "told"),
     [
         ([], "--state-dir"),
-        (["--state-dir", "x", "--http-listen", "0.0.0.0:7480"], "--insecure-listen"),
-        (["--state-dir", "x", "--grpc-listen", "192.0.2.1:7481"], "unencrypted"),
+        (["--state-dir", "x", "--trust-domain", "No_Domain"], "No_Domain"),
+        (["--state-dir", "x", "--name", "a.b"], "a.b"),
+        (["--state-dir", "x", "--leaf-seconds", "0"], "--leaf-seconds"),
+        (["--state-dir", "x", "--renew-grace-days", "-1"], "--renew-grace-days"),
         (["--state-dir", "x", "--http-listen", "nowhere"], "HOST:PORT"),
         (["--state-dir", "x", "--http-listen", "127.0.0.1:99999"], "HOST:PORT"),
         (["--state-dir", "x", "--store", "paper"], "store"),
@@ -171,6 +181,31 @@ async def test_two_control_planes_live_in_one_process(tmp_path: Path) -> None:
         await api.register("a")
         assert len((await api.call("GET", "/api/v1/clusters")).json["items"]) == 1
         assert (await other.call("GET", "/api/v1/clusters")).json["items"] == []
+
+
+async def test_plain_http_is_not_spoken(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane, aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"http://{plane.http_address}/healthz")
+
+
+async def test_clients_may_dial_by_the_names_that_were_allowed(tmp_path: Path) -> None:
+    async with running(tmp_path, allowed_hosts=("fed.example.com",)) as plane:
+        _, trust = plane.keyring.credentials.require()
+        context = ssl.create_default_context(cadata=trust.bundle)
+        for name in ("fed.example.com", "control-plane.federation.internal", "localhost"):
+            async with aiohttp.ClientSession() as session:
+                url = f"https://{plane.http_address}/healthz"
+                async with session.get(url, ssl=context, server_hostname=name) as answer:
+                    assert answer.status == 200
+
+
+async def test_the_trust_domain_is_for_good(tmp_path: Path) -> None:
+    async with running(tmp_path):
+        pass
+    with pytest.raises(Invalid, match="trust domain"):
+        async with running(tmp_path, trust_domain="other.test"):
+            pass
 
 
 async def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from federation.contract.errors import Conflict, Invalid, NotFound, Unavailable
 from federation.contract.resources import ClusterSpec, DeploymentSpec, RegionSpec
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import Location
-from federation.control_loop import UNWRITTEN_REVISIONS, ControlLoop
+from federation.control_loop import UNWRITTEN_REVISIONS, Constants, ControlLoop
+from federation.policy.audit.events import AppendAudit
 from federation.policy.events import (
     AgentReported,
     Applied,
@@ -21,6 +24,7 @@ from federation.policy.events import (
     RegionApplied,
     TimePassed,
 )
+from federation.policy.membership.events import PeerRevoked
 from federation.publisher import Closed, FellBehind, Publisher
 from federation.runtime.clock import ManualClock, SystemClock
 from federation.store.base import Loaded, Store
@@ -39,10 +43,10 @@ class Slow(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.batches: list[Sequence[Put | Delete]] = []
+        self.batches: list[Sequence[Put | Delete | AppendAudit]] = []
         self.fail = False
 
-    def commit(self, batch: Sequence[Put | Delete], revision: int) -> None:
+    def commit(self, batch: Sequence[Put | Delete | AppendAudit], revision: int) -> None:
         if self.fail:
             raise OSError("disk full")
         super().commit(batch, revision)
@@ -305,7 +309,8 @@ async def test_the_timer_needs_no_event_to_wake_up() -> None:
     world.cluster("c")
     store, publisher = MemoryStore(), Publisher()
     store.commit([c for c in world.commands if isinstance(c, Put | Delete)], 99)
-    loop = ControlLoop(store=store, publisher=publisher, clock=SystemClock(), lease_seconds=0)
+    constants = Constants(lease=timedelta(0))
+    loop = ControlLoop(store=store, publisher=publisher, clock=SystemClock(), constants=constants)
     with publisher.router_subscription() as snapshots:
         task = asyncio.get_running_loop().create_task(loop.run())
         first = await asyncio.wait_for(snapshots.take(), 5)
@@ -333,3 +338,63 @@ async def test_a_loop_shows_itself_in_a_line() -> None:
         await loop.submit(region("eu"))
         assert repr(loop).startswith("ControlLoop(ready, inbox=0, State(revision=")
         assert loop.last_step_s >= 0
+
+
+async def test_trust_grows_with_each_change_and_over_restarts() -> None:
+    world = World()
+    world.cluster("c")
+    store, publisher, clock = MemoryStore(), Publisher(), ManualClock(world.now)
+    await play_into(store, world)
+    roots = ["one"]
+    loop = ControlLoop(store=store, publisher=publisher, clock=clock, roots=lambda: tuple(roots))
+    loop.publish_trust()
+    assert publisher.trust.newest is None  # nothing is known before the first start
+    versions: list[int] = []
+    newest = None
+    for _ in range(2):
+        task = asyncio.get_running_loop().create_task(loop.run())
+        await asyncio.wait_for(loop.ready(), 5)
+        first = publisher.trust.newest
+        assert first is not None
+        loop.publish_trust()
+        assert publisher.trust.newest is first  # nothing changed
+        roots.append("another")
+        loop.publish_trust()
+        await loop.submit(PeerRevoked(actor="ada", role=PeerRole.CLUSTER, name="c"))
+        newest = publisher.trust.newest
+        assert newest is not None
+        versions += [first.version, newest.version]
+        assert newest.roots == tuple(roots)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert versions == sorted(set(versions))
+    assert newest is not None
+    assert [r.uri for r in newest.revoked] == ["spiffe://federation.internal/cluster/c"]
+
+
+async def test_a_router_that_is_revoked_is_closed_after_everyone_was_told() -> None:
+    world = World()
+    world.router(reverse_address="192.0.2.1:7402")
+    generation = world.state.registered_routers["r"].membership.generation
+    store, publisher = MemoryStore(), Publisher()
+    await play_into(store, world)
+    async with running(store, publisher=publisher, clock=ManualClock(world.now)) as loop:
+        (told,) = publisher.router_addresses.newest or ()
+        assert told.reverse_address == "192.0.2.1:7402"
+        with publisher.router_subscription("r", generation) as snapshots:
+            await snapshots.take()
+            await loop.submit(PeerRevoked(actor="ada", role=PeerRole.ROUTER, name="r"))
+            with pytest.raises(Closed, match="revoked"):
+                await snapshots.take()
+        assert publisher.router_addresses.newest == ()
+        assert publisher.trust.newest is not None
+        assert publisher.trust.newest.refuses("spiffe://federation.internal/router/r", generation)
+
+
+async def play_into(store: MemoryStore, world: World) -> None:
+    store.commit([c for c in world.commands if isinstance(c, Put | Delete)], world.state.revision)
+
+
+def test_constants_do_not_show_the_pepper() -> None:
+    assert "secret" not in repr(Constants(pepper="secret"))

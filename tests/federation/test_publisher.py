@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from federation.contract.types import Assignment, Snapshot
-from federation.publisher import HISTORY, Change, Closed, FellBehind, Publisher
+from federation.publisher import HISTORY, Change, Closed, FellBehind, Publisher, Topic
 
 
 def change(revision: int) -> Change:
@@ -83,3 +83,29 @@ def test_a_watcher_that_is_too_slow_must_list_again() -> None:
     with pytest.raises(FellBehind):
         publisher.changes_after(1)
     assert len(publisher.changes_after(2)) == HISTORY
+
+
+async def test_a_router_is_closed_up_to_a_generation() -> None:
+    publisher = Publisher()
+    with (
+        publisher.router_subscription("r", 1) as old,
+        publisher.router_subscription("r", 2) as new,
+        publisher.router_subscription("other", 1) as other,
+    ):
+        publisher.close_router("r", 1, "revoked")
+        with pytest.raises(Closed, match="revoked"):
+            await old.take()
+        publisher.publish_snapshot(Snapshot(version=1))
+        assert (await new.take()).version == (await other.take()).version == 1
+
+
+async def test_a_topic_tells_its_newest_value_at_once_and_each_change() -> None:
+    topic: Topic[str] = Topic()
+    with topic.subscription() as early:
+        topic.publish("one")
+        with topic.subscription() as late:
+            assert (await early.take(), await late.take()) == ("one", "one")
+            topic.publish("two")
+            topic.publish("three")
+            assert (await early.take(), await late.take()) == ("three", "three")
+    assert repr(topic) == "Topic(subscriptions=0)"

@@ -5,10 +5,13 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import aiohttp
 from aiohttp import web
 
+from federation.contract.access import Access
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import (
     Endpoint,
     Location,
@@ -17,10 +20,11 @@ from federation.contract.types import (
     Replica,
     Snapshot,
 )
+from federation.identity.authority import Authority
 from federation.relay.application import make_application
-from federation.relay.forward import Forwarder
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
+from federation.trust.credentials import Credentials
 from router.call import ProxyLimits
 from router.geo import Locator
 from router.metrics import Metrics
@@ -30,6 +34,7 @@ from router.probe import Prober, ProbeTimes
 from router.proxy import Proxy
 from router.state import RouterState
 from router.upstream.http import Upstreams
+from tests.pki import credentials_for
 
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -72,10 +77,12 @@ def make_snapshot(
 
 
 class FakeGateway:
-    """One cluster's gateway: answers the verbs, or does what `fault` says."""
+    """One cluster's gateway: answers the verbs, or does what `fault` says. With `credentials` it
+    demands the certificate of a router, and nothing else that a real gateway checks."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, credentials: Credentials | None = None) -> None:
         self.name = name
+        self.credentials = credentials
         self.url = ""
         self.fault: Fault | None = None
         self.ready = True
@@ -93,12 +100,18 @@ class FakeGateway:
     def inferences(self) -> int:
         return len(self.heads)
 
+    @property
+    def connections(self) -> int:
+        server = self._runner.server if self._runner else None
+        return len(server.connections) if server else 0
+
     async def start(self) -> None:
-        address = self.url.removeprefix("http://") or "127.0.0.1:0"
+        address = self.url.partition("://")[2] or "127.0.0.1:0"
         limits = ServerLimits(shutdown_s=0.1)
         self._runner = make_runner(make_application(self._handle), limits)
-        host, port = await listen(self._runner, address)
-        self.url = f"http://{host}:{port}"
+        context = self.credentials.server_context() if self.credentials else None
+        host, port = await listen(self._runner, address, context)
+        self.url = f"{'https' if context else 'http'}://{host}:{port}"
 
     async def kill(self) -> None:
         """Stop answering, as a process that was killed."""
@@ -190,8 +203,10 @@ async def hang(request: web.Request) -> web.StreamResponse:
 class RouterUnderTest:
     """A router's data path, without processes."""
 
-    def __init__(self, state: RouterState, upstreams: Upstreams, url: str) -> None:
+    def __init__(self, state: RouterState, upstreams: Upstreams, proxy: Proxy, url: str) -> None:
         self.state = state
+        self.proxy = proxy
+        self.metrics = proxy._metrics
         self.upstreams = upstreams
         self.url = url
         self.session = aiohttp.ClientSession()
@@ -212,9 +227,16 @@ class RouterUnderTest:
 
 
 @asynccontextmanager
-async def gateways(*names: str) -> AsyncIterator[dict[str, FakeGateway]]:
-    """Run fake gateways."""
-    fakes = {name: FakeGateway(name) for name in names}
+async def gateways(
+    *names: str, authority: Authority | None = None
+) -> AsyncIterator[dict[str, FakeGateway]]:
+    """Run fake gateways, over mutual TLS if an authority is given."""
+    fakes = {
+        name: FakeGateway(
+            name, credentials_for(authority, PeerRole.CLUSTER, name) if authority else None
+        )
+        for name in names
+    }
     try:
         for fake in fakes.values():
             await fake.start()
@@ -231,13 +253,25 @@ async def router_for(
     limits: ProxyLimits | None = None,
     times: ProbeTimes | None = None,
     admission: int = 1000,
+    credentials: Credentials | None = None,
+    access: Access | None = None,
 ) -> AsyncIterator[RouterUnderTest]:
-    """Run a router's data path in front of some gateways; probes only if `times` are given."""
-    state = RouterState(name="test", clock=SystemClock(), dice=random.Random(1))
+    """Run a router's data path in front of some gateways; probes only if `times` are given, serves
+    everyone unless there is an `access`."""
+    clock = SystemClock()
+    state = RouterState(
+        name="test",
+        clock=clock,
+        dice=random.Random(1),
+        credentials=credentials,
+        reach=tables.Reach(secure=credentials is not None),
+        allow_anonymous=access is None,
+    )
     async with AsyncExitStack() as stack:
         locator = Locator()
         stack.callback(locator.close)
-        upstreams = Upstreams(Forwarder())
+        upstreams = Upstreams(credentials=credentials, clock=clock)
+        state.on_swap.append(lambda table: upstreams.follow(table.endpoints))
         stack.push_async_callback(upstreams.close)
         proxy = Proxy(
             state=state,
@@ -250,13 +284,14 @@ async def router_for(
         runner = make_runner(proxy.application(), ServerLimits(shutdown_s=0.2))
         stack.push_async_callback(runner.cleanup)
         host, port = await listen(runner, "127.0.0.1:0")
-        state.swap(tables.build(make_snapshot(urls)))
+        snapshot = replace(make_snapshot(urls), access=access or Access())
+        state.swap(tables.build(snapshot, state.reach))
         if times:
             probing = asyncio.get_running_loop().create_task(
                 Prober(state=state, upstreams=upstreams, times=times).run()
             )
             stack.push_async_callback(_stop, probing)
-        router = RouterUnderTest(state, upstreams, f"http://{host}:{port}")
+        router = RouterUnderTest(state, upstreams, proxy, f"http://{host}:{port}")
         stack.push_async_callback(router.session.close)
         yield router
 

@@ -1,8 +1,10 @@
 import json
 import random
+from dataclasses import replace
 
 import aiohttp
 
+from federation.contract.access import Access, Tenant
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
 from router.admin import Admin
@@ -29,13 +31,21 @@ async def test_the_admin_pages() -> None:
         status, text = await get("/readyz")
         assert (status, "no routing table" in text) == (503, True)
         assert (await get("/table"))[0] == 503
-        state.swap(tables.build(make_snapshot({"eu-1": "http://h:1"}, version=3)))
+        access = Access(pepper="5ec2e7", tenants=(Tenant(name="acme"),))
+        snapshot = make_snapshot({"eu-1": "http://h:1"}, version=3)
+        state.swap(tables.build(replace(snapshot, access=access)))
         assert await get("/readyz") == (200, "ready")
+        state.allow_anonymous = True
+        assert "without a key are served" in (await get("/readyz"))[1]
         shown = json.loads((await get("/table"))[1])
         assert shown["snapshot"]["version"] == 3
+        assert "access" not in shown["snapshot"]
+        assert "5ec2e7" not in (await get("/table"))[1]
         assert shown["clusters"]["eu-1"]["healthy"] is True
         status, text = await get("/explain?model=digits&from=133.11.0.1")
         assert (status, json.loads(text)["chosen"]) == (200, "eu-1")
+        assert (await get("/explain?model=digits&tenant=acme"))[0] == 200
+        assert (await get("/explain?model=digits&tenant=nobody"))[0] == 404
         assert (await get("/explain"))[0] == 400
         assert (await get("/explain?model=digit"))[0] == 404
         assert "fed_router_snapshot_version 3.0" in (await get("/metrics"))[1]

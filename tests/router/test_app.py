@@ -8,16 +8,20 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import msgspec
 
+from federation.contract.access import Access
+from federation.contract.spiffe import PeerRole
 from router import tablefile
 from router.app import Addresses, serve
 from router.policy import table as tables
 from router.settings import Settings
 from router.watch import SNAPSHOT_FILE
+from tests.pki import credentials_for, make_authority
 from tests.router.fakes import FakeGateway, gateways, make_snapshot, router_for
 
 
@@ -53,7 +57,7 @@ async def finished(*argv: str) -> tuple[int | None, str]:
 
 
 @asynccontextmanager
-async def router_process(*argv: str) -> AsyncIterator[Process]:
+async def router_process(*argv: str, until: int = 200) -> AsyncIterator[Process]:
     public, admin = free_ports(2)
     process = await launch(
         *("--listen", f"127.0.0.1:{public}", "--admin-listen", f"127.0.0.1:{admin}", *argv)
@@ -64,7 +68,7 @@ async def router_process(*argv: str) -> AsyncIterator[Process]:
             while True:
                 with contextlib.suppress(aiohttp.ClientConnectorError):
                     async with session.get(running.admin + "/readyz") as response:
-                        if response.status == 200:
+                        if response.status == until:
                             break
                 assert process.returncode is None
                 await asyncio.sleep(0.05)
@@ -87,7 +91,7 @@ async def test_it_runs_by_a_file_alone_and_reads_it_again_on_sighup(tmp_path: Pa
     path = tmp_path / "table.json"
     async with gateways("eu-1", "us-1") as fakes:
         path.write_bytes(msgspec.json.encode(make_snapshot({"eu-1": fakes["eu-1"].url})))
-        async with router_process("--table", str(path)) as router:
+        async with router_process("--table", str(path), "--allow-anonymous") as router:
             assert await infer(router.url) == (200, "eu-1")
             path.write_text("version: 2\nmodel: []\n")
             router.process.send_signal(signal.SIGHUP)
@@ -110,19 +114,51 @@ async def test_it_runs_by_a_file_alone_and_reads_it_again_on_sighup(tmp_path: Pa
 
 
 async def test_it_restarts_from_disk_without_a_control_plane(tmp_path: Path) -> None:
-    token = tmp_path / "router.token"
-    token.write_text("fed_router_r_secret")
+    authority = make_authority(tmp_path)
+    state = tmp_path / "state"
+    credentials_for(authority, PeerRole.ROUTER, "r1", directory=state / "identity")
     (nowhere,) = free_ports(1)
-    argv = ("--control-plane", f"127.0.0.1:{nowhere}", "--token-file", str(token))
-    async with gateways("eu-1") as fakes:
-        snapshot = make_snapshot({"eu-1": fakes["eu-1"].url}, version=9)
-        tablefile.save(tmp_path / SNAPSHOT_FILE, snapshot)
-        async with router_process(*argv, "--state-dir", str(tmp_path)) as router:
+    argv = (
+        *("--control-plane", f"127.0.0.1:{nowhere}", "--name", "r1"),
+        *("--control-plane-url", f"https://127.0.0.1:{nowhere}"),
+        *("--state-dir", str(state), "--reverse-listen", "127.0.0.1:0"),
+        "--allow-anonymous",
+    )
+    async with gateways("eu-1", authority=authority) as fakes:
+        access = Access(pepper="5ec2e7")
+        snapshot = replace(make_snapshot({"eu-1": fakes["eu-1"].url}, version=9), access=access)
+        tablefile.save(state / SNAPSHOT_FILE, snapshot)
+        async with router_process(*argv) as router:
             assert await infer(router.url) == (200, "eu-1")
             router.process.terminate()
             _, stderr = await router.process.communicate()
             assert router.process.returncode == 0
-            assert b"secret" not in stderr
+            assert b"5ec2e7" not in stderr
+
+
+async def test_a_router_that_has_not_joined_says_what_it_waits_for(tmp_path: Path) -> None:
+    (nowhere,) = free_ports(1)
+    token = tmp_path / "token"
+    token.write_text("fed_routerjoin_r1_verysecret")
+    argv = (
+        *("--control-plane", f"127.0.0.1:{nowhere}", "--name", "r1", "--reverse-listen", ""),
+        *("--control-plane-url", f"https://127.0.0.1:{nowhere}", "--join-token-file", str(token)),
+        *("--ca-pin", "sha256:" + "0" * 64, "--state-dir", str(tmp_path / "state")),
+        "--allow-anonymous",
+    )
+    async with router_process(*argv, until=503) as router, aiohttp.ClientSession() as session:
+        for url in (router.admin + "/readyz", router.url + "/v2/health/ready"):
+            async with session.get(url) as response:
+                text = await response.text()
+                assert (response.status, "has not joined the federation yet" in text) == (503, True)
+        async with asyncio.timeout(5):
+            while True:
+                async with session.get(router.admin + "/readyz") as response:
+                    if "cannot reach the control plane" in await response.text():
+                        break
+        router.process.terminate()
+        _, stderr = await router.process.communicate()
+        assert b"verysecret" not in stderr
 
 
 async def test_a_graceful_stop_finishes_what_is_in_flight(tmp_path: Path) -> None:
@@ -130,7 +166,7 @@ async def test_a_graceful_stop_finishes_what_is_in_flight(tmp_path: Path) -> Non
     async with gateways("eu-1") as fakes:
         fakes["eu-1"].delay_s = 0.7
         path.write_bytes(msgspec.json.encode(make_snapshot({"eu-1": fakes["eu-1"].url})))
-        async with router_process("--table", str(path)) as router:
+        async with router_process("--table", str(path), "--allow-anonymous") as router:
             running = [asyncio.get_running_loop().create_task(infer(router.url)) for _ in range(5)]
             await asyncio.sleep(0.3)
             router.process.terminate()
@@ -157,6 +193,10 @@ async def test_what_keeps_it_from_running_is_one_sentence(tmp_path: Path) -> Non
     cases = (
         (("--table", str(tmp_path / "none")), "Cannot read"),
         ((), "--control-plane or --table"),
+        (
+            ("--control-plane", "h:1", "--state-dir", str(tmp_path)),
+            "has not joined yet, and there is no join token. Give --join-token-file and --ca-pin",
+        ),
         (("--table", str(table), "--location", "here"), "is no place"),
         (("--table", str(table), "--connect-to", "x"), "--connect-to 'x' is not understood"),
     )
@@ -167,18 +207,20 @@ async def test_what_keeps_it_from_running_is_one_sentence(tmp_path: Path) -> Non
 
 
 async def test_several_routers_live_in_one_process(tmp_path: Path) -> None:
-    path, stop, ready = tmp_path / "table.json", asyncio.Event(), asyncio.Queue[Addresses]()
-    async with gateways("eu-1") as fakes, asyncio.TaskGroup() as group:
-        token = tmp_path / "token"
-        token.write_text("t")
-        tablefile.save(tmp_path / SNAPSHOT_FILE, make_snapshot({"eu-1": fakes["eu-1"].url}))
-        path.write_bytes(msgspec.json.encode(make_snapshot({"eu-1": fakes["eu-1"].url})))
+    stop, ready = asyncio.Event(), asyncio.Queue[Addresses]()
+    authority = make_authority(tmp_path)
+    async with gateways("eu-1", authority=authority) as fakes, asyncio.TaskGroup() as group:
         for name in ("a", "b", "c"):
+            state = tmp_path / name
+            credentials_for(authority, PeerRole.ROUTER, name, directory=state / "identity")
+            tablefile.save(state / SNAPSHOT_FILE, make_snapshot({"eu-1": fakes["eu-1"].url}))
             settings = Settings(
                 name=name,
                 control_plane="127.0.0.1:1",
-                token_file=str(token),
-                state_dir=str(tmp_path),
+                control_plane_url="https://127.0.0.1:1",
+                state_dir=str(state),
+                reverse_listen="127.0.0.1:0",
+                allow_anonymous=True,
                 listen="127.0.0.1:0",
                 admin_listen="127.0.0.1:0",
             )

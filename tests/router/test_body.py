@@ -1,12 +1,17 @@
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.contract.errors import Invalid
-from router.body import Body, openai_model, unreplayable
+from federation.relay.server import BodyLimits
+from router.body import Body, openai_model, read, unreplayable
 
 
 @given(st.binary())
@@ -50,3 +55,17 @@ async def test_a_body_with_a_rest_is_sent_whole_and_once() -> None:
     assert not isinstance(outgoing, bytes)
     assert [chunk async for chunk in outgoing] == [b"ab", b"c", b"d"]
     assert Body(b"ab").outgoing() == b"ab"
+
+
+async def test_what_memory_has_no_room_for_is_streamed_after_what_was_read() -> None:
+    loop = asyncio.get_running_loop()
+    payload = aiohttp.StreamReader(BaseProtocol(loop), 1024, loop=loop)
+    request = make_mocked_request("POST", "/", {"Content-Length": "6"}, payload=payload)
+    request.content.feed_data(b"abc")
+    body = await read(request, BodyLimits(), 100, lambda _: False)
+    assert (body.kept, body.length) == (b"abc", 6)
+    request.content.feed_data(b"def")
+    request.content.feed_eof()
+    assert body.rest is not None
+    assert [chunk async for chunk in body.rest] == [b"def"]
+    assert "memory for that was short" in unreplayable(body, {})

@@ -1,18 +1,37 @@
+import asyncio
+
+import aiohttp
 import pytest
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
-from federation.contract.errors import Invalid
+from federation.contract.access import Tenant
+from federation.contract.errors import Invalid, TooLarge, Unavailable
+from federation.contract.types import ModelProtocol, ModelRoute
 from federation.relay.paths import InferenceTarget, InferenceVerb
 from router.call import Call, ProxyLimits, read_call
+from router.door import Visit
+from router.policy.access import EVERYONE
+from router.policy.quota import OverQuota, Quotas
+from router.policy.table import Resolved
 
 INFER = InferenceTarget(InferenceVerb.METADATA, "digits")
+
+
+def visit(target: InferenceTarget) -> Visit:
+    return Visit(target=target, caller=EVERYONE, request_id="r")
+
+
+def route(protocol: ModelProtocol) -> Resolved:
+    return Resolved(route=ModelRoute(name="m", default_version=1, protocol=protocol), version=1)
 
 
 async def read(headers: dict[str, str]) -> Call:
     request = make_mocked_request("GET", "/v2/models/digits", headers)
     request.content.feed_eof()
     limits = ProxyLimits(deadline_s=7.0)
-    return await read_call(request, INFER, request_id="r", started_s=100.0, limits=limits)
+    with Quotas().hold(EVERYONE.tenant, 100.0) as hold:
+        return await read_call(request, visit(INFER), hold, started_s=100.0, limits=limits)
 
 
 async def test_the_clients_deadline_replaces_ours() -> None:
@@ -29,3 +48,56 @@ async def test_the_clients_deadline_replaces_ours() -> None:
 async def test_a_deadline_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="between 1 and 3600000"):
         await read({"x-fed-deadline-ms": text})
+
+
+async def chat(length: int, keep: bool = True, tenant: Tenant | None = None) -> Call:
+    loop = asyncio.get_running_loop()
+    payload = aiohttp.StreamReader(BaseProtocol(loop), 1024, loop=loop)
+    payload.feed_data(b'{"model": "poet"}')
+    head = {"Content-Length": str(length)}
+    request = make_mocked_request("POST", "/v1/completions", head, payload=payload)
+    if length == 17:
+        payload.feed_eof()
+    with Quotas().hold(tenant or EVERYONE.tenant, 1.0) as hold:
+        return await read_call(
+            request,
+            visit(InferenceTarget(InferenceVerb.COMPLETIONS)),
+            hold,
+            started_s=1.0,
+            limits=ProxyLimits(replay_bytes=20),
+            keep=lambda _: keep,
+        )
+
+
+async def test_a_body_that_must_be_read_is_refused_when_memory_is_short() -> None:
+    assert (await chat(17)).reference == "poet"
+    with pytest.raises(Unavailable, match="no memory") as caught:
+        await chat(17, keep=False)
+    assert caught.value.reason == "memory-short"
+
+
+async def test_a_body_announced_too_long_to_name_a_model_is_refused_unread() -> None:
+    with pytest.raises(TooLarge, match="larger than 20 bytes"):
+        await chat(21)
+
+
+async def test_tokens_are_counted_once_and_only_of_models_that_speak_text() -> None:
+    call = await chat(17, tenant=Tenant(name="acme", tokens_per_minute=60))
+    call.expect_tokens(route(ModelProtocol.TENSOR), 1.0)
+    assert call.meter is None
+    for _ in range(9):
+        call.expect_tokens(route(ModelProtocol.TEXT), 1.0)
+    assert call.hold.headers(1.0)["x-ratelimit-remaining-tokens"] == "5"  # of 10; 17 bytes are 5
+    assert call.meter is not None
+    call.meter.see(b'{"usage": {"total_tokens": 9}}')
+    call.note_usage()
+    assert call.hold.used == 9
+    other = await chat(17, tenant=Tenant(name="acme", tokens_per_minute=60))
+    other.hold.used = 1_000
+    other.hold.settle()
+    with pytest.raises(OverQuota) as caught:
+        other.expect_tokens(route(ModelProtocol.TEXT), 1.0)
+    assert (caught.value.reason, caught.value.retry_after_s) == ("tokens-per-minute", 120)
+    metadata = await read({})
+    metadata.expect_tokens(route(ModelProtocol.TEXT), 1.0)
+    assert metadata.meter is None

@@ -1,9 +1,11 @@
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from federation.contract.errors import NotFound, Unavailable
+from federation.contract.access import Access, Tenant
+from federation.contract.errors import NotFound, PermissionDenied, Unavailable
 from federation.contract.types import Location, Snapshot
 from federation.runtime.clock import ManualClock
 from router.explain import explain
@@ -85,3 +87,16 @@ def test_what_cannot_be_explained_is_an_error(locator: Locator) -> None:
     state.table = None
     with pytest.raises(Unavailable):
         explain(state, locator, "digits", "")
+
+
+def test_a_tenants_residency_and_models_are_respected(locator: Locator) -> None:
+    tenants = (Tenant(name="euro", residency=("us",), models=("digits",)),)
+    snapshot = replace(make_snapshot(URLS), access=Access(tenants=tenants))
+    state = make_state(snapshot)
+    document = explain(state, locator, "digits", "", "euro")
+    assert document["chosen"] == "us-1"
+    assert rows(document)["eu-1"]["excluded"] == "requests of tenant 'euro' never leave us"
+    with pytest.raises(PermissionDenied):
+        explain(state, locator, "poet", "", "euro")
+    with pytest.raises(NotFound, match="no tenant 'eura'"):
+        explain(state, locator, "digits", "", "eura")

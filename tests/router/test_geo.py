@@ -119,3 +119,9 @@ def test_what_a_client_writes_into_the_header_changes_nothing(
 @given(st.text(), st.lists(st.text()))
 def test_no_header_makes_it_fail(locator: Locator, peer: str, lines: list[str]) -> None:
     locator.locate(locator.client_address(peer, lines))
+
+
+@pytest.mark.parametrize("zone", ["eth0", "a\x00b", "%", "10.0.0.1", ""])
+def test_a_zone_is_no_part_of_an_address(locator: Locator, zone: str) -> None:
+    assert locator.client_address("10.0.0.1", [f"2001:db8::1%{zone}"]) == "2001:db8::1"
+    assert locator.locate(f"2001:db8::1%{zone}") == locator.locate("2001:db8::1")

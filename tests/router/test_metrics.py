@@ -1,9 +1,12 @@
 import random
+from pathlib import Path
 
+from federation.contract.spiffe import PeerRole
 from federation.runtime.clock import ManualClock
 from router.metrics import Metrics
 from router.policy import table as tables
 from router.state import RouterState
+from tests.pki import credentials_for, make_authority
 from tests.router.fakes import make_snapshot
 
 
@@ -31,3 +34,14 @@ def test_two_routers_in_one_process_count_apart() -> None:
     one.failovers.inc()
     assert "fed_router_failovers_total 1.0" in one.page().decode()
     assert "fed_router_failovers_total 0.0" in other.page().decode()
+
+
+def test_it_shows_when_the_certificate_expires(tmp_path: Path) -> None:
+    state, metrics = make()
+    name = "fed_router_certificate_expiry_timestamp_seconds"
+    assert name not in metrics.page().decode()
+    state.credentials = credentials_for(make_authority(tmp_path), PeerRole.ROUTER, "r")
+    assert state.credentials.leaf is not None
+    until_s = state.credentials.leaf.facts.not_after.timestamp()
+    line = next(x for x in metrics.page().decode().splitlines() if x.startswith(name))
+    assert float(line.split()[1]) == until_s

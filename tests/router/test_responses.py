@@ -8,11 +8,16 @@ from router import responses
 from router.policy import table as tables
 from tests.router.fakes import make_snapshot
 
+
+def anything(_: str) -> bool:
+    return True
+
+
 TABLE = tables.build(make_snapshot({"eu-1": "http://h:1"}))
 
 
 def test_models_look_like_openais() -> None:
-    one = responses.from_table(InferenceTarget(InferenceVerb.MODEL, "poet@2"), TABLE)
+    one = responses.from_table(InferenceTarget(InferenceVerb.MODEL, "poet@2"), TABLE, anything)
     assert json.loads(one.body or b"") == {  # type: ignore[arg-type]
         "id": "poet",
         "object": "model",
@@ -21,7 +26,18 @@ def test_models_look_like_openais() -> None:
         "fed": {"protocol": "text", "versions": [1, 2], "default_version": 1, "aliases": {}},
     }
     with pytest.raises(NotFound):
-        responses.from_table(InferenceTarget(InferenceVerb.MODEL, "poe"), TABLE)
+        responses.from_table(InferenceTarget(InferenceVerb.MODEL, "poe"), TABLE, anything)
+
+
+def test_models_that_a_caller_may_not_use_are_not_listed() -> None:
+    target = InferenceTarget(InferenceVerb.MODELS)
+    told = responses.from_table(target, TABLE, lambda name: name.startswith("p"))
+    listed = json.loads(told.body or b"")["data"]  # type: ignore[arg-type]
+    assert [model["id"] for model in listed] == ["poet", "private"]
+    with pytest.raises(NotFound) as caught:
+        target = InferenceTarget(InferenceVerb.MODEL, "poett")
+        responses.from_table(target, TABLE, lambda name: name == "digits")
+    assert caught.value.hint == "There are: digits."
 
 
 def test_metadata_names_the_versions_of_the_whole_federation() -> None:

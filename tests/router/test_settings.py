@@ -5,7 +5,14 @@ import pytest
 from federation.contract.errors import Invalid
 from federation.contract.types import Location
 from federation.runtime.config import load_settings
-from router.settings import Settings, check, parse_location, read_token
+from router.settings import (
+    Settings,
+    check,
+    contact,
+    parse_location,
+    reverse_address,
+    state_directory,
+)
 
 
 def load(*argv: str, **environ: str) -> Settings:
@@ -30,7 +37,11 @@ def test_flags_and_environment_are_read() -> None:
     [
         ((), "needs --control-plane or --table"),
         (("--table", "t", "--control-plane", "h:1"), "only one of them"),
-        (("--control-plane", "h:1"), "needs --token-file"),
+        (("--control-plane", "h:1", "--control-plane-url", "http://h:2"), "no URL of a control"),
+        (("--control-plane", "h:1", "--ca-pin", "abc"), "is no pin"),
+        (("--control-plane", "h:1", "--reverse-listen", "0.0.0.0:1"), "agents cannot dial"),
+        (("--table", "t", "--tls-key", "k"), "belong together"),
+        (("--table", "t", "--listen", "0.0.0.0:1"), "in plain text. Give --tls-certificate"),
         (("--table", "t", "--name", "No Name"), "cannot name a router"),
         (("--table", "t", "--max-body-bytes", "0"), "--max-body-bytes must be greater"),
         (("--table", "t", "--log-level", "loud"), "--log-level 'loud' is none"),
@@ -50,12 +61,25 @@ def test_a_location_is_two_numbers_on_earth() -> None:
             parse_location(text)
 
 
-def test_a_token_is_read_without_its_newline(tmp_path: Path) -> None:
-    path = tmp_path / "router.token"
-    with pytest.raises(Invalid, match="Cannot read --token-file"):
-        read_token(str(path))
-    path.write_text("\n")
-    with pytest.raises(Invalid, match="is empty"):
-        read_token(str(path))
-    path.write_text("fed_router_r_secret\n")
-    assert read_token(str(path)) == "fed_router_r_secret"
+def test_the_state_directory_has_a_place_of_its_own() -> None:
+    settings = load("--control-plane", "h:1", "--name", "pop-1")
+    home = state_directory(settings, {"XDG_STATE_HOME": "/state"})
+    assert home == Path("/state/inference-federation/router-pop-1")
+    assert state_directory(settings, {}).parts[-4:-2] == (".local", "state")
+    given = load("--control-plane", "h:1", "--state-dir", "/var/lib/router")
+    assert state_directory(given, {}) == Path("/var/lib/router")
+
+
+def test_how_to_join_is_taken_together() -> None:
+    pin = "sha256:" + "a" * 64
+    settings = load("--control-plane", "h:1", "--ca-pin", pin, "--join-token-file", "t")
+    found = contact(settings)
+    assert (found.url, found.pin, found.token_file) == ("https://127.0.0.1:7480", pin, Path("t"))
+    assert contact(load("--control-plane", "h:1")).token_file is None
+
+
+def test_agents_are_told_where_to_dial() -> None:
+    plain = load("--control-plane", "h:1", "--reverse-listen", "10.0.0.1:0")
+    assert reverse_address(plain, ("10.0.0.1", 4321)) == "10.0.0.1:4321"
+    told = load("--control-plane", "h:1", "--reverse-advertise", "pop.example:7402")
+    assert reverse_address(told, ("127.0.0.1", 7402)) == "pop.example:7402"

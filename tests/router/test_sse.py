@@ -1,3 +1,5 @@
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,3 +34,10 @@ def test_an_endless_event_is_not_held_forever() -> None:
     whole = WholeEvents()
     assert whole.feed(b"a" * MAX_HELD_BYTES) == b""
     assert len(whole.feed(b"a")) == MAX_HELD_BYTES + 1
+
+
+def test_an_event_in_tiny_pieces_takes_linear_time() -> None:
+    whole, started = WholeEvents(), time.thread_time()
+    for _ in range(MAX_HELD_BYTES // 8):
+        assert whole.feed(b"a" * 8) == b""
+    assert time.thread_time() - started < 1

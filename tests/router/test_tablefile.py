@@ -14,6 +14,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     tablefile.save(path, snapshot)
     assert tablefile.load(path) == snapshot
     assert tablefile.load_written(path) == snapshot
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_newer_release_may_have_written_more(tmp_path: Path) -> None:

@@ -1,28 +1,38 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import grpc
 import grpc.aio
 import pytest
 
 from federation.contract import codec
+from federation.contract.errors import Unauthenticated
+from federation.contract.spiffe import PeerId, PeerRole
+from federation.contract.trust import Revocation
 from federation.contract.types import Location, Replica, Snapshot
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1 import federation_pb2_grpc as rpc
-from federation.runtime.channel import serve
+from federation.identity.authority import Authority
+from federation.runtime.channel import abort_with, add_port, serve
 from federation.runtime.clock import SystemClock
+from federation.trust.credentials import Credentials
+from federation.trust.peers import Peer, peer_from_grpc
 from router import tablefile
 from router.explain import explain
 from router.geo import Locator
 from router.state import RouterState
 from router.watch import SNAPSHOT_FILE, Uplink, Watcher
+from tests.pki import TRUST_DOMAIN, credentials_for, issue_into, make_authority, trust_of
 from tests.router.fakes import eventually, make_snapshot
 
-URLS = {"eu-1": "http://h:1"}
+URLS = {"eu-1": "https://h:1"}
+ME = PeerId(TRUST_DOMAIN, PeerRole.ROUTER, "r1")
 
 
 class FakeControlPlane(rpc.RouterServiceServicer):
@@ -30,7 +40,8 @@ class FakeControlPlane(rpc.RouterServiceServicer):
 
     def __init__(self) -> None:
         self.heard: list[pb.RouterMessage] = []
-        self.tokens: list[object] = []
+        self.peers: list[Peer] = []
+        self.refuse = ""
         self.outbox: asyncio.Queue[pb.RouterInstruction] = asyncio.Queue()
 
     def told(self, kind: str) -> list[pb.RouterMessage]:
@@ -44,7 +55,10 @@ class FakeControlPlane(rpc.RouterServiceServicer):
         request_iterator: AsyncIterator[pb.RouterMessage],
         context: "grpc.aio.ServicerContext[pb.RouterMessage, pb.RouterInstruction]",
     ) -> None:
-        self.tokens.append(dict(context.invocation_metadata() or ()).get("authorization"))
+        self.peers.append(peer_from_grpc(context.auth_context()))
+        if self.refuse:
+            await anext(aiter(request_iterator))
+            await abort_with(context, Unauthenticated(self.refuse, reason="certificate-revoked"))
         async with asyncio.TaskGroup() as group:
             sending = group.create_task(self._send(context))
             async for message in request_iterator:
@@ -58,11 +72,28 @@ class FakeControlPlane(rpc.RouterServiceServicer):
             await context.write(await self.outbox.get())
 
 
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return make_authority(tmp_path)
+
+
+@pytest.fixture
+def mine(authority: Authority) -> Credentials:
+    return credentials_for(authority, PeerRole.ROUTER, "r1")
+
+
+@pytest.fixture
+def theirs(authority: Authority) -> Credentials:
+    return credentials_for(authority, PeerRole.CONTROL_PLANE, "main")
+
+
 @asynccontextmanager
-async def control_plane(port: int = 0) -> AsyncIterator[tuple[FakeControlPlane, int]]:
+async def control_plane(
+    credentials: Credentials, port: int = 0
+) -> AsyncIterator[tuple[FakeControlPlane, int]]:
     fake, server = FakeControlPlane(), serve()
     rpc.add_RouterServiceServicer_to_server(fake, server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    bound = add_port(server, f"127.0.0.1:{port}", credentials.server_credentials())
     await server.start()
     try:
         yield fake, bound
@@ -70,7 +101,9 @@ async def control_plane(port: int = 0) -> AsyncIterator[tuple[FakeControlPlane, 
         await server.stop(0)
 
 
-def make_watcher(port: int, state_dir: Path) -> tuple[RouterState, Watcher, Locator]:
+def make_watcher(
+    port: int, state_dir: Path, credentials: Credentials, doubted: Callable[[], None] = lambda: None
+) -> tuple[RouterState, Watcher, Locator]:
     state = RouterState(
         name="r1",
         clock=SystemClock(),
@@ -79,8 +112,10 @@ def make_watcher(port: int, state_dir: Path) -> tuple[RouterState, Watcher, Loca
     )
     uplink = Uplink(
         address=f"127.0.0.1:{port}",
-        token="secret",
+        credentials=credentials,
         url="http://127.0.0.1:7400",
+        reverse_address="pop.example:7402",
+        doubted=doubted,
         state_dir=state_dir,
         status_interval_s=0.05,
     )
@@ -93,8 +128,10 @@ def make_watcher(port: int, state_dir: Path) -> tuple[RouterState, Watcher, Loca
 
 
 @asynccontextmanager
-async def watching(port: int, state_dir: Path) -> AsyncIterator[RouterState]:
-    state, watcher, locator = make_watcher(port, state_dir)
+async def watching(
+    port: int, state_dir: Path, credentials: Credentials, doubted: Callable[[], None] = lambda: None
+) -> AsyncIterator[RouterState]:
+    state, watcher, locator = make_watcher(port, state_dir, credentials, doubted)
     watcher.load_from_disk()
     task = asyncio.get_running_loop().create_task(watcher.run())
     try:
@@ -109,13 +146,16 @@ def held(state: RouterState) -> int:
     return state.table.version if state.table else 0
 
 
-async def test_it_says_hello_applies_and_keeps_what_it_gets(tmp_path: Path) -> None:
-    async with control_plane() as (fake, port), watching(port, tmp_path) as state:
+async def test_it_says_hello_applies_and_keeps_what_it_gets(
+    tmp_path: Path, mine: Credentials, theirs: Credentials
+) -> None:
+    async with control_plane(theirs) as (fake, port), watching(port, tmp_path, mine) as state:
         await eventually(lambda: bool(fake.told("status")))
         hello = fake.heard[0].hello
         assert (hello.name, hello.url, hello.snapshot_version) == ("r1", "http://127.0.0.1:7400", 0)
         assert hello.location.longitude == 2.0
-        assert fake.tokens == ["Bearer secret"]
+        assert hello.reverse_address == "pop.example:7402"
+        assert [peer.id.name for peer in fake.peers] == ["r1"]
         fake.send(make_snapshot(URLS, version=5))
         await eventually(lambda: bool(fake.told("ack")))
         assert fake.told("ack")[0].ack.version == held(state) == 5
@@ -129,12 +169,14 @@ async def test_it_says_hello_applies_and_keeps_what_it_gets(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["older", "inconsistent"])
-async def test_a_bad_snapshot_is_refused_with_the_reason(tmp_path: Path, kind: str) -> None:
+async def test_a_bad_snapshot_is_refused_with_the_reason(
+    tmp_path: Path, mine: Credentials, theirs: Credentials, kind: str
+) -> None:
     bad = make_snapshot(URLS, version=4)
     if kind == "inconsistent":
         lost = Replica(model="digits", version=1, cluster="nowhere")
         bad = Snapshot(version=6, models=bad.models, endpoints=bad.endpoints, replicas=(lost,))
-    async with control_plane() as (fake, port), watching(port, tmp_path) as state:
+    async with control_plane(theirs) as (fake, port), watching(port, tmp_path, mine) as state:
         fake.send(make_snapshot(URLS, version=5))
         fake.send(bad)
         await eventually(lambda: bool(fake.told("nack")))
@@ -147,8 +189,10 @@ async def test_a_bad_snapshot_is_refused_with_the_reason(tmp_path: Path, kind: s
         assert kept.version == 5
 
 
-async def test_it_answers_questions_and_ignores_what_it_does_not_know(tmp_path: Path) -> None:
-    async with control_plane() as (fake, port), watching(port, tmp_path):
+async def test_it_answers_questions_and_ignores_what_it_does_not_know(
+    tmp_path: Path, mine: Credentials, theirs: Credentials
+) -> None:
+    async with control_plane(theirs) as (fake, port), watching(port, tmp_path, mine):
         fake.outbox.put_nowait(pb.RouterInstruction())
         fake.send(make_snapshot(URLS, version=1))
         for id_, model in (("1", "digits"), ("2", "digit")):
@@ -161,23 +205,93 @@ async def test_it_answers_questions_and_ignores_what_it_does_not_know(tmp_path: 
         assert "Did you mean 'digits'?" in bad.error
 
 
-async def test_it_serves_from_disk_and_comes_back_to_a_control_plane(tmp_path: Path) -> None:
-    async with control_plane() as (fake, port), watching(port, tmp_path):
+async def test_it_serves_from_disk_and_comes_back_to_a_control_plane(
+    tmp_path: Path, mine: Credentials, theirs: Credentials
+) -> None:
+    async with control_plane(theirs) as (fake, port), watching(port, tmp_path, mine):
         fake.send(make_snapshot(URLS, version=5))
         await eventually(lambda: bool(fake.told("ack")))
-    async with watching(port, tmp_path) as state:
+    async with watching(port, tmp_path, mine) as state:
         assert held(state) == 5
         await asyncio.sleep(0.3)
-        async with control_plane(port) as (fake, _):
+        async with control_plane(theirs, port) as (fake, _):
             await eventually(lambda: bool(fake.heard), within_s=10)
             assert fake.heard[0].hello.snapshot_version == 5
             fake.send(make_snapshot(URLS, version=6))
             await eventually(lambda: held(state) == 6)
 
 
-async def test_a_broken_copy_on_disk_is_not_used(tmp_path: Path) -> None:
+async def test_a_broken_copy_on_disk_is_not_used(
+    tmp_path: Path, mine: Credentials, theirs: Credentials
+) -> None:
     (tmp_path / SNAPSHOT_FILE).write_text("{")
-    state, watcher, locator = make_watcher(1, tmp_path)
+    state, watcher, locator = make_watcher(1, tmp_path, mine)
     assert watcher.load_from_disk() is False
     assert state.table is None
     locator.close()
+
+
+async def test_it_keeps_whom_to_trust_and_what_makes_no_sense_is_not_used(
+    tmp_path: Path, authority: Authority, theirs: Credentials
+) -> None:
+    mine = credentials_for(authority, PeerRole.ROUTER, "r1", directory=tmp_path / "identity")
+    revoked = Revocation(uri="spiffe://fed.test/cluster/eu-1", below=3)
+    async with control_plane(theirs) as (fake, port), watching(port, tmp_path, mine):
+        for trust in (
+            trust_of(authority, 2, revoked=(revoked,)),
+            replace(trust_of(authority, 3), roots=()),
+            replace(trust_of(authority, 4), trust_domain="other.test"),
+        ):
+            fake.outbox.put_nowait(pb.RouterInstruction(trust=codec.trust_to_proto(trust)))
+        fake.send(make_snapshot(URLS, version=1))
+        await eventually(lambda: bool(fake.told("ack")))
+    kept = Credentials(tmp_path / "identity").trust
+    assert kept is not None
+    assert (kept.version, kept.trust_domain) == (2, TRUST_DOMAIN)
+    assert kept.refuses("spiffe://fed.test/cluster/eu-1", 2)
+
+
+async def test_a_renewed_certificate_and_new_roots_have_a_stream_of_their_own(
+    tmp_path: Path, authority: Authority, mine: Credentials, theirs: Credentials
+) -> None:
+    async with control_plane(theirs) as (fake, port), watching(port, tmp_path, mine) as state:
+        fake.send(make_snapshot(URLS, version=5))
+        await eventually(lambda: bool(fake.told("ack")))
+        issue_into(mine, authority, ME, generation=2)
+        await eventually(lambda: len(fake.told("hello")) == 2, within_s=2)
+        assert [peer.generation for peer in fake.peers] == [1, 2]
+        assert fake.told("hello")[1].hello.snapshot_version == 5
+        revoked = Revocation(uri="spiffe://fed.test/cluster/x", below=3)
+        mine.keep_trust(trust_of(authority, 2, revoked=(revoked,)))
+        fake.send(make_snapshot(URLS, version=6))
+        await eventually(lambda: held(state) == 6)
+        assert len(fake.told("hello")) == 2
+        authority.add_root()
+        mine.keep_trust(trust_of(authority, 3))
+        await eventually(lambda: len(fake.told("hello")) == 3, within_s=2)
+
+
+async def test_a_control_plane_that_does_not_prove_itself_is_not_listened_to(
+    tmp_path: Path, authority: Authority, mine: Credentials
+) -> None:
+    cluster = credentials_for(authority, PeerRole.CLUSTER, "main")
+    async with control_plane(cluster) as (fake, port), watching(port, tmp_path, mine) as state:
+        fake.send(make_snapshot(URLS, version=5))
+        await asyncio.sleep(0.7)
+        assert not fake.peers
+        assert held(state) == 0
+
+
+async def test_who_is_refused_asks_for_another_certificate(
+    tmp_path: Path, mine: Credentials, theirs: Credentials
+) -> None:
+    doubts: list[bool] = []
+    async with control_plane(theirs) as (fake, port):
+        fake.refuse = "the certificate is revoked."
+        async with watching(port, tmp_path, mine, lambda: doubts.append(True)) as state:
+            await eventually(lambda: len(doubts) > 1)
+            await eventually(lambda: state.revoked)
+            fake.refuse = ""
+            fake.send(make_snapshot(URLS, version=5))
+            await eventually(lambda: held(state) == 5)
+            assert not state.revoked

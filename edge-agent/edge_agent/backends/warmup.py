@@ -47,12 +47,19 @@ async def warm_text(http: EngineHttp, path: str, sample: Mapping[str, Any]) -> N
             answer = Answer(response.status, await response.read())
             raise BackendError(f"the warm-up inference failed: {reason_of(answer)}")
         async for chunk in response.content.iter_any():
-            for event in reader.feed(chunk):
+            for event in _events(reader, chunk):
                 if "error" in Answer(200, event.encode()).json():
                     raise BackendError(f"the warm-up inference failed: {one_line(event)}")
                 events += 1
     if not events:
         raise BackendError("the warm-up inference answered nothing")
+
+
+def _events(reader: EventReader, chunk: bytes) -> list[str]:
+    try:
+        return reader.feed(chunk)
+    except ValueError as error:
+        raise BackendError(f"the warm-up inference failed: {error}") from None
 
 
 def sample_request(inputs: Sequence[Tensor], sample: Mapping[str, Any]) -> Binary:

@@ -23,6 +23,7 @@ from federation.contract.names import did_you_mean
 from federation.contract.types import ModelProtocol, VersionState
 from federation.relay.application import make_application
 from federation.relay.errors import error_response
+from federation.relay.guard import PeerGuard
 from federation.relay.headers import LOAD_HEADER, MODEL_HEADER, VERSION_HEADER
 from federation.relay.paths import InferenceTarget, InferenceVerb, parse_target
 from federation.runtime.clock import Clock, SystemClock
@@ -74,13 +75,16 @@ class Gateway:
         state = "draining" if self._draining else "open"
         return f"Gateway({state}, {self._flights!r})"
 
-    def application(self) -> web.Application:
-        """Return the application to serve; closing it closes the connections to the engine."""
+    def application(self, guard: PeerGuard | None = None) -> web.Application:
+        """Return the application to serve; closing it closes the connections to the engine.
+
+        `guard` checks who asks. Without one everybody who reaches the gateway may.
+        """
 
         async def close(_: web.Application) -> None:
             await self._relay.close()
 
-        app = make_application(self._handle)
+        app = make_application(self._handle, guard=guard)
         app.on_response_prepare.append(_always_with_load)
         app.on_cleanup.append(close)
         return app

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
+import msgspec
 from aiohttp import web
 
 from edge_agent.backends.base import EngineRoute, Verb
@@ -42,6 +43,7 @@ from federation.relay.headers import (
     request_headers,
     response_headers,
 )
+from federation.relay.json_keys import says_twice
 from federation.relay.server import (
     BodyLimits,
     break_off,
@@ -296,10 +298,13 @@ async def _again(start: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[byt
 def _named(body: bytes, name: str) -> bytes:
     """Return an OpenAI body that asks for the model by `name`, which is all the engine knows."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = json.loads(body.decode())  # UTF-8 alone: json would guess UTF-16 and UTF-32 too
+        twice = says_twice(body, "model")
+    except (ValueError, RecursionError, msgspec.DecodeError):
         raise Invalid("The request's body is not JSON.", hint="Send a JSON object.") from None
-    if not isinstance(document, dict) or document.get("model") == name:
+    if not isinstance(document, dict) or twice:
+        raise Invalid("The body is no JSON object that names one model.", hint="Send such a one.")
+    if document.get("model") == name:
         return body
     return json.dumps({**document, "model": name}).encode()
 

@@ -77,7 +77,7 @@ class _Translation:
         reader = sse.EventReader()
         async with aclosing(upstream.chunks()) as chunks:
             async for chunk in chunks:
-                for data in reader.feed(chunk):
+                for data in _read(reader, chunk):
                     yield self._piece(data)
 
     def _piece(self, data: str) -> str:
@@ -149,6 +149,13 @@ class _Translation:
     def _ours(self, error: EngineSaidNo) -> str:
         naming = self._call.naming
         return naming.in_text(str(error).encode()).decode() if naming else str(error)
+
+
+def _read(reader: sse.EventReader, chunk: bytes) -> list[str]:
+    try:
+        return reader.feed(chunk)
+    except ValueError as error:
+        raise EngineSaidNo(f"the engine broke the stream: {error}") from None
 
 
 def _engine_body(wish: GenerateCall) -> bytes:

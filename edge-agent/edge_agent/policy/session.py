@@ -1,8 +1,8 @@
-"""The life of the agent's connection to its control plane: when to dial, with what, when to report.
+"""The life of the agent's connection to its control plane: when to dial, when to report.
 
-Input: what the link tells (dialled, welcomed, broken, refused, changed), each with the time in
-monotonic seconds. Output: when to dial next and with which secret; the epoch and sequence of each
-report. It decides nothing about models: without a control plane the agent goes on as it is.
+Input: what the link tells (dialled, welcomed, moved, broken, refused, changed), each with the time
+in monotonic seconds. Output: when to dial next; the epoch and sequence of each report. It decides
+nothing about models: without a control plane the agent goes on as it is.
 """
 
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ class LinkStep(StrEnum):
 
     DIALLED = "dialled"
     WELCOMED = "welcomed"
+    MOVED = "moved"  # to a newer stream, which was welcomed before the older one was left
     BROKEN = "broken"
     REFUSED = "refused"
 
@@ -36,6 +37,7 @@ TRANSITIONS: dict[tuple[LinkState, LinkStep], LinkState] = {
     (LinkState.CONNECTING, LinkStep.WELCOMED): LinkState.JOINED,
     (LinkState.CONNECTING, LinkStep.BROKEN): LinkState.DISCONNECTED,
     (LinkState.CONNECTING, LinkStep.REFUSED): LinkState.REFUSED,
+    (LinkState.JOINED, LinkStep.MOVED): LinkState.JOINED,
     (LinkState.JOINED, LinkStep.BROKEN): LinkState.DISCONNECTED,
     (LinkState.JOINED, LinkStep.REFUSED): LinkState.REFUSED,
 }
@@ -75,19 +77,12 @@ class Session:
         self._sequence = 0
         self._sent_s = float("-inf")
         self._changed = False
-        self._refused: set[str] = set()  # secrets that were refused
 
     def __repr__(self) -> str:
         why = f", {self.reason}" if self.reason else ""
         return f"Session({self.state}, epoch={self.epoch}, sequence={self._sequence}{why})"
 
     # ------------------------------------------------------------ the stream's life
-
-    def choose_secret(self, secrets: tuple[str, ...]) -> str:
-        """Return the first secret that was not refused; if all were, the first one again."""
-        if all(secret in self._refused for secret in secrets):
-            self._refused.clear()
-        return next((s for s in secrets if s not in self._refused), "")
 
     def dialled(self) -> None:
         """Note that a stream was opened and a hello sent."""
@@ -96,11 +91,12 @@ class Session:
     def welcomed(self, welcome: Welcomed, now: float) -> None:
         """Note the welcome; reports begin anew in its epoch, the first one at once."""
         self._step(LinkStep.WELCOMED)
-        self.epoch, self._sequence = welcome.epoch, 0
-        self._interval_s = welcome.report_interval_s
-        self._joined_s, self._sent_s, self._changed = now, float("-inf"), True
-        self._refused.clear()
-        self.reason = ""
+        self._begin(welcome, now)
+
+    def moved(self, welcome: Welcomed, now: float) -> None:
+        """Note that a newer stream took over; its epoch begins as with a first welcome."""
+        self._step(LinkStep.MOVED)
+        self._begin(welcome, now)
 
     def broken(self, reason: str, now: float) -> None:
         """Note that the stream ended; a short wait follows, longer after each failure."""
@@ -109,15 +105,6 @@ class Session:
     def refused(self, reason: str, now: float) -> None:
         """Note a refusal that only an operator can change; a long wait follows."""
         self._ended(LinkStep.REFUSED, reason, self._patience.refused, now)
-
-    def secret_refused(
-        self, secret: str, secrets: tuple[str, ...], reason: str, now: float
-    ) -> None:
-        """Note that `secret` was refused; if another one of `secrets` was not, it is tried soon."""
-        self._refused.add(secret)
-        others = any(other not in self._refused for other in secrets)
-        patience = self._patience.broken if others else self._patience.refused
-        self._ended(LinkStep.REFUSED, reason, patience, now)
 
     # ------------------------------------------------------------ reports
 
@@ -142,6 +129,12 @@ class Session:
         if (self.state, step) not in TRANSITIONS:
             raise InvalidTransition("the link", self.state, step)
         self.state = TRANSITIONS[self.state, step]
+
+    def _begin(self, welcome: Welcomed, now: float) -> None:
+        self.epoch, self._sequence = welcome.epoch, 0
+        self._interval_s = welcome.report_interval_s
+        self._joined_s, self._sent_s, self._changed = now, float("-inf"), True
+        self.reason = ""
 
     def _ended(self, step: LinkStep, reason: str, patience: Backoff, now: float) -> None:
         was_steady = (

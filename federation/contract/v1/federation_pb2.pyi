@@ -24,6 +24,28 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Connectivity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConnectivityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Connectivity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONNECTIVITY_UNSPECIFIED: _Connectivity.ValueType  # 0
+    CONNECTIVITY_DIAL: _Connectivity.ValueType  # 1
+    """routers dial its URL"""
+    CONNECTIVITY_REVERSE: _Connectivity.ValueType  # 2
+    """the agent dials the routers"""
+
+class Connectivity(_Connectivity, metaclass=_ConnectivityEnumTypeWrapper):
+    """How routers reach a cluster's gateway."""
+
+CONNECTIVITY_UNSPECIFIED: Connectivity.ValueType  # 0
+CONNECTIVITY_DIAL: Connectivity.ValueType  # 1
+"""routers dial its URL"""
+CONNECTIVITY_REVERSE: Connectivity.ValueType  # 2
+"""the agent dials the routers"""
+Global___Connectivity: _TypeAlias = Connectivity  # noqa: Y015
+
 class _EngineKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -124,13 +146,15 @@ class AgentHello(_message.Message):
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    CONNECTIVITY_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     instance: _builtins.str
     """new at each start of the agent"""
     software_version: _builtins.str
     engine: Global___EngineKind.ValueType
     url: _builtins.str
-    """where routers reach this cluster's gateway"""
+    """where routers reach this cluster's gateway; empty if reverse"""
+    connectivity: Global___Connectivity.ValueType
     def __init__(
         self,
         *,
@@ -139,10 +163,11 @@ class AgentHello(_message.Message):
         software_version: _builtins.str = ...,
         engine: Global___EngineKind.ValueType = ...,
         url: _builtins.str = ...,
+        connectivity: Global___Connectivity.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "engine", b"engine", "instance", b"instance", "software_version", b"software_version", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "connectivity", b"connectivity", "engine", b"engine", "instance", b"instance", "software_version", b"software_version", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,28 +180,139 @@ class AgentInstruction(_message.Message):
     WELCOME_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     LEASE_RENEWED_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
+    ROUTERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
     def assignment(self) -> Global___Assignment: ...
     @_builtins.property
     def lease_renewed(self) -> Global___LeaseRenewed: ...
+    @_builtins.property
+    def trust(self) -> Global___Trust: ...
+    @_builtins.property
+    def routers(self) -> Global___RouterAddresses: ...
     def __init__(
         self,
         *,
         welcome: Global___Welcome | None = ...,
         assignment: Global___Assignment | None = ...,
         lease_renewed: Global___LeaseRenewed | None = ...,
+        trust: Global___Trust | None = ...,
+        routers: Global___RouterAddresses | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "routers", b"routers", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "routers", b"routers", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "assignment", "lease_renewed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "assignment", "lease_renewed", "trust", "routers"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___AgentInstruction: _TypeAlias = AgentInstruction  # noqa: Y015
+
+@_typing.final
+class Trust(_message.Message):
+    """Whom to trust: the certificate authorities and what is revoked below them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    TRUST_DOMAIN_FIELD_NUMBER: _builtins.int
+    ROOTS_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    trust_domain: _builtins.str
+    @_builtins.property
+    def roots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """PEM"""
+
+    @_builtins.property
+    def revoked(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        trust_domain: _builtins.str = ...,
+        roots: _abc.Iterable[_builtins.str] | None = ...,
+        revoked: _abc.Iterable[Global___Revocation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked", b"revoked", "roots", b"roots", "trust_domain", b"trust_domain", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trust: _TypeAlias = Trust  # noqa: Y015
+
+@_typing.final
+class Revocation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URI_FIELD_NUMBER: _builtins.int
+    BELOW_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    """SPIFFE ID"""
+    below: _builtins.int
+    """certificates of a lower generation are refused"""
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str = ...,
+        below: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["below", b"below", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Revocation: _TypeAlias = Revocation  # noqa: Y015
+
+@_typing.final
+class RouterAddresses(_message.Message):
+    """The routers that a cluster with reverse connections dials."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def routers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouterAddress]: ...
+    def __init__(
+        self,
+        *,
+        routers: _abc.Iterable[Global___RouterAddress] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["routers", b"routers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouterAddresses: _TypeAlias = RouterAddresses  # noqa: Y015
+
+@_typing.final
+class RouterAddress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REVERSE_ADDRESS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    reverse_address: _builtins.str
+    """HOST:PORT"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reverse_address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reverse_address", b"reverse_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouterAddress: _TypeAlias = RouterAddress  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
@@ -185,13 +321,10 @@ class Welcome(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     LEASE_SECONDS_FIELD_NUMBER: _builtins.int
     REPORT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
-    CREDENTIAL_FIELD_NUMBER: _builtins.int
     ALLOW_CODE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     lease_seconds: _builtins.int
     report_interval_ms: _builtins.int
-    credential: _builtins.str
-    """only after a join by one-time token; keep it secret"""
     allow_code: _builtins.bool
     """may this cluster run packages that carry code?"""
     def __init__(
@@ -200,12 +333,11 @@ class Welcome(_message.Message):
         epoch: _builtins.int = ...,
         lease_seconds: _builtins.int = ...,
         report_interval_ms: _builtins.int = ...,
-        credential: _builtins.str = ...,
         allow_code: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_code", b"allow_code", "credential", b"credential", "epoch", b"epoch", "lease_seconds", b"lease_seconds", "report_interval_ms", b"report_interval_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_code", b"allow_code", "epoch", b"epoch", "lease_seconds", b"lease_seconds", "report_interval_ms", b"report_interval_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,6 +657,8 @@ class RouterHello(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
+    REVERSE_ADDRESS_FIELD_NUMBER: _builtins.int
+    ALLOW_ANONYMOUS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     instance: _builtins.str
     software_version: _builtins.str
@@ -532,6 +666,10 @@ class RouterHello(_message.Message):
     """where clients reach this router"""
     snapshot_version: _builtins.int
     """what it serves already, from disk; 0 = nothing"""
+    reverse_address: _builtins.str
+    """HOST:PORT where agents dial it; empty = takes none"""
+    allow_anonymous: _builtins.bool
+    """it serves requests without a key"""
     @_builtins.property
     def location(self) -> Global___Location:
         """absent = unknown"""
@@ -545,10 +683,12 @@ class RouterHello(_message.Message):
         url: _builtins.str = ...,
         location: Global___Location | None = ...,
         snapshot_version: _builtins.int = ...,
+        reverse_address: _builtins.str = ...,
+        allow_anonymous: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "location", b"location", "name", b"name", "snapshot_version", b"snapshot_version", "software_version", b"software_version", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_anonymous", b"allow_anonymous", "instance", b"instance", "location", b"location", "name", b"name", "reverse_address", b"reverse_address", "snapshot_version", b"snapshot_version", "software_version", b"software_version", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -708,21 +848,25 @@ class RouterInstruction(_message.Message):
 
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def snapshot(self) -> Global___Snapshot: ...
     @_builtins.property
     def explain(self) -> Global___ExplainRequest: ...
+    @_builtins.property
+    def trust(self) -> Global___Trust: ...
     def __init__(
         self,
         *,
         snapshot: Global___Snapshot | None = ...,
         explain: Global___ExplainRequest | None = ...,
+        trust: Global___Trust | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "explain", b"explain", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "explain", b"explain", "snapshot", b"snapshot", "trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "explain", b"explain", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "explain", b"explain", "snapshot", b"snapshot", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["snapshot", "explain"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["snapshot", "explain", "trust"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -758,6 +902,7 @@ class Snapshot(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelRoute]: ...
@@ -765,6 +910,8 @@ class Snapshot(_message.Message):
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]: ...
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replica]: ...
+    @_builtins.property
+    def access(self) -> Global___Access: ...
     def __init__(
         self,
         *,
@@ -772,14 +919,111 @@ class Snapshot(_message.Message):
         models: _abc.Iterable[Global___ModelRoute] | None = ...,
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
         replicas: _abc.Iterable[Global___Replica] | None = ...,
+        access: Global___Access | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoints", b"endpoints", "models", b"models", "replicas", b"replicas", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "endpoints", b"endpoints", "models", b"models", "replicas", b"replicas", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class Access(_message.Message):
+    """Who may send inference requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEPPER_FIELD_NUMBER: _builtins.int
+    TENANTS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    pepper: _builtins.str
+    """hex; secret"""
+    @_builtins.property
+    def tenants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tenant]: ...
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiKey]: ...
+    def __init__(
+        self,
+        *,
+        pepper: _builtins.str = ...,
+        tenants: _abc.Iterable[Global___Tenant] | None = ...,
+        keys: _abc.Iterable[Global___ApiKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "pepper", b"pepper", "tenants", b"tenants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Access: _TypeAlias = Access  # noqa: Y015
+
+@_typing.final
+class Tenant(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    RESIDENCY_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    requests_per_minute: _builtins.int
+    tokens_per_minute: _builtins.int
+    max_concurrent: _builtins.int
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def residency(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        residency: _abc.Iterable[_builtins.str] | None = ...,
+        requests_per_minute: _builtins.int = ...,
+        tokens_per_minute: _builtins.int = ...,
+        max_concurrent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_concurrent", b"max_concurrent", "models", b"models", "name", b"name", "requests_per_minute", b"requests_per_minute", "residency", b"residency", "tokens_per_minute", b"tokens_per_minute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
+
+@_typing.final
+class ApiKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_UNIX_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    tenant: _builtins.str
+    digest: _builtins.str
+    """hex HMAC-SHA256 of the whole key under the pepper"""
+    expires_at_unix: _builtins.int
+    """0 = never"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        expires_at_unix: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "expires_at_unix", b"expires_at_unix", "id", b"id", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApiKey: _TypeAlias = ApiKey  # noqa: Y015
 
 @_typing.final
 class ModelRoute(_message.Message):
@@ -843,11 +1087,13 @@ class Endpoint(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
+    CONNECTIVITY_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     region: _builtins.str
     url: _builtins.str
     absent: _builtins.bool
     """its lease ended: use it only when nothing else is left"""
+    connectivity: Global___Connectivity.ValueType
     @_builtins.property
     def location(self) -> Global___Location: ...
     def __init__(
@@ -858,10 +1104,11 @@ class Endpoint(_message.Message):
         url: _builtins.str = ...,
         location: Global___Location | None = ...,
         absent: _builtins.bool = ...,
+        connectivity: Global___Connectivity.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "cluster", b"cluster", "location", b"location", "region", b"region", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "cluster", b"cluster", "connectivity", b"connectivity", "location", b"location", "region", b"region", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

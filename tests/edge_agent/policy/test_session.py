@@ -83,24 +83,13 @@ def test_a_refusal_waits_longer_than_a_broken_stream(session: Session) -> None:
     assert session.dial_s == 2.0
 
 
-def test_the_next_secret_is_tried_soon_and_the_first_again_later(session: Session) -> None:
-    secrets = ("credential", "token")
-    assert session.choose_secret(secrets) == "credential"
-    session.dialled()
-    session.secret_refused("credential", secrets, "revoked", 0.0)
-    assert session.dial_s < 1.0
-    assert session.choose_secret(secrets) == "token"
-    session.dialled()
-    session.secret_refused("token", secrets, "used", 1.0)
-    assert session.dial_s > 3.0
-    assert session.choose_secret(secrets) == "credential"
-
-
-def test_a_secret_that_was_replaced_is_tried(session: Session) -> None:
-    session.dialled()
-    session.secret_refused("old", ("old",), "expired", 0.0)
-    assert session.choose_secret(("new",)) == "new"
-    assert session.choose_secret(()) == ""
+def test_a_move_begins_a_new_epoch_without_a_gap(session: Session) -> None:
+    joined(session)
+    session.stamp_report(0.0)
+    session.moved(Welcomed(epoch=2, report_interval_s=1.0), 0.5)
+    assert session.state is LinkState.JOINED
+    assert session.report_s() <= 0.5
+    assert session.stamp_report(0.5) == (2, 1)
 
 
 def test_it_can_be_read(session: Session) -> None:
@@ -123,6 +112,9 @@ def test_sequences_only_grow_within_an_epoch(steps: list[LinkStep], seed: int) -
             case LinkStep.WELCOMED:
                 epoch += 1
                 session.welcomed(Welcomed(epoch=epoch, report_interval_s=1.0), now)
+            case LinkStep.MOVED:
+                epoch += 1
+                session.moved(Welcomed(epoch=epoch, report_interval_s=1.0), now)
             case LinkStep.BROKEN:
                 session.broken("x", now)
             case LinkStep.REFUSED:

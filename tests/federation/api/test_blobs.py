@@ -1,11 +1,14 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 from blake3 import blake3
 
 from federation.app import ControlPlane
-from tests.fakes.control_plane import Operator, agent_hello, operator, running, stream
+from federation.contract.types import AssignedVersion
+from tests.fakes.control_plane import Operator, operator, package, roots_of, running
 
 DATA = b"0123456789"
 DIGEST = blake3(DATA).hexdigest()
@@ -85,24 +88,47 @@ async def test_more_than_the_limit_is_refused(tmp_path: Path) -> None:
         assert (await api.call("PUT", f"/api/v1/blobs/{short}", data=DATA[:9])).status == 200
 
 
-async def test_agents_read_but_do_not_write(api: Operator, plane: ControlPlane) -> None:
+async def test_agents_fetch_what_they_are_assigned_and_nothing_else(
+    api: Operator, plane: ControlPlane
+) -> None:
+    files, _, _ = package("m", b"weights")
+    await api.push("m", b"weights")
     await api.call("PUT", PATH, data=DATA)
-    token = await api.register("a")
-    async with stream(plane, "agent", token) as agent:
-        await agent.send(agent_hello("a"))
-        credential = (await agent.expect("welcome")).credential
-    as_agent = {"Authorization": f"Bearer {credential}"}
-    assert (await api.call("GET", PATH, headers=as_agent)).body == DATA
-    assert (await api.call("PUT", PATH, data=DATA, headers=as_agent)).status == 403
-    as_join = {"Authorization": f"Bearer {token}"}
-    assert (await api.call("GET", PATH, headers=as_join)).status == 401
+    agent = await api.member("a")
+    record = plane.loop.state.clusters["a"]
+    version = plane.loop.state.models["m"].versions[0]
+    assigned = AssignedVersion(model="m", version=1, digest=version.digest)
+    assignment = replace(record.assignment, versions=(assigned,))
+    plane.loop.state.clusters["a"] = replace(record, assignment=assignment)
+    connector = aiohttp.TCPConnector(ssl=agent.client_context())
+    nobody = {"Authorization": ""}
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def fetch(method: str, path: str) -> tuple[int, bytes]:
+            async with session.request(method, f"{api.base}{path}") as response:
+                return response.status, await response.read()
+
+        mine = f"/api/v1/blobs/{blake3(files[0]).hexdigest()}"
+        assert await fetch("GET", mine) == (200, files[0])
+        assert (await fetch("GET", "/api/v1/models/m/versions/1/manifest"))[0] == 200
+        assert (await fetch("GET", "/api/v1/whoami"))[1] == b'{"name":"cluster/a","grants":[]}'
+        for method, path in (
+            ("GET", PATH),
+            ("PUT", mine),
+            ("GET", "/api/v1/models/m/versions/2/manifest"),
+            ("GET", "/api/v1/models"),
+            ("GET", "/api/v1/clusters/a"),
+            ("POST", "/api/v1/clusters/a/drain"),
+        ):
+            assert (await fetch(method, path))[0] == 403, (method, path)
+    assert (await api.call("GET", mine, headers=nobody)).status == 401
 
 
 async def test_an_upload_that_is_cut_leaves_nothing(
     api: Operator, plane: ControlPlane, tmp_path: Path
 ) -> None:
     host, _, port = plane.http_address.rpartition(":")
-    _, writer = await asyncio.open_connection(host, int(port))
+    _, writer = await asyncio.open_connection(host, int(port), ssl=roots_of(plane))
     head = f"PUT {PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {api.token}\r\n"
     writer.write(head.encode() + b"Content-Length: 10\r\n\r\n01234")
     await writer.drain()

@@ -10,10 +10,10 @@ from federation.api.route import CALLER
 from federation.app import ControlPlane
 from federation.contract.errors import Invalid
 from federation.contract.strict_yaml import Document
-from federation.identity.tokens import TokenKind, mint, parse
+from federation.policy.access.roles import Caller
 from federation.policy.events import Idempotency
 from federation.relay.server import BodyLimits
-from tests.fakes.control_plane import Operator
+from tests.fakes.control_plane import Operator, roots_of
 
 PATH = "/api/v1/blobs/missing"
 
@@ -40,9 +40,10 @@ async def test_a_body_over_the_limit_is_refused(api: Operator) -> None:
 async def test_a_body_that_dribbles_in_is_given_up(
     api: Operator, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "JSON_LIMITS", BodyLimits(max_bytes=100, grace_s=0.05))
+    quick = BodyLimits(max_bytes=100, grace_s=0.05)
+    monkeypatch.setattr(bodies.read_body, "__defaults__", (quick,))
     host, _, port = plane.http_address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=roots_of(plane))
     head = f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {api.token}\r\n"
     writer.write(head.encode() + b"Content-Length: 15\r\n\r\n{")
     async with asyncio.timeout(5):
@@ -55,7 +56,7 @@ def fingerprint(
     method: str = "PUT", path: str = "/x", body: object = None, caller: str = "local"
 ) -> Idempotency | None:
     request = make_mocked_request(method, path, headers={"Idempotency-Key": "k"})
-    request[CALLER] = parse(mint(TokenKind.ADMIN, caller))
+    request[CALLER] = Caller(name=f"user/{caller}")
     return idempotency(request, Document(body, {}, "the body"))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from federation.app import ControlPlane
 from federation.identity.tokens import TokenKind, parse
-from tests.fakes.control_plane import Operator, agent_hello, stream
+from tests.fakes.control_plane import Operator
 
 REGISTER = "/api/v1/clusters/a/register"
 SPEC = {"region": "eu-west"}
@@ -43,11 +43,8 @@ async def test_a_replaced_token_is_not_shown_again(api: Operator) -> None:
     assert "--rejoin" in again.json["hint"]
 
 
-async def test_a_taken_name_is_refused_with_the_remedy(api: Operator, plane: ControlPlane) -> None:
-    token = await api.register("a")
-    async with stream(plane, "agent", token) as agent:
-        await agent.send(agent_hello("a"))
-        await agent.expect("welcome")
+async def test_a_taken_name_is_refused_with_the_remedy(api: Operator) -> None:
+    await api.member("a")
     answer = await api.call("POST", REGISTER, {"spec": SPEC})
     assert answer.status == 409
     assert "--rejoin" in answer.json["detail"] + answer.json["hint"]
@@ -60,6 +57,8 @@ async def test_a_taken_name_is_refused_with_the_remedy(api: Operator, plane: Con
         ("a", {"spec": SPEC, "tokenTtlSeconds": 0}, 400),
         ("a", {"spec": SPEC, "tokenTtlSeconds": 90_000}, 400),
         ("a", {"spec": SPEC, "tokenTtl": 5}, 400),
+        ("a", {"spec": SPEC | {"connectivity": "unknown"}}, 400),
+        ("a", {"spec": SPEC | {"connectivity": "by-pigeon"}}, 400),
         ("a", {"spec": {}}, 400),
         ("A_b", {"spec": SPEC}, 400),
         ("-a", {"spec": SPEC}, 400),
@@ -100,3 +99,10 @@ async def test_verbs_on_an_unknown_cluster(api: Operator) -> None:
     answer = await api.call("POST", "/api/v1/clusters/alpah/cordon")
     assert answer.status == 404
     assert "'alpha'" in answer.json["hint"]
+
+
+async def test_a_cluster_behind_a_nat_says_so(api: Operator) -> None:
+    await api.register("other")
+    answer = await api.call("POST", REGISTER, {"spec": SPEC | {"connectivity": "reverse"}})
+    assert answer.json["cluster"]["spec"]["connectivity"] == "reverse"
+    assert answer.json["cluster"]["status"]["connectivity"] == "reverse"

@@ -8,6 +8,7 @@ from openapi_schema_validator import OAS31Validator
 from federation.api.documents import DOCUMENTS, LISTS
 from federation.app import ControlPlane
 from federation.contract.resources import KINDS
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import ObservedVersion, VersionState
 from tests.fakes.control_plane import (
     Operator,
@@ -48,17 +49,20 @@ async def inhabit(api: Operator, plane: ControlPlane, agent: Any, router: Any) -
     version = ObservedVersion(model="m", version=1, digest=digest, state=VersionState.WARMED)
     await agent.send(agent_report("a", epoch, 2, generation=9, versions=(version,)))
     await agent.expect("lease_renewed")
+    await api.put("Tenant", "t", {})
+    await api.call("POST", "/api/v1/keys/k", {"tenant": "t"})
     await router.send(router_hello("r"))
     await router.expect("snapshot")
 
 
 async def test_the_types_tell_what_the_views_show(api: Operator, plane: ControlPlane) -> None:
     await api.register("never-joined")
-    token = await api.register("a")
+    held = await api.member("a")
+    routers_own = await api.member("r", PeerRole.ROUTER)
     async with (
         asyncio.timeout(20),
-        stream(plane, "agent", token) as agent,
-        stream(plane, "router", plane.router.text) as router,
+        stream(plane, "agent", held) as agent,
+        stream(plane, "router", routers_own) as router,
     ):
         await inhabit(api, plane, agent, router)
         for kind in KINDS:

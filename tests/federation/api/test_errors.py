@@ -103,7 +103,7 @@ async def test_a_failure_after_the_head_cuts_the_connection(
     assert "late" in caplog.text
 
 
-@pytest.mark.parametrize("given", ["a b", "x" * 65, "<script>"])
+@pytest.mark.parametrize("given", ["a b", "x" * 65, "<script>", f"fed_user_ada_{'x' * 43}"])
 async def test_a_strange_request_id_is_replaced(api: Operator, given: str) -> None:
     answer = await api.call("GET", "/healthz", headers={"x-request-id": given})
     assert answer.headers["x-request-id"] != given

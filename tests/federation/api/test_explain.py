@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from federation.app import ControlPlane
+from federation.contract.spiffe import PeerRole
 from federation.contract.v1 import federation_pb2 as pb
 from tests.fakes.control_plane import Operator, router_hello, stream
 
@@ -10,7 +11,8 @@ PATH = "/api/v1/routes/explain"
 
 
 async def test_connected_routers_explain(api: Operator, plane: ControlPlane) -> None:
-    async with stream(plane, "router", plane.router.text) as router:
+    held = await api.member("r", PeerRole.ROUTER)
+    async with stream(plane, "router", held) as router:
         await router.send(router_hello("r"))
         await router.expect("snapshot")
         asking = asyncio.create_task(api.call("GET", f"{PATH}?model=m@2&from=2001:DB8:0::1"))

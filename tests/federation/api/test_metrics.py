@@ -1,6 +1,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from federation.app import ControlPlane
+from federation.contract.spiffe import PeerRole
 from tests.fakes.control_plane import Operator, agent_hello, agent_report, router_hello, stream
 
 
@@ -17,10 +18,11 @@ async def scrape(api: Operator) -> dict[str, float]:
 
 async def test_the_numbers_of_a_federation_at_work(api: Operator, plane: ControlPlane) -> None:
     await api.register("never")
-    token = await api.register("a")
+    held = await api.member("a")
+    routers_own = await api.member("r", PeerRole.ROUTER)
     async with (
-        stream(plane, "agent", token) as agent,
-        stream(plane, "router", plane.router.text) as router,
+        stream(plane, "agent", held) as agent,
+        stream(plane, "router", routers_own) as router,
     ):
         await agent.send(agent_hello("a"))
         epoch = (await agent.expect("welcome")).epoch
@@ -29,7 +31,9 @@ async def test_the_numbers_of_a_federation_at_work(api: Operator, plane: Control
         await router.send(router_hello("r"))
         await router.expect("snapshot")
         await api.put("Region", "BAD", {"location": {"latitude": 0, "longitude": 0}})
+        await api.call("GET", "/api/v1/regions", headers={"Authorization": ""})
         numbers = await scrape(api)
+    assert numbers["fed_control_plane_denied_total{reason=unauthenticated}"] == 1
     assert numbers["fed_control_plane_connected_agents{}"] == 1
     assert numbers["fed_control_plane_connected_routers{}"] == 1
     assert numbers["fed_control_plane_snapshot_version{}"] > 1 << 32

@@ -6,9 +6,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from federation.api.errors import PROBLEM_JSON
 from federation.api.openapi import openapi_document
-from federation.api.route import OPEN, Route
+from federation.api.route import OPEN, Route, needs
 from federation.app import ControlPlane
 from federation.contract.errors import Conflict, NotFound
+from federation.policy.access.roles import Verb
 from tests.fakes.control_plane import Operator
 
 
@@ -66,18 +67,19 @@ def test_a_route_becomes_an_operation() -> None:
             path="/things/{name}",
             summary="Put a thing",
             handler=handler,
+            needs=needs(Verb.WRITE, "Thing"),
             body=Thing,
             answer=Thing,
             queries={"dryRun": "only check"},
             errors=(NotFound, Conflict),
         ),
         Route(
-            method="GET", path="/x", summary="x", handler=handler, callers=OPEN, answer="text/plain"
+            method="GET", path="/x", summary="x", handler=handler, needs=OPEN, answer="text/plain"
         ),
     ]
     document = json.loads(json.dumps(openapi_document(routes, version="1")))
     put = document["paths"]["/things/{name}"]["put"]
-    assert put["security"] == [{"token": []}]
+    assert put["security"] == [{"token": []}, {"mutualTls": []}]
     assert {(p["name"], p["in"]) for p in put["parameters"]} == {
         ("name", "path"),
         ("dryRun", "query"),

@@ -4,9 +4,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from federation.api.route import actor, flag
+from federation.api.route import CALLER, actor, caller_of, flag, needs
 from federation.app import ControlPlane
 from federation.contract.errors import Invalid, Unauthenticated
+from federation.policy.access.roles import Action, Caller, Verb
+from tests.fakes.control_plane import roots_of
 
 
 @pytest.mark.parametrize(
@@ -30,14 +32,23 @@ def test_a_flag_that_is_none_is_refused() -> None:
 
 
 def test_nobody_acts_on_an_open_route() -> None:
+    request = make_mocked_request("GET", "/")
     with pytest.raises(Unauthenticated):
-        actor(make_mocked_request("GET", "/"))
+        actor(request)
+    request[CALLER] = Caller(name="user/alice")
+    assert actor(request) == caller_of(request).name == "user/alice"
+
+
+def test_a_route_names_its_object_by_its_path() -> None:
+    need = needs(Verb.READ, "ModelVersion", "{name}/{version}")
+    told = need.action({"name": "{version}", "version": "2"})
+    assert told == Action(verb=Verb.READ, kind="ModelVersion", name="{version}/2")
 
 
 async def exchange(plane: ControlPlane, head: str, body: bytes = b"") -> bytes:
     """Send a head, wait for the first answer, send the body if any, and return what came."""
     host, _, port = plane.http_address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=roots_of(plane))
     async with asyncio.timeout(10):
         writer.write(f"{head}\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         first = await reader.readuntil(b"\r\n\r\n")

@@ -1,15 +1,24 @@
 import asyncio
 import json
+from pathlib import Path
 
 import grpc
 import pytest
 
 from federation.api.routers import QUESTIONS, Connection, RouterHub
 from federation.app import ControlPlane
+from federation.contract import codec
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import Snapshot
 from federation.contract.v1 import federation_pb2 as pb
-from federation.identity.tokens import TokenKind, mint
-from tests.fakes.control_plane import Operator, router_hello, stream
+from federation.trust.credentials import Credentials
+from tests.fakes.control_plane import Operator, operator, router_hello, running, stream
+
+
+@pytest.fixture
+async def held(api: Operator) -> Credentials:
+    """What the router "r" holds after it joined."""
+    return await api.member("r", PeerRole.ROUTER)
 
 
 async def status(api: Operator) -> dict[str, object]:
@@ -25,9 +34,9 @@ async def until(condition: object, api: Operator, key: str) -> None:
 
 
 async def test_a_router_gets_snapshots_and_its_answers_are_kept(
-    api: Operator, plane: ControlPlane
+    api: Operator, plane: ControlPlane, held: Credentials
 ) -> None:
-    async with stream(plane, "router", plane.router.text) as router:
+    async with stream(plane, "router", held) as router:
         await router.send(router_hello("r"))
         first = await router.expect("snapshot")
         assert first.version == plane.publisher.snapshot.version > 1 << 32
@@ -43,18 +52,18 @@ async def test_a_router_gets_snapshots_and_its_answers_are_kept(
 
 
 async def test_a_router_that_holds_the_snapshot_is_not_sent_it_again(
-    api: Operator, plane: ControlPlane
+    api: Operator, plane: ControlPlane, held: Credentials
 ) -> None:
-    held = plane.publisher.snapshot.version
-    async with stream(plane, "router", plane.router.text) as router:
-        await router.send(router_hello("r", held=held))
+    version = plane.publisher.snapshot.version
+    async with stream(plane, "router", held) as router:
+        await router.send(router_hello("r", held=version))
         await until(condition=True, api=api, key="connected")
-        plane.publisher.publish_snapshot(Snapshot(version=held + 1))
-        assert (await router.expect("snapshot")).version == held + 1
+        plane.publisher.publish_snapshot(Snapshot(version=version + 1))
+        assert (await router.expect("snapshot")).version == version + 1
 
 
 async def test_a_status_is_shown_and_nonsense_counts_as_not_measured(
-    api: Operator, plane: ControlPlane
+    api: Operator, plane: ControlPlane, held: Credentials
 ) -> None:
     await api.register("a")
     views = [
@@ -62,7 +71,7 @@ async def test_a_status_is_shown_and_nonsense_counts_as_not_measured(
         pb.ClusterView(cluster="b", rtt_ms=float("nan"), reason="x" * 9000),
         pb.ClusterView(cluster="c", rtt_ms=-1),
     ]
-    async with stream(plane, "router", plane.router.text) as router:
+    async with stream(plane, "router", held) as router:
         await router.send(router_hello("r"))
         message = pb.RouterStatus(clusters=views, requests_total=7, errors_total=1)
         await router.send(pb.RouterMessage(status=message))
@@ -76,12 +85,12 @@ async def test_a_status_is_shown_and_nonsense_counts_as_not_measured(
 
 
 async def test_of_two_routers_with_one_name_the_newest_stays(
-    api: Operator, plane: ControlPlane
+    api: Operator, plane: ControlPlane, held: Credentials
 ) -> None:
-    async with stream(plane, "router", plane.router.text) as old:
+    async with stream(plane, "router", held) as old:
         await old.send(router_hello("r"))
         await old.expect("snapshot")
-        async with stream(plane, "router", plane.router.text) as new:
+        async with stream(plane, "router", held) as new:
             await new.send(router_hello("r", instance="i-2"))
             await new.expect("snapshot")
             code, told = await old.refusal()
@@ -93,12 +102,12 @@ async def test_of_two_routers_with_one_name_the_newest_stays(
 
 
 async def test_a_router_that_reconnects_before_its_old_stream_ended_stays_connected(
-    api: Operator, plane: ControlPlane
+    api: Operator, plane: ControlPlane, held: Credentials
 ) -> None:
-    async with stream(plane, "router", plane.router.text) as old:
+    async with stream(plane, "router", held) as old:
         await old.send(router_hello("r"))
         await old.expect("snapshot")
-        async with stream(plane, "router", plane.router.text) as new:
+        async with stream(plane, "router", held) as new:
             await new.send(router_hello("r"))  # the same instance
             await new.expect("snapshot")
             await old.refusal()
@@ -107,27 +116,68 @@ async def test_a_router_that_reconnects_before_its_old_stream_ended_stays_connec
             assert (await status(api))["connected"] is True
 
 
-@pytest.mark.parametrize(
-    ("token", "code"),
-    [
-        ("", grpc.StatusCode.UNAUTHENTICATED),
-        (mint(TokenKind.ROUTER, "local"), grpc.StatusCode.UNAUTHENTICATED),
-        ("admin", grpc.StatusCode.PERMISSION_DENIED),
-    ],
-)
-async def test_strangers_are_refused(
-    plane: ControlPlane, token: str, code: grpc.StatusCode
+async def test_a_certificate_of_one_router_does_not_speak_for_another(
+    plane: ControlPlane, held: Credentials
 ) -> None:
-    shown = plane.admin.text if token == "admin" else token
-    async with stream(plane, "router", shown) as router:
-        await router.send(router_hello("r"))
-        assert (await router.refusal())[0] is code
+    async with stream(plane, "router", held) as router:
+        await router.send(router_hello("other"))
+        code, told = await router.refusal()
+    assert (code, "not to 'other'" in told) == (grpc.StatusCode.PERMISSION_DENIED, True)
     assert plane.loop.state.routers == {}
 
 
-def hello(name: str = "r", url: str = "", latitude: float = 0.0) -> pb.RouterMessage:
+async def test_an_agent_is_no_router(api: Operator, plane: ControlPlane) -> None:
+    async with stream(plane, "router", await api.member("r")) as router:
+        await router.send(router_hello("r"))
+        assert (await router.refusal())[0] is grpc.StatusCode.PERMISSION_DENIED
+    assert plane.loop.state.routers == {}
+
+
+@pytest.mark.parametrize("verb", ["revoke", "remove"])
+async def test_the_stream_of_a_router_that_is_no_member_any_more_ends_at_once(
+    api: Operator, plane: ControlPlane, held: Credentials, verb: str
+) -> None:
+    async with stream(plane, "router", held) as router:
+        await router.send(router_hello("r"))
+        await router.expect("snapshot")
+        if verb == "revoke":
+            await api.call("POST", "/api/v1/routers/r/revoke")
+        else:
+            await api.call("DELETE", "/api/v1/routers/r")
+        code, told = await router.refusal()
+    assert (code, "revoked" in told) == (grpc.StatusCode.UNAUTHENTICATED, True)
+    assert plane.loop.state.routers == {}
+    async with stream(plane, "router", held) as router:
+        await router.send(router_hello("r"))
+        assert (await router.refusal())[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_stream_ends_when_its_certificate_does(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, leaf_seconds=2) as plane,
+        operator(plane) as api,
+        stream(plane, "router", await api.member("r", PeerRole.ROUTER)) as router,
+    ):
+        await router.send(router_hello("r"))
+        await router.expect("snapshot")
+        code, told = await router.refusal()
+    assert (code, "expired" in told) == (grpc.StatusCode.UNAUTHENTICATED, True)
+
+
+async def test_trust_comes_first(plane: ControlPlane, held: Credentials) -> None:
+    async with stream(plane, "router", held) as router:
+        await router.send(router_hello("r"))
+        told = codec.trust_from_proto(await router.expect("trust"))
+        assert told == plane.publisher.trust.newest
+
+
+def hello(
+    name: str = "r", url: str = "", latitude: float = 0.0, reverse: str = ""
+) -> pb.RouterMessage:
     located = pb.Location(latitude=latitude, longitude=0.0)
-    return pb.RouterMessage(hello=pb.RouterHello(name=name, url=url, location=located))
+    return pb.RouterMessage(
+        hello=pb.RouterHello(name=name, url=url, location=located, reverse_address=reverse)
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,20 +190,23 @@ def hello(name: str = "r", url: str = "", latitude: float = 0.0) -> pb.RouterMes
         hello(latitude=91.0),
         hello(latitude=float("nan")),
         hello(url="ftp://host"),
+        hello(reverse="host"),
+        hello(reverse="host:0x1f"),
+        hello(reverse="user@host:1"),
     ],
 )
 async def test_a_stream_without_a_sound_hello_is_refused(
-    plane: ControlPlane, message: pb.RouterMessage
+    plane: ControlPlane, held: Credentials, message: pb.RouterMessage
 ) -> None:
-    async with stream(plane, "router", plane.router.text) as router:
+    async with stream(plane, "router", held) as router:
         await router.send(message)
         code, told = await router.refusal()
     assert (code, bool(told)) == (grpc.StatusCode.INVALID_ARGUMENT, True)
     assert plane.loop.state.routers == {}
 
 
-async def test_a_router_explains(plane: ControlPlane) -> None:
-    async with stream(plane, "router", plane.router.text) as router:
+async def test_a_router_explains(plane: ControlPlane, held: Credentials) -> None:
+    async with stream(plane, "router", held) as router:
         await router.send(router_hello("r"))
         await router.expect("snapshot")
         asking = asyncio.create_task(plane.hub.explain("m", "192.0.2.1"))

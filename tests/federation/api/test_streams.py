@@ -6,6 +6,7 @@ import pytest
 from federation.api import streams
 from federation.api.streams import (
     MAX_TEXT,
+    check_address,
     check_location,
     check_text,
     check_url,
@@ -127,3 +128,29 @@ def test_places_that_are_not_on_earth(latitude: float, longitude: float) -> None
 def test_a_place_on_earth() -> None:
     pole = Location(latitude=-90, longitude=180)
     assert check_location(pole) is pole
+
+
+@pytest.mark.parametrize(
+    "address", ["", "router.example.com:7402", "192.0.2.1:1", "[2001:db8::1]:7402"]
+)
+def test_addresses_that_others_dial(address: str) -> None:
+    assert check_address("it", address) == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "host",
+        "host:",
+        ":7402",
+        "host:0",
+        "host:65536",
+        "a@b:1",
+        "http://host:1",
+        "host:1/x",
+        "h" * 3000,
+    ],
+)
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(Invalid):
+        check_address("it", address)

@@ -117,3 +117,18 @@ async def test_a_watcher_that_leaves_is_forgotten(api: Operator, plane: ControlP
     async with asyncio.timeout(5):
         while repr(plane.api.watch) != "Watch(watchers=0)":
             await asyncio.sleep(0.01)
+
+
+async def test_a_watch_ends_with_the_right_to_watch(api: Operator) -> None:
+    made = await api.call("POST", "/api/v1/keys/alice", {"grants": [{"role": "viewer"}]})
+    await api.put("Region", "a", REGION)
+    async with watching(api, Authorization=f"Bearer {made.json['text']}") as watcher:
+        assert (await watcher.next()).name == "a"
+        await api.put("Region", "b", REGION)
+        assert (await watcher.next()).name == "b"
+        await api.call("DELETE", "/api/v1/keys/alice")
+        await api.put("Region", "c", REGION)
+        told = await watcher.next()
+        assert (told.event, told.data["reason"]) == ("ERROR", "unauthenticated")
+        async with asyncio.timeout(5):
+            assert await watcher.response.content.read() == b""

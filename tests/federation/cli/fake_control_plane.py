@@ -40,6 +40,7 @@ class FakeControlPlane:
         self.revision = 1
         self.changes: list[tuple[int, str, str, Json]] = []
         self.blobs: dict[str, bytes] = {}
+        self.registrations: list[Json] = []
         self.receipts: dict[str, tuple[int, Json]] = {}
         self.explanation: Json = {"routers": []}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
@@ -117,10 +118,10 @@ class FakeControlPlane:
                 return self._push(model, json.loads(body))
             case (("PUT" | "DELETE"), ["api", "v1", "models", model, "aliases", alias]):
                 return self._alias(method, model, alias, body)
-            case "POST", ["api", "v1", "clusters", name, "register"]:
-                return self._register(name, json.loads(body))
-            case "POST", ["api", "v1", "clusters", name, ("cordon" | "uncordon" | "drain")]:
-                return self._schedule(name, parts[-1])
+            case "POST", ["api", "v1", ("clusters" | "routers") as plural, name, verb]:
+                return self._membership(plural, name, verb, body)
+            case _, ["api", "v1", "ca", *_]:
+                return self._authority(rotate=method == "POST")
             case _, ["api", "v1", plural] if plural in self.objects and method == "GET":
                 return {
                     "apiVersion": API_VERSION,
@@ -195,14 +196,38 @@ class FakeControlPlane:
             raise Refusal(404, "not-found", f"model {model!r} has no alias {alias!r}.")
         return self.put("models", model, {"aliases": aliases}, held["status"])
 
-    def _register(self, name: str, asked: Json) -> Json:
-        if name in self.objects["clusters"] and not asked["rejoin"]:
-            raise Refusal(409, "already-exists", f"cluster {name!r} exists.", "Use --rejoin.")
-        if asked["spec"]["region"] not in self.objects["regions"]:
+    def _membership(self, plural: str, name: str, verb: str, body: bytes) -> Json:
+        if verb == "register":
+            return self._register(plural, name, json.loads(body))
+        if verb in ("accept", "revoke"):
+            held = self.find(plural, name)
+            status = {**held["status"], f"{verb.removesuffix('e')}ed": True}
+            return self.put(plural, name, held["spec"], status)
+        return self._schedule(name, verb)
+
+    def _register(self, plural: str, name: str, asked: Json) -> Json:
+        kind = SINGULAR[plural].lower()
+        if name in self.objects[plural] and not asked["rejoin"]:
+            raise Refusal(409, "already-exists", f"{kind} {name!r} exists.", "Use --rejoin.")
+        if kind == "cluster" and asked["spec"]["region"] not in self.objects["regions"]:
             raise Refusal(404, "not-found", f"region {asked['spec']['region']!r} is unknown.")
-        document = self.put("clusters", name, asked["spec"])
-        token = f"fed_join_{name}_secretsecret"
-        return {"cluster": document, "joinToken": token, "expiresAt": "2026-01-01T01:00:00Z"}
+        self.registrations.append(asked)
+        document = self.put(plural, name, asked["spec"])
+        return {
+            kind: document,
+            "joinToken": f"fed_{'join' if kind == 'cluster' else 'routerjoin'}_{name}_secretsecret",
+            "expiresAt": "2026-01-01T01:00:00Z",
+            "caPin": f"sha256:{'0' * 64}",
+        }
+
+    def _authority(self, *, rotate: bool) -> Json:
+        active = {"name": "root-0001", "phase": "active", "since": "S", "until": None, "pin": "P"}
+        prepared = {**active, "name": "root-0002", "phase": "prepared", "until": "U"}
+        return {
+            "trustDomain": "fed.test",
+            "pin": "P",
+            "roots": [active, prepared] if rotate else [active],
+        }
 
     def _schedule(self, name: str, verb: str) -> Json:
         held = self.find("clusters", name)

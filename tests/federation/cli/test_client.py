@@ -202,3 +202,16 @@ def test_a_refused_watch_is_its_error(url: str) -> None:
 def test_a_watch_on_nobody_is_unavailable() -> None:
     with ApiClient("http://127.0.0.1:9") as client, pytest.raises(Unavailable):
         next(client.changes("api", "v1", "regions", watch="true"))
+
+
+def test_an_unencrypted_endpoint_elsewhere_is_warned_of_loudly(
+    capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    ApiClient("http://fed.example.com:7480", token=TOKEN).close()
+    told = capsys.readouterr().err
+    assert told.startswith("WARNING: http://fed.example.com:7480 is not encrypted")
+    assert TOKEN not in told
+    ApiClient(url, token=TOKEN).close()
+    ApiClient("https://fed.example.com:7480", token=TOKEN).close()
+    ApiClient("http://fed.example.com:7480").close()
+    assert capsys.readouterr().err == ""

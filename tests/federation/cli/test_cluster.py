@@ -28,7 +28,21 @@ def test_registering_prints_one_command_on_stdout(fed: Fed, plane: FakeControlPl
         "region": "eu",
         "labels": {"tier": "gold", "rack": "7"},
         "allow_code": True,
+        "connectivity": "dial",
     }
+    assert f"--ca-pin sha256:{'0' * 64} " in result.out
+    assert "--connectivity" not in result.out
+
+
+def test_a_cluster_behind_a_nat_that_waits_for_a_yes(fed: Fed, plane: FakeControlPlane) -> None:
+    words = ("cluster", "register", "edge-7", "--region", "eu", "--connectivity", "reverse")
+    result = fed(*words, "--require-accept", "--token-ttl", "10m")
+    assert "--connectivity reverse" in result.out
+    (asked,) = plane.registrations
+    assert asked["spec"]["connectivity"] == "reverse"
+    assert (asked["requireAccept"], asked["tokenTtlSeconds"]) == (True, 600)
+    again = fed("cluster", "register", "edge-7", "--rejoin")
+    assert "--connectivity reverse" in again.out
 
 
 def test_what_the_command_takes_for_granted_is_told(fed: Fed) -> None:
@@ -69,7 +83,12 @@ def test_a_taken_name_ends_with_5_and_rejoin_keeps_the_spec(
     assert "--rejoin" in taken.err
     assert fed("cluster", "register", "eu-west", "--rejoin").code == 0
     spec = plane.objects["clusters"]["eu-west"]["spec"]
-    assert spec == {"region": "eu", "labels": {"a": "b"}, "allow_code": True}
+    assert spec == {
+        "region": "eu",
+        "labels": {"a": "b"},
+        "allow_code": True,
+        "connectivity": "dial",
+    }
     fed("cluster", "register", "eu-west", "--rejoin", "--no-allow-code")
     assert plane.objects["clusters"]["eu-west"]["spec"]["allow_code"] is False
 

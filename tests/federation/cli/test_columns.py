@@ -121,6 +121,8 @@ def test_a_router_and_an_event() -> None:
     shown = cells("Router", {"metadata": META, "status": status}, wide=True)
     assert (shown["SNAPSHOT"], shown["CLUSTERS"]) == ("3.17", "1/2")
     assert (shown["REASON"], shown["LOCATION"]) == ("us: timeouts", "50.1,8.7")
+    open_to_all = {"metadata": META, "status": {"allow_anonymous": True}}
+    assert cells("Router", open_to_all)["REASON"] == "serves requests without a key"
     event = {
         "metadata": {"name": "7"},
         "status": {"at": "2026-01-01T10:00:00+02:00", "kind": "Cluster", "name": "eu"},

@@ -14,24 +14,26 @@ def test_contexts_are_made_listed_used_and_changed(
     token = str(tmp_path / "lab.token")
     made = fed("config", "set-context", "lab", "--endpoint", "http://lab:1/", "--token-file", token)
     assert made.out == "context lab created\n"
-    assert fed("config", "set-context", "field", "--endpoint", "http://field:2").code == 0
+    other = ("--endpoint", "http://field:2", "--ca-file", "/ca.pem")
+    assert fed("config", "set-context", "field", *other).code == 0
     assert yaml.safe_load(clean_environment.read_text()) == {
         "current_context": "lab",
         "contexts": {
-            "lab": {"endpoint": "http://lab:1", "token_file": token},
-            "field": {"endpoint": "http://field:2", "token_file": ""},
+            "lab": {"endpoint": "http://lab:1", "token_file": token, "ca_file": ""},
+            "field": {"endpoint": "http://field:2", "token_file": "", "ca_file": "/ca.pem"},
         },
     }
     assert stat.S_IMODE(clean_environment.stat().st_mode) == 0o600
     assert fed("config", "use-context", "field").out == "context field is the current one\n"
     lines = [line.split() for line in fed("config", "get-contexts").out.splitlines()]
-    assert lines[0] == ["CURRENT", "NAME", "ENDPOINT", "TOKEN-FILE"]
-    assert lines[2] == ["*", "field", "http://field:2", "-"]
+    assert lines[0] == ["CURRENT", "NAME", "ENDPOINT", "TOKEN-FILE", "CA-FILE"]
+    assert lines[2] == ["*", "field", "http://field:2", "-", "/ca.pem"]
     changed = fed("config", "set-context", "lab", "--endpoint", "http://lab:3", "--use")
     assert changed.out == "context lab changed\n"
     shown = json.loads(fed("config", "get-contexts", "-o", "json").out)
     assert shown["current_context"] == "lab"
-    assert shown["contexts"]["lab"] == {"endpoint": "http://lab:3", "token_file": token}
+    assert shown["contexts"]["lab"]["endpoint"] == "http://lab:3"
+    assert shown["contexts"]["lab"]["token_file"] == token
     assert fed("config", "get-contexts", "-o", "name").out == "lab\nfield\n"
 
 

@@ -6,21 +6,32 @@ from pathlib import Path
 
 import pytest
 
-from federation.cli.join import JoinFile, agent_command
+from federation.cli.join import Invitation, JoinFile, agent_command, router_command
 from federation.contract.errors import Invalid
 
 TOKEN = "fed_join_eu-west_se'cret"
 
 
-def command(*, token: str = "", endpoint: str = "http://cp.example:7480", **more: object) -> str:
-    return agent_command(
-        "eu-west",
+PIN = f"sha256:{'ab' * 32}"
+
+
+def invitation(
+    *, token: str = "", endpoint: str = "https://cp.example:7480", control_plane: str | None = None
+) -> Invitation:
+    return Invitation(
         endpoint=endpoint,
-        control_plane=str(more.get("control_plane") or "") or None,
-        engine=["--engine", "triton"],
+        control_plane=control_plane,
+        pin=PIN,
         token=token,
-        token_file=str(more.get("token_file", "eu-west.join-token")),
+        token_file="eu-west.join-token",
     )
+
+
+def command(
+    *, token: str = "", endpoint: str = "https://cp.example:7480", control_plane: str | None = None
+) -> str:
+    found = invitation(token=token, endpoint=endpoint, control_plane=control_plane)
+    return agent_command("eu-west", found, extra=["--engine", "triton"])
 
 
 def test_the_command_names_everything_the_agent_needs() -> None:
@@ -28,13 +39,29 @@ def test_the_command_names_everything_the_agent_needs() -> None:
         "fed-edge-agent",
         *("--cluster", "eu-west"),
         *("--control-plane", "cp.example:7481"),
-        *("--control-plane-url", "http://cp.example:7480"),
+        *("--control-plane-url", "https://cp.example:7480"),
+        *("--ca-pin", PIN),
         *("--join-token-file", "eu-west.join-token"),
         *("--engine", "triton"),
     ]
     assert "--control-plane other:99 " in command(control_plane="other:99")
     assert "--control-plane cp.example:7481 " in command(endpoint="https://cp.example/fed")
     assert "--control-plane '[::1]:7481'" in command(endpoint="http://[::1]:7480")
+
+
+def test_a_router_needs_the_same_but_an_engine() -> None:
+    assert shlex.split(router_command("pop-1", invitation())) == [
+        "fed-router",
+        *("--name", "pop-1"),
+        *("--control-plane", "cp.example:7481"),
+        *("--control-plane-url", "https://cp.example:7480"),
+        *("--ca-pin", PIN),
+        *("--join-token-file", "eu-west.join-token"),
+    ]
+
+
+def test_an_invitation_does_not_show_its_token() -> None:
+    assert TOKEN not in repr(invitation(token=TOKEN))
 
 
 def test_pasted_into_a_shell_it_writes_the_token_for_its_owner_only(tmp_path: Path) -> None:

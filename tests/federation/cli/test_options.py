@@ -40,7 +40,8 @@ def test_a_name_is_given_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("250ms", 0.25)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("7d", 604_800), ("250ms", 0.25)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert DurationType().convert(text, None, None) == seconds

@@ -22,7 +22,7 @@ from federation.contract.errors import Invalid, NotFound
 def environ(tmp_path: Path) -> dict[str, str]:
     path = tmp_path / "fed" / "config.yaml"
     contexts = {
-        "lab": Context(endpoint="http://lab:1", token_file="/lab.token"),
+        "lab": Context(endpoint="http://lab:1", token_file="/lab.token", ca_file="/lab.pem"),
         "field": Context(endpoint="http://field:2"),
     }
     save_config(path, ConfigFile(current_context="lab", contexts=contexts))
@@ -30,10 +30,16 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 def test_flag_beats_environment_beats_context_beats_default(environ: dict[str, str]) -> None:
-    assert resolve({}, {"FED_CONFIG": "/nowhere"}).endpoint.value == "http://127.0.0.1:7480"
+    assert resolve({}, {"FED_CONFIG": "/nowhere"}).endpoint.value == "https://127.0.0.1:7480"
     held = resolve({}, environ)
     assert (held.endpoint.value, held.token_file.value) == ("http://lab:1", "/lab.token")
     assert held.endpoint.origin == f"context lab of {environ['FED_CONFIG']}"
+    assert (held.ca_file.value, resolve({}, {"FED_CONFIG": "/no"}).ca_file.value) == (
+        "/lab.pem",
+        "",
+    )
+    assert resolve({}, environ | {"FED_CA_FILE": "/env.pem"}).ca_file.value == "/env.pem"
+    assert resolve({"ca_file": "/flag.pem"}, environ).ca_file.origin == "flag --ca-file"
     environ["FED_ENDPOINT"] = "http://env:3"
     assert resolve({}, environ).endpoint.origin == "environment FED_ENDPOINT"
     flagged = resolve({"endpoint": "http://flag:4"}, environ)

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from federation.contract import access as a
 from federation.contract import codec
 from federation.contract import types as t
+from federation.contract.trust import Revocation, RouterAddress, Trust
 from federation.contract.v1 import federation_pb2 as pb
 
 names = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12)
@@ -94,13 +96,67 @@ snapshots = st.builds(
             url=names,
             location=st.none() | locations,
             present=st.booleans(),
+            connectivity=st.sampled_from([t.Connectivity.DIAL, t.Connectivity.REVERSE]),
         ),
         max_size=2,
     ).map(tuple),
     replicas=st.lists(
         st.builds(t.Replica, model=names, version=numbers, cluster=names), max_size=2
     ).map(tuple),
+    access=st.builds(
+        a.Access,
+        pepper=names,
+        tenants=st.lists(
+            st.builds(
+                a.Tenant,
+                name=names,
+                models=st.lists(names, max_size=2).map(tuple),
+                residency=st.lists(names, max_size=2).map(tuple),
+                requests_per_minute=small,
+                tokens_per_minute=numbers,
+                max_concurrent=small,
+            ),
+            max_size=2,
+        ).map(tuple),
+        keys=st.lists(
+            st.builds(
+                a.ApiKey,
+                id=names,
+                tenant=names,
+                digest=names,
+                expires_at=st.none() | instants.map(lambda d: d.replace(microsecond=0)),
+            ),
+            max_size=2,
+        ).map(tuple),
+    ),
 )
+trusts = st.builds(
+    Trust,
+    version=numbers,
+    trust_domain=names,
+    roots=st.lists(names, max_size=2).map(tuple),
+    revoked=st.lists(st.builds(Revocation, uri=names, below=numbers), max_size=2).map(tuple),
+)
+routers = st.lists(st.builds(RouterAddress, name=names, reverse_address=names), max_size=3).map(
+    tuple
+)
+
+
+@given(trusts)
+def test_trust_round_trips(trust: Trust) -> None:
+    wire = codec.trust_to_proto(trust).SerializeToString()
+    assert codec.trust_from_proto(pb.Trust.FromString(wire)) == trust
+
+
+@given(routers)
+def test_router_addresses_round_trip(addresses: tuple[RouterAddress, ...]) -> None:
+    wire = codec.routers_to_proto(addresses).SerializeToString()
+    assert codec.routers_from_proto(pb.RouterAddresses.FromString(wire)) == addresses
+
+
+def test_connectivity_of_an_older_peer_is_dial_and_of_a_newer_one_unknown() -> None:
+    assert codec.connectivity_from_proto(pb.CONNECTIVITY_UNSPECIFIED) is t.Connectivity.DIAL
+    assert codec.connectivity_from_proto(77) is t.Connectivity.UNKNOWN
 
 
 @given(reports)

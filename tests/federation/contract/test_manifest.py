@@ -77,7 +77,7 @@ def test_hostile_manifests_are_refused(files: tuple[FileEntry, ...]) -> None:
         parse_manifest(manifest_bytes(Manifest(model="m", files=files)))
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"model": 1, "files": []}'])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"model": 1, "files": []}', b'"\xff'])
 def test_malformed_bytes(data: bytes) -> None:
     with pytest.raises(Invalid, match="malformed"):
         parse_manifest(data)

@@ -76,3 +76,34 @@ def test_a_document_of_a_machine_is_refused_without_line_numbers() -> None:
     wrong = Document({"name": 7}, {}, "the body")
     with pytest.raises(Invalid, match=r"^the body: name: "):
         wrong.convert(Outer)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 50_000, "x line 1: not valid YAML: it is nested too deeply"),
+        ("a:\n" + "".join(" " * n + "- \n" for n in range(1, 90)), "nested too deeply"),
+        ("a: &a [*a]\n", "x: the document holds itself"),
+        ("? [a, b]\n: c\n", "x line 1: a key must be a plain word"),
+        ("? {a: b}\n: c\n", "x line 1: a key must be a plain word"),
+        ("a: 2001-99-99\n", "x line 1: a value does not fit its YAML type. Put dates"),
+        ("a: !!timestamp x\n", "a value does not fit"),
+        ("a: !!bool x\n", "a value does not fit"),
+        ("a: !!int x\n", "a value does not fit"),
+        ("a: " + "9" * 5000 + "\n", "a value does not fit"),
+        (
+            "".join(f"a{n}: &a{n} [" + f"*a{n - 1}, " * 9 + "]\n" for n in range(1, 12)).replace(
+                "*a0", "x"
+            ),
+            "x: the document has more than 50000 values",
+        ),
+    ],
+)
+def test_what_breaks_readers_of_yaml_is_refused(text: str, words: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        load_document(text, source="x")
+    assert words in caught.value.sentence()
+
+
+def test_an_alias_is_what_it_stands_for() -> None:
+    assert load_document("a: &a [1]\nb: *a\n", source="x").value == {"a": [1], "b": [1]}

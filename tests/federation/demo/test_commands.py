@@ -19,11 +19,12 @@ def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_has_help_with_an_example(name: str | None) -> None:
     result = CliRunner().invoke(demo, [name, "--help"] if name else ["--help"])
     assert result.exit_code == 0
-    assert re.search(r"Example:\n +fed demo", result.output)
+    assert re.search(r"Example:\n +(eval \"\$\()?fed demo", result.output)
 
 
 @pytest.mark.parametrize(
-    "words", [["kill", "eu-west"], ["restore", "x"], ["status"], ["down"], ["load"], ["cut", "x"]]
+    "words",
+    [["kill", "eu-west"], ["restore", "x"], ["status"], ["down"], ["env"], ["load"], ["cut", "x"]],
 )
 def test_without_a_demo_each_command_says_so(words: list[str]) -> None:
     result = CliRunner().invoke(demo, words)

@@ -6,14 +6,18 @@ import pytest
 from aiohttp import web
 
 from federation.contract.errors import Conflict, FederationError, Unavailable
+from federation.contract.spiffe import PeerRole
 from federation.demo.models import build_shakespeare
 from federation.demo.operator_api import Json, OperatorApi
+from tests.pki import credentials_for, make_authority, trust_of
 
 
 class _ControlPlane:
     """The far end of the operator API, with one blob already stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._authority = make_authority(directory)
         self.blobs: dict[str, bytes] = {}
         self.stored = 0
         self.versions: list[Json] = []
@@ -50,37 +54,48 @@ class _ControlPlane:
     async def _items(self, request: web.Request) -> web.Response:
         return web.json_response({"items": [{"metadata": {"name": request.match_info["plural"]}}]})
 
+    async def _key(self, request: web.Request) -> web.Response:
+        tenant = (await request.json())["tenant"]
+        return web.json_response({"text": f"key of {tenant}"}, status=201)
+
     @contextlib.asynccontextmanager
-    async def served(self) -> AsyncIterator[str]:
+    async def served(self) -> AsyncIterator[OperatorApi]:
         app = web.Application(middlewares=[self._gate])
         app.router.add_post("/api/v1/blobs/missing", self._missing)
         app.router.add_put("/api/v1/blobs/{digest}", self._blob)
         app.router.add_post("/api/v1/models/{model}/versions", self._version)
         app.router.add_post("/api/v1/clusters/{name}/register", self._register)
+        app.router.add_post("/api/v1/keys/{name}", self._key)
         app.router.add_get("/api/v1/{plural}", self._items)
         runner = web.AppRunner(app)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
+        server = credentials_for(self._authority, PeerRole.CONTROL_PLANE, "main")
+        context = server.server_context(demand_clients=False)
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        port = runner.addresses[0][1]
+        ca_file = self._directory / "ca.pem"
+        ca_file.write_text(trust_of(self._authority).bundle)
+        token_file = self._directory / "admin.token"
+        token_file.write_text("fed_admin_x_secret\n")
         try:
-            yield f"http://{host}:{port}"
+            async with OperatorApi(
+                f"https://127.0.0.1:{port}", ca_file=ca_file, token_file=token_file
+            ) as api:
+                yield api
         finally:
             await runner.cleanup()
 
 
 @pytest.fixture
-def token(tmp_path: Path) -> Path:
-    path = tmp_path / "admin.token"
-    path.write_text("fed_admin_x_secret\n")
-    return path
+def control_plane(tmp_path: Path) -> _ControlPlane:
+    return _ControlPlane(tmp_path)
 
 
 async def test_a_push_sends_what_is_missing_and_then_the_manifest(
-    tmp_path: Path, token: Path
+    tmp_path: Path, control_plane: _ControlPlane
 ) -> None:
-    control_plane = _ControlPlane()
-    directory = build_shakespeare(tmp_path)[0][2]
-    async with control_plane.served() as url, OperatorApi(url, token) as api:
+    directory = build_shakespeare(tmp_path / "packages")[0][2]
+    async with control_plane.served() as api:
         assert await api.push(directory, "demo:test") == 1
     entries = control_plane.versions[0]["manifest"]["files"]
     assert {e["path"] for e in entries} == {p.name for p in directory.iterdir()}
@@ -89,17 +104,21 @@ async def test_a_push_sends_what_is_missing_and_then_the_manifest(
     assert control_plane.tokens == {"Bearer fed_admin_x_secret"}
 
 
-async def test_registering_returns_the_token_and_listing_the_documents(token: Path) -> None:
-    async with _ControlPlane().served() as url, OperatorApi(url, token) as api:
-        assert await api.register("eu-west", {"region": "europe"}) == "token of europe"
+async def test_registering_returns_the_token_and_listing_the_documents(
+    control_plane: _ControlPlane,
+) -> None:
+    async with control_plane.served() as api:
+        assert await api.register("clusters", "eu-west", {"region": "europe"}) == "token of europe"
+        assert await api.create_key("demo", "t1") == "key of t1"
         assert await api.items("regions") == [{"metadata": {"name": "regions"}}]
         assert not await api.ready()  # it has no such page
 
 
-async def test_a_problem_becomes_an_error_with_its_own_words(token: Path) -> None:
-    control_plane = _ControlPlane()
+async def test_a_problem_becomes_an_error_with_its_own_words(
+    control_plane: _ControlPlane,
+) -> None:
     control_plane.problem = {"detail": "it changed.", "reason": "conflict", "hint": "Read it."}
-    async with control_plane.served() as url, OperatorApi(url, token) as api:
+    async with control_plane.served() as api:
         with pytest.raises(Conflict) as conflict:
             await api.items("clusters")
         assert conflict.value.sentence() == "it changed. Read it."
@@ -108,8 +127,14 @@ async def test_a_problem_becomes_an_error_with_its_own_words(token: Path) -> Non
             await api.items("clusters")
 
 
-async def test_a_control_plane_that_is_gone_is_unavailable(token: Path) -> None:
-    async with OperatorApi("http://127.0.0.1:1", token) as api:
+async def test_a_control_plane_that_is_gone_or_not_there_yet_is_unavailable(
+    tmp_path: Path,
+) -> None:
+    token, ca_file = tmp_path / "admin.token", tmp_path / "ca.pem"
+    async with OperatorApi("https://127.0.0.1:1", ca_file=ca_file, token_file=token) as api:
+        assert not await api.ready()  # it has not written its roots yet
+        token.write_text("fed_admin_x_secret\n")
+        ca_file.write_text(trust_of(make_authority(tmp_path)).bundle)
         assert not await api.ready()
         with pytest.raises(Unavailable, match="does not answer"):
             await api.items("clusters")

@@ -1,7 +1,7 @@
 import pytest
 
 from federation.contract.errors import Invalid
-from federation.contract.types import EngineKind
+from federation.contract.types import Connectivity, EngineKind
 from federation.demo.geography import load_geography
 from federation.demo.plan import RAY_PORTS, default_engines, make_plan, parse_engines
 
@@ -33,7 +33,8 @@ def test_the_whole_demo_has_four_tritons_one_ray_and_a_lane_from_each_router_to_
         (pop.name, site.name) for pop in plan.pops for site in plan.sites
     }
     assert len({site.agent_port for site in plan.sites}) == 5
-    assert plan.control_plane_url == "http://127.0.0.1:7480"
+    assert [s.name for s in plan.sites if s.connectivity is Connectivity.REVERSE] == ["us-east"]
+    assert plan.control_plane_url == "https://127.0.0.1:7480"
 
 
 def test_the_distances_are_those_of_the_matrix() -> None:

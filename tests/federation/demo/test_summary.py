@@ -33,7 +33,7 @@ async def test_the_table_shows_regions_as_they_report(
     assert "Triton 2.51.0      2x L40S (simulated)   4/4      19 ms    -" in first
     assert any("Ray Serve 2.51.0" in line for line in lines)
     assert any(line.startswith("  Try       curl -i http://127.0.0.1:") for line in lines)
-    assert any(f"export FED_CONFIG={tmp_path}/fed.yaml" in line for line in lines)
+    assert any('eval "$(fed demo env)"' in line for line in lines)
 
 
 async def _shown(demo: Demo) -> list[str]:

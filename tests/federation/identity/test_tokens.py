@@ -58,11 +58,19 @@ def test_the_same_key_and_purpose_derive_the_same_token() -> None:
         tokens.derive(TokenKind.JOIN, "a", key="k2", purpose="p"),
         tokens.derive(TokenKind.JOIN, "a", key="k", purpose="p2"),
         tokens.derive(TokenKind.JOIN, "b", key="k", purpose="p"),
-        tokens.derive(TokenKind.AGENT, "a", key="k", purpose="p"),
+        tokens.derive(TokenKind.ROUTER_JOIN, "a", key="k", purpose="p"),
     }
     assert len(others) == 4
     assert first not in others
     assert tokens.parse(first).id == "a"
+
+
+def test_a_digest_is_nothing_without_its_pepper() -> None:
+    text = tokens.mint(TokenKind.USER, "alice")
+    one, other = "00" * 32, "01" * 32
+    assert tokens.digest(one, text) == tokens.digest(one, text)
+    assert tokens.digest(one, text) not in (tokens.digest(other, text), tokens.sha256(text))
+    assert len(tokens.digest(one, text)) == 64
 
 
 def test_nothing_matches_an_empty_hash() -> None:
@@ -89,7 +97,7 @@ def test_a_broken_token_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_token_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "router.token"
+    path = tmp_path / "some.token"
     tokens.load_or_create(path, TokenKind.ADMIN, "local")
-    with pytest.raises(Invalid, match="kind 'router'"):
-        tokens.load_or_create(path, TokenKind.ROUTER, "local")
+    with pytest.raises(Invalid, match="kind 'user'"):
+        tokens.load_or_create(path, TokenKind.USER, "local")

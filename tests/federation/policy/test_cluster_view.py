@@ -10,7 +10,7 @@ from federation.contract.types import (
     VersionState,
 )
 from federation.policy.cluster_view import cluster_status
-from federation.policy.events import AgentReported, RouterConnected, RouterReported
+from federation.policy.events import AgentReported, RouterReported
 from federation.policy.records import ClusterSeen
 from tests.federation.policy.world import World
 
@@ -31,7 +31,8 @@ def test_the_life_of_a_cluster_in_reasons() -> None:
     assert status(world)["reason"] == "its agent has not joined yet"
     assert status(world)["last_report_s"] is None
     world.engines["c"] = EngineKind.TRITON
-    world.connect("c", secret="token")
+    world.join("c")
+    world.connect("c")
     assert status(world)["reason"] == "waiting for the first report of its agent"
     world.report("c")
     assert status(world)["ready"] is True
@@ -113,20 +114,29 @@ def test_routers_measurements_are_shown_by_router() -> None:
     world = World()
     world.cluster("c")
     for name, rtt_ms in (("r1", 12.5), ("r2", 0.0)):
-        world.do(
-            RouterConnected(
-                name=name,
-                instance="i",
-                url="",
-                location=None,
-                software_version="",
-                snapshot_version=0,
-            )
-        )
+        world.router(name)
         clusters = {"c": ClusterSeen(rtt_ms=rtt_ms, healthy=True)}
         world.do(
             RouterReported(
-                name=name, instance="i", requests_total=0, errors_total=0, clusters=clusters
+                name=name, instance="i1", requests_total=0, errors_total=0, clusters=clusters
             )
         )
     assert status(world)["rtt_ms"] == {"r1": 12.5}
+
+
+def test_a_membership_is_told_until_it_is_revoked() -> None:
+    world = World()
+    world.region("eu")
+    world.register("c", ClusterSpec(region="eu"), require_accept=True)
+    world.join("c", key="the key")
+    assert status(world)["reason"] == "it waits for an operator: fed cluster accept c"
+    assert (status(world)["accepted"], status(world)["waiting_key_sha256"]) == (False, "the key")
+    world.accept("c")
+    shown = status(world)
+    assert (shown["joined"], shown["accepted"], shown["waiting_key_sha256"]) == (True, True, "")
+    assert shown["certificate_generation"] == world.state.clusters["c"].membership.generation
+    assert shown["connectivity"] == "dial"
+    world.revoke("c")
+    assert status(world)["revoked"] is True
+    assert status(world)["reason"] == "its membership was revoked"
+    assert condition(world, "Joined") == ("False", "its membership was revoked")

@@ -167,4 +167,4 @@ def test_deleting_what_is_not_there_names_near_misses() -> None:
     with pytest.raises(NotFound, match="'eu-wst'"):
         world.remove("Region", "eu-wst")
     with pytest.raises(Invalid, match="not a kind that can be deleted"):
-        world.do(ObjectRemoved(actor=ACTOR, kind="Router", name="r"))
+        world.do(ObjectRemoved(actor=ACTOR, kind="Event", name="1"))

@@ -1,13 +1,12 @@
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
-from federation.contract.errors import AlreadyExists, NotFound, Unauthenticated
+from federation.contract.errors import Conflict, NotFound, Unauthenticated
 from federation.contract.resources import ClusterSpec, DeploymentSpec
-from federation.contract.types import EngineKind, VersionState
-from federation.policy.events import AgentReported, CloseAgent, Put, WakeAt
-from tests.federation.policy.world import World
+from federation.contract.types import Connectivity, EngineKind, VersionState
+from federation.policy.events import AgentReported, CloseAgent, ClusterApplied, Put, WakeAt
+from tests.federation.policy.world import ACTOR, World
 
 
 def registered() -> World:
@@ -26,60 +25,75 @@ def served() -> World:
     return world
 
 
-def test_joining_gives_an_epoch_a_lease_and_uses_the_token_up() -> None:
+def test_connecting_gives_an_epoch_and_a_lease() -> None:
     world = registered()
     before = world.state.clusters["c"].epoch
-    welcomed = world.connect("c", secret="token")
-    assert welcomed.joined
+    world.join("c")
+    welcomed = world.connect("c")
     assert welcomed.epoch == before + 1
     assert welcomed.lease_seconds == 10
     assert not welcomed.allow_code
-    assert world.state.clusters["c"].credential_sha256 == "credential of c"
-    assert not world.connect("c").joined
-    with pytest.raises(AlreadyExists, match="has already joined") as refusal:
-        world.connect("c", secret="token", instance="i2")
-    assert "fed cluster register c --rejoin" in refusal.value.hint
+    assert world.state.presences["c"].connected
 
 
-def test_an_agent_that_lost_its_welcome_may_repeat_its_hello() -> None:
+def test_only_the_certificate_of_the_newest_join_connects() -> None:
     world = registered()
-    world.connect("c", secret="token")
-    assert world.connect("c", secret="token").joined
-    with pytest.raises(AlreadyExists, match="with this token"):
-        world.connect("c", secret="token", instance="i2")
-
-
-def test_a_second_agent_on_a_taken_name_is_told_the_remedy() -> None:
-    world = registered()
-    world.connect("c", secret="token")
-    with pytest.raises(AlreadyExists, match="another credential") as refusal:
-        world.connect("c", secret="stolen")
-    assert refusal.value.reason == "cluster-taken"
-    assert "--rejoin" in refusal.value.hint
-
-
-def test_a_wrong_or_expired_token_is_refused() -> None:
-    world = registered()
-    with pytest.raises(Unauthenticated, match="not the join token"):
-        world.connect("c", secret="wrong")
-    world.now += timedelta(hours=2)
-    with pytest.raises(Unauthenticated, match="expired at 2026-01-01 01:00:00 UTC"):
-        world.connect("c", secret="token")
-    with pytest.raises(NotFound):
-        world.connect("x", secret="token")
-
-
-def test_after_rejoin_the_old_credential_works_until_the_new_token_is_used() -> None:
-    world = registered()
-    world.connect("c", secret="token")
+    with pytest.raises(Unauthenticated, match="earlier join") as refusal:
+        world.connect("c")
+    old = world.join("c").generation
     world.register("c", ClusterSpec(region="eu"), token="second", rejoin=True)
-    assert not world.connect("c").joined
-    assert world.connect("c", secret="second", instance="i2").joined
+    world.connect("c", generation=old)
+    new = world.join("c", token="second", key="other").generation
+    with pytest.raises(Unauthenticated, match="earlier join") as refusal:
+        world.connect("c", generation=old)
+    assert refusal.value.reason == "certificate-replaced"
+    assert "--rejoin" in refusal.value.hint
+    world.connect("c", generation=new)
+    with pytest.raises(NotFound):
+        world.connect("x")
+
+
+def test_who_waits_for_acceptance_or_is_revoked_does_not_connect() -> None:
+    world = World()
+    world.region("eu")
+    world.register("c", ClusterSpec(region="eu"), require_accept=True)
+    world.join("c")
+    with pytest.raises(Conflict, match="waits for an operator") as waiting:
+        world.connect("c")
+    assert waiting.value.reason == "awaiting-acceptance"
+    world.accept("c")
+    world.connect("c")
+    world.revoke("c")
+    with pytest.raises(Unauthenticated, match="was revoked") as refusal:
+        world.connect("c")
+    assert refusal.value.reason == "certificate-revoked"
+
+
+def test_an_agent_is_reached_the_way_that_was_registered() -> None:
+    world = registered()
+    world.join("c")
+    with pytest.raises(Conflict, match="connectivity 'dial'") as refusal:
+        world.connect("c", connectivity=Connectivity.REVERSE)
+    assert refusal.value.reason == "wrong-connectivity"
+    assert "--connectivity dial" in refusal.value.hint
+
+
+def test_a_changed_connectivity_has_the_agent_connect_anew() -> None:
+    world = registered()
+    world.join("c")
+    epoch = world.connect("c").epoch
+    spec = ClusterSpec(region="eu", connectivity=Connectivity.REVERSE)
+    world.do(ClusterApplied(actor=ACTOR, name="c", spec=spec))
+    assert [c.epoch for c in world.commands if isinstance(c, CloseAgent)][-1] == epoch
+    with pytest.raises(Conflict):
+        world.connect("c")
+    world.connect("c", connectivity=Connectivity.REVERSE)
 
 
 def test_the_newest_stream_wins() -> None:
     world = registered()
-    old = world.connect("c", secret="token")
+    world.join("c")
+    old = world.connect("c")
     new = world.connect("c")
     closed = [c for c in world.commands if isinstance(c, CloseAgent)]
     assert (closed[-1].cluster, closed[-1].epoch) == ("c", old.epoch)
@@ -188,5 +202,7 @@ def test_after_a_restart_everyone_has_one_lease_of_grace_and_the_snapshot_is_equ
 
 def test_after_a_restart_a_cluster_that_never_joined_has_no_lease() -> None:
     world = registered()
+    world.register("waits", ClusterSpec(region="eu"), require_accept=True)
+    world.join("waits")
     world.restart()
     assert world.state.presences == {}

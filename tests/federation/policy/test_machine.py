@@ -20,7 +20,7 @@ from federation.contract.types import (
 from federation.policy.events import AgentReported, Assign, Delete, Put, Started
 from federation.policy.placement import Fit, judge, wish_of
 from federation.policy.settle import settle
-from federation.policy.state import Step, restore
+from federation.policy.state import State, Step, restore
 from tests.federation.policy.world import World
 
 CLUSTERS = ("a", "b", "c")
@@ -303,7 +303,7 @@ def test_a_restored_state_starts_like_the_one_that_was_kept() -> None:
     world = World()
     world.cluster("a")
     records = {k: dict(world.state.table(k)) for k in ("Region", "Cluster", "Event")}
-    state = restore(records, revision=world.state.revision, lease=world.state.lease)
+    state = restore(records, revision=world.state.revision, blank=State(lease=world.state.lease))
     assert state.clusters == world.state.clusters
     world.state = state
     world.do(Started())

@@ -1,25 +1,13 @@
-from federation.policy import routers
-from federation.policy.events import (
-    RouterAnswered,
-    RouterConnected,
-    RouterDisconnected,
-    RouterReported,
-    Touch,
-)
+import pytest
+
+from federation.contract.errors import NotFound, Unauthenticated
+from federation.contract.spiffe import PeerRole
+from federation.contract.trust import RouterAddress
+from federation.policy.events import RouterAnswered, RouterDisconnected, RouterReported, Touch
+from federation.policy.membership.events import PublishRouters
+from federation.policy.membership.trust import router_addresses
 from federation.policy.records import ClusterSeen
 from tests.federation.policy.world import World
-
-
-def connect(world: World, name: str = "r", instance: str = "i1") -> None:
-    event = RouterConnected(
-        name=name,
-        instance=instance,
-        url="http://r:7400",
-        location=None,
-        software_version="1",
-        snapshot_version=3,
-    )
-    assert world.do(event) is True
 
 
 def seen(*, healthy: bool, rtt_ms: float = 1.0) -> RouterReported:
@@ -31,17 +19,17 @@ def seen(*, healthy: bool, rtt_ms: float = 1.0) -> RouterReported:
 
 def test_a_router_is_known_while_connected_and_after() -> None:
     world = World()
-    connect(world)
+    world.router()
     assert world.state.routers["r"].snapshot_version == 3
     assert world.do(RouterDisconnected(name="r", instance="i1")) is True
     assert not world.state.routers["r"].connected
-    assert world.told() == ["RouterConnected", "RouterDisconnected"]
+    assert world.told()[-2:] == ["RouterConnected", "RouterDisconnected"]
     assert world.do(RouterDisconnected(name="r", instance="i1")) is False
 
 
 def test_a_refused_snapshot_is_told_and_forgotten_with_the_next_good_one() -> None:
     world = World()
-    connect(world)
+    world.router()
     refused = RouterAnswered(name="r", instance="i1", snapshot_version=9, rejection="two routes")
     world.do(refused)
     assert world.state.routers["r"].rejection == "two routes"
@@ -55,7 +43,7 @@ def test_a_refused_snapshot_is_told_and_forgotten_with_the_next_good_one() -> No
 
 def test_watchers_hear_of_health_and_not_of_every_millisecond() -> None:
     world = World()
-    connect(world)
+    world.router()
     world.do(seen(healthy=True))
     world.commands.clear()
     world.do(seen(healthy=True, rtt_ms=2.0))
@@ -67,8 +55,8 @@ def test_watchers_hear_of_health_and_not_of_every_millisecond() -> None:
 
 def test_an_older_process_of_the_same_name_changes_nothing() -> None:
     world = World()
-    connect(world)
-    connect(world, instance="i2")
+    world.router()
+    world.router(instance="i2")
     before = world.state.copy()
     assert world.do(seen(healthy=True)) is False
     assert world.do(RouterAnswered(name="r", instance="i1", snapshot_version=9)) is False
@@ -76,12 +64,38 @@ def test_an_older_process_of_the_same_name_changes_nothing() -> None:
     assert world.state == before
 
 
-def test_the_longest_gone_are_forgotten_first() -> None:
+def test_only_a_member_connects() -> None:
     world = World()
-    for number in range(routers.KEPT + 2):
-        connect(world, f"r{number}")
-        if number not in (0, 1):
-            world.do(RouterDisconnected(name=f"r{number}", instance="i1"))
-    assert len(world.state.routers) == routers.KEPT
-    assert "r1" in world.state.routers
-    assert "r2" not in world.state.routers
+    with pytest.raises(NotFound) as unknown:
+        world.connect_router("r")
+    assert "fed router register r" in unknown.value.hint
+    world.register_router("r")
+    with pytest.raises(Unauthenticated):
+        world.connect_router("r")
+    old = world.join("r", role=PeerRole.ROUTER).generation
+    world.register_router("r", token="second", rejoin=True)
+    world.join("r", token="second", key="other", role=PeerRole.ROUTER)
+    with pytest.raises(Unauthenticated, match="earlier join"):
+        world.connect_router("r", generation=old)
+    world.connect_router("r")
+    world.revoke("r", PeerRole.ROUTER)
+    with pytest.raises(Unauthenticated, match="revoked"):
+        world.connect_router("r")
+
+
+def test_agents_are_told_where_routers_take_connections_and_it_outlives_restarts() -> None:
+    world = World()
+    world.router(reverse_address="192.0.2.1:7402")
+    assert PublishRouters() in world.commands
+    told = (RouterAddress(name="r", reverse_address="192.0.2.1:7402"),)
+    assert router_addresses(world.state) == told
+    world.commands.clear()
+    world.router(reverse_address="192.0.2.1:7402")
+    assert PublishRouters() not in world.commands
+    world.do(RouterDisconnected(name="r", instance="i1"))
+    world.restart()
+    assert router_addresses(world.state) == told
+    world.commands.clear()
+    world.router()
+    assert PublishRouters() in world.commands
+    assert router_addresses(world.state) == ()

@@ -1,7 +1,8 @@
 from dataclasses import replace
 
-from federation.contract.resources import DeploymentSpec
+from federation.contract.resources import ClusterSpec, DeploymentSpec
 from federation.contract.types import (
+    Connectivity,
     EngineKind,
     Location,
     ModelProtocol,
@@ -33,7 +34,7 @@ def test_a_served_model_has_a_route_a_replica_and_an_endpoint() -> None:
     assert built.models == (route,)
     assert built.replicas == (Replica(model="m", version=1, cluster="c"),)
     (endpoint,) = built.endpoints
-    assert (endpoint.cluster, endpoint.region, endpoint.url) == ("c", "eu", "http://c:7500")
+    assert (endpoint.cluster, endpoint.region, endpoint.url) == ("c", "eu", "https://c:7500")
     assert endpoint.location == Location(latitude=53.3, longitude=-6.3)
 
 
@@ -89,3 +90,18 @@ def test_two_snapshots_are_equal_but_for_their_number() -> None:
     assert snapshot.same_content(one, two)
     world.advance(11)
     assert not snapshot.same_content(one, snapshot.build(world.state, 2))
+
+
+def test_who_is_no_member_any_more_leaves() -> None:
+    world = served()
+    assert world.snapshot().endpoints != ()
+    world.revoke("c")
+    assert world.snapshot().endpoints == ()
+    assert world.snapshot().replicas == ()
+
+
+def test_a_reversed_cluster_has_no_url() -> None:
+    world = World()
+    world.cluster("c", spec=ClusterSpec(region="eu", connectivity=Connectivity.REVERSE))
+    (endpoint,) = world.snapshot().endpoints
+    assert (endpoint.url, endpoint.connectivity) == ("", Connectivity.REVERSE)

@@ -1,5 +1,5 @@
 from federation.contract.resources import ClusterSpec, DeploymentSpec
-from federation.contract.types import Scheduling
+from federation.contract.types import Connectivity, Scheduling
 from federation.policy import standing
 from tests.federation.policy.world import World
 
@@ -10,7 +10,8 @@ def test_from_registered_to_confirmed_and_back() -> None:
     world.register("c", ClusterSpec(region="eu"))
     assert not standing.is_present(world.state, "c")
     assert not standing.is_routable(world.state.clusters["c"])
-    world.connect("c", secret="token")
+    world.join("c")
+    world.connect("c")
     assert standing.is_present(world.state, "c")
     assert not standing.is_confirmed(world.state, "c")
     world.engines["c"] = world.state.clusters["c"].last.engine  # type: ignore[union-attr]
@@ -53,3 +54,21 @@ def test_a_draining_cluster_is_not_routable() -> None:
     world.cluster("c")
     world.schedule("c", Scheduling.DRAINING)
     assert not standing.is_routable(world.state.clusters["c"])
+
+
+def test_a_cluster_that_is_no_member_any_more_is_not_routable() -> None:
+    world = World()
+    world.cluster("c")
+    assert standing.is_routable(world.state.clusters["c"])
+    world.revoke("c")
+    assert not standing.is_routable(world.state.clusters["c"])
+
+
+def test_a_reversed_cluster_is_routable_without_a_url() -> None:
+    world = World()
+    world.region("eu")
+    world.register("c", ClusterSpec(region="eu", connectivity=Connectivity.REVERSE))
+    world.join("c")
+    world.connect("c", connectivity=Connectivity.REVERSE)
+    assert world.state.clusters["c"].last is not None
+    assert standing.is_routable(world.state.clusters["c"])

@@ -30,7 +30,7 @@ def test_restore_puts_the_audit_in_order() -> None:
     for number in range(12):
         world.region(f"r{number}")
     backwards = dict(reversed(world.state.audit.items()))
-    state = restore({"Event": backwards}, revision=50, lease=timedelta(seconds=7))
+    state = restore({"Event": backwards}, revision=50, blank=State(lease=timedelta(seconds=7)))
     assert list(state.audit) == list(world.state.audit)
     assert (state.revision, state.lease) == (50, timedelta(seconds=7))
     step = Step(state, START, "test")

@@ -3,10 +3,11 @@ import json
 import pytest
 
 from federation.contract.errors import Invalid, NotFound
-from federation.contract.resources import KINDS, DeploymentSpec
+from federation.contract.resources import KINDS, DeploymentSpec, TenantSpec
 from federation.policy import views
-from federation.policy.events import RouterConnected
-from tests.federation.policy.world import World
+from federation.policy.access.events import KeyCreated, TenantApplied
+from federation.policy.access.records import KeyKind
+from tests.federation.policy.world import ACTOR, World
 
 
 @pytest.fixture
@@ -16,15 +17,9 @@ def world() -> World:
     world.push("m")
     world.deploy(DeploymentSpec(model="m"))
     world.serve("c")
-    event = RouterConnected(
-        name="r",
-        instance="i",
-        url="http://r:7400",
-        location=None,
-        software_version="1",
-        snapshot_version=0,
-    )
-    world.do(event)
+    world.router()
+    world.do(TenantApplied(actor=ACTOR, name="t", spec=TenantSpec()))
+    world.do(KeyCreated(actor=ACTOR, id="k", kind=KeyKind.INFERENCE, digest="d", tenant="t"))
     return world
 
 
@@ -90,7 +85,7 @@ def test_a_region_lists_its_clusters(world: World) -> None:
 def test_a_router_tells_how_it_is(world: World) -> None:
     status = views.document(world.state, "Router", "r", world.now)["status"]
     assert status["connected"] is True
-    assert status["url"] == "http://r:7400"
+    assert status["url"] == "https://r:7400"
 
 
 @pytest.mark.parametrize("kind", [kind.name for kind in KINDS])

@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 from federation.contract.errors import FederationError
 from federation.contract.package import ModelPackage
-from federation.contract.resources import ClusterSpec, DeploymentSpec, RegionSpec
+from federation.contract.resources import ClusterSpec, DeploymentSpec, RegionSpec, RouterSpec
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import (
     Capacity,
+    Connectivity,
     Device,
     EngineKind,
     EngineStatus,
@@ -41,10 +43,20 @@ from federation.policy.events import (
     ModelVersionPushed,
     ObjectRemoved,
     RegionApplied,
+    Result,
+    RouterConnected,
     Started,
     TimePassed,
     Welcomed,
 )
+from federation.policy.membership.events import (
+    Joined,
+    PeerAccepted,
+    PeerJoined,
+    PeerRevoked,
+    RouterRegistered,
+)
+from federation.policy.records import PERSISTENT
 from federation.policy.state import State, restore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -72,7 +84,7 @@ class World:
         self.engines: dict[str, EngineKind] = {}
         self.gpus: dict[str, int] = {}
 
-    def do(self, event: Event) -> Applied | Welcomed | bool:
+    def do(self, event: Event) -> Result:
         before = self.state.copy()
         try:
             outcome = decide(self.state, event, self.now)
@@ -93,10 +105,9 @@ class World:
 
     def restart(self) -> None:
         """The control plane starts anew with what its store remembers."""
-        kinds = ("Region", "Cluster", "Model", "Deployment", "RetiredModel", "Event", "Receipt")
-        records = {kind: dict(self.state.table(kind)) for kind in kinds}
+        records = {kind: dict(self.state.table(kind)) for kind in PERSISTENT}
         revision = self.state.revision + 1_000
-        self.state = restore(records, revision=revision, lease=self.state.lease)
+        self.state = restore(records, revision=revision, blank=State(lease=self.state.lease))
         self.do(Started())
 
     def snapshot(self) -> Snapshot:
@@ -111,7 +122,13 @@ class World:
         return self.applied(RegionApplied(actor=ACTOR, name=name, spec=spec))
 
     def register(
-        self, name: str, spec: ClusterSpec, *, token: str = "token", rejoin: bool = False
+        self,
+        name: str,
+        spec: ClusterSpec,
+        *,
+        token: str = "token",
+        rejoin: bool = False,
+        require_accept: bool = False,
     ) -> Applied:
         return self.applied(
             ClusterRegistered(
@@ -120,6 +137,7 @@ class World:
                 spec=spec,
                 token_sha256=f"{token} of {name}",
                 token_expires_at=self.now + timedelta(hours=1),
+                require_accept=require_accept,
                 rejoin=rejoin,
             )
         )
@@ -138,7 +156,8 @@ class World:
             self.region(region)
         self.register(name, spec or ClusterSpec(region=region, allow_code=True))
         self.engines[name], self.gpus[name] = engine, gpus
-        self.connect(name, secret="token")
+        self.join(name)
+        self.connect(name, connectivity=self.state.clusters[name].spec.connectivity)
         self.report(name)
 
     def push(self, model: str, content: str = "1", runtime: Runtime = Runtime.ONNX) -> int:
@@ -158,24 +177,98 @@ class World:
         event = ClusterSchedulingChanged(actor=ACTOR, name=cluster, scheduling=scheduling)
         self.do(event)
 
+    def accept(self, name: str, role: PeerRole = PeerRole.CLUSTER) -> None:
+        self.do(PeerAccepted(actor=ACTOR, role=role, name=name))
+
+    def revoke(self, name: str, role: PeerRole = PeerRole.CLUSTER) -> None:
+        self.do(PeerRevoked(actor=ACTOR, role=role, name=name))
+
     def remove(self, kind: str, name: str) -> None:
         self.do(ObjectRemoved(actor=ACTOR, kind=kind, name=name))
 
     # ------------------------------------------------------------ agents
 
-    def connect(self, name: str, *, secret: str = "credential", instance: str = "i1") -> Welcomed:
+    def join(
+        self,
+        name: str,
+        *,
+        token: str = "token",
+        key: str = "key",
+        role: PeerRole = PeerRole.CLUSTER,
+    ) -> Joined:
+        result = self.do(
+            PeerJoined(role=role, name=name, token_sha256=f"{token} of {name}", key_sha256=key)
+        )
+        assert isinstance(result, Joined)
+        return result
+
+    def connect(
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        instance: str = "i1",
+        connectivity: Connectivity = Connectivity.DIAL,
+    ) -> Welcomed:
+        """The agent connects with the newest certificate, or with one of another generation."""
+        record = self.state.clusters.get(name)
+        newest = record.membership.generation if record else 0
+        reverse = connectivity is Connectivity.REVERSE
         result = self.do(
             AgentConnected(
                 cluster=name,
                 instance=instance,
-                secret_sha256=f"{secret} of {name}",
-                new_credential_sha256=f"credential of {name}",
+                generation=newest if generation is None else generation,
                 engine=self.engines.get(name, EngineKind.TRITON),
-                url=f"http://{name}:7500",
+                url="" if reverse else f"https://{name}:7500",
+                connectivity=connectivity,
             )
         )
         assert isinstance(result, Welcomed)
         return result
+
+    # ------------------------------------------------------------ routers
+
+    def router(self, name: str = "r", *, reverse_address: str = "", instance: str = "i1") -> None:
+        """A router that is registered, has joined and is connected; again: it connects anew."""
+        if name not in self.state.registered_routers:
+            self.register_router(name)
+            self.join(name, role=PeerRole.ROUTER)
+        self.connect_router(name, reverse_address=reverse_address, instance=instance)
+
+    def register_router(self, name: str, *, token: str = "token", rejoin: bool = False) -> Applied:
+        return self.applied(
+            RouterRegistered(
+                actor=ACTOR,
+                name=name,
+                spec=RouterSpec(),
+                token_sha256=f"{token} of {name}",
+                token_expires_at=self.now + timedelta(hours=1),
+                rejoin=rejoin,
+            )
+        )
+
+    def connect_router(
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        reverse_address: str = "",
+        instance: str = "i1",
+    ) -> None:
+        record = self.state.registered_routers.get(name)
+        newest = record.membership.generation if record else 0
+        event = RouterConnected(
+            name=name,
+            instance=instance,
+            generation=newest if generation is None else generation,
+            url="https://r:7400",
+            reverse_address=reverse_address,
+            location=None,
+            software_version="1",
+            snapshot_version=3,
+        )
+        assert self.do(event) is True
 
     def disconnect(self, name: str) -> None:
         self.do(AgentDisconnected(cluster=name, epoch=self.state.presences[name].epoch))
@@ -196,7 +289,7 @@ class World:
                 engine=EngineStatus(kind=self.engines[name], version="2.1", ready=True),
                 versions=tuple(versions),
             ),
-            url=f"http://{name}:7500",
+            url=f"https://{name}:7500",
         )
 
     def report(

@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import logging
 
 import pytest
@@ -100,3 +102,46 @@ async def test_a_body_is_invited_only_once_the_head_is_admitted() -> None:
         answer = await talk(url, admitted)
         assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
         assert answer.endswith(b"5")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /v2/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"GET /v2/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1",
+        b"GET /v2/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /v2/../x HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_after_a_refused_head_nothing_more_is_read(head: bytes) -> None:
+    async with serving(make_application(hello)) as url:
+        answer = await talk(url, head + GET % b"/v2/hidden")
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404")), answer
+    assert b"hidden" not in answer
+    assert b"Connection: close" in answer
+
+
+async def test_a_length_of_nothing_is_no_body() -> None:
+    async with serving(make_application(hello)) as url:
+        sound = (GET % b"/v2/x").replace(b"Host", b"Content-Length: 0\r\nHost")
+        assert (await talk(url, sound)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_does_not_take_a_whole_answer_is_cut_off() -> None:
+    gone = asyncio.Event()
+
+    async def large(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.task.add_done_callback(lambda _: gone.set())
+        return web.Response(body=b"x" * (64 << 20))
+
+    async with serving(make_application(large, stall_s=0.3)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.write(GET % b"/v2/x")
+        async with asyncio.timeout(5):
+            await gone.wait()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 
 from federation.contract.errors import Invalid, NotFound
-from federation.contract.types import Endpoint, ModelRoute, Replica, Snapshot
-from router.policy.table import build
+from federation.contract.types import Connectivity, Endpoint, ModelRoute, Replica, Snapshot
+from router.policy.table import Reach, build
 from tests.router.policy.worlds import snapshots
 
 
@@ -94,3 +96,27 @@ def test_every_replica_is_indexed_or_outside_the_residency(snapshot: Snapshot) -
         endpoint = table.endpoints[replica.cluster]
         allowed = not route.residency or endpoint.region in route.residency
         assert (endpoint in table.replicas("m", replica.version)) == allowed
+
+
+@pytest.mark.parametrize(
+    ("connectivity", "url", "reach", "why"),
+    [
+        (Connectivity.DIAL, "http://h:1", Reach(), ""),
+        (Connectivity.DIAL, "http://h:1", Reach(secure=True), "is plain HTTP"),
+        (Connectivity.DIAL, "https://h:1", Reach(secure=True), ""),
+        (Connectivity.DIAL, "", Reach(secure=True, reverse=True), "cannot be dialled"),
+        (Connectivity.REVERSE, "", Reach(secure=True, reverse=True), ""),
+        (Connectivity.REVERSE, "http://h:1", Reach(secure=True, reverse=True), ""),
+        (Connectivity.REVERSE, "https://h:1", Reach(secure=True), "takes no such connections"),
+        (Connectivity.UNKNOWN, "https://h:1", Reach(secure=True, reverse=True), "does not know"),
+    ],
+)
+def test_how_a_cluster_connects_decides_whether_it_is_used(
+    connectivity: Connectivity, url: str, reach: Reach, why: str
+) -> None:
+    odd = Endpoint(cluster="a", region="eu", url=url, connectivity=connectivity)
+    table = build(replace(snapshot_of(), endpoints=(odd, snapshot_of().endpoints[1])), reach)
+    assert why in table.unusable.get("a", "")
+    assert bool(table.replicas("digits", 1)) == (not why)
+    if connectivity is Connectivity.REVERSE:
+        assert table.endpoints["a"].url == ""

@@ -1,7 +1,7 @@
 """An application that knows only the openai package: `python use_openai.py http://HOST:PORT/v1`.
 
-Input: the base URL of a router. Output: what was seen, as one JSON line; or one sentence and exit
-code 1.
+Input: the base URL of a router, a key in OPENAI_API_KEY. Output: what was seen, as one JSON line;
+or one sentence and exit code 1.
 """
 
 import json
@@ -15,7 +15,7 @@ _TOKENS = 60
 
 def main(base_url: str) -> None:
     """List the models; complete, chat, stream; ask for a model that does not exist."""
-    client = openai.OpenAI(base_url=base_url, api_key="none", timeout=30, max_retries=0)
+    client = openai.OpenAI(base_url=base_url, timeout=30, max_retries=0)
     must("shakespeare" in {model.id for model in client.models.list()}, "the model is listed")
     whole = client.completions.create(
         model="shakespeare", prompt="ROMEO:\n", max_tokens=20, temperature=0

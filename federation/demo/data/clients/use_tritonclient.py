@@ -1,19 +1,22 @@
 """An application that knows only NVIDIA's client: `python use_tritonclient.py HOST:PORT`.
 
-Input: the address of a router. Output: what was seen, as one JSON line; or one sentence and exit
-code 1.
+Input: the address of a router, a key in FED_KEY. Output: what was seen, as one JSON line; or one
+sentence and exit code 1.
 """
 
 import json
+import os
 import sys
 
 import numpy as np
 import tritonclient.http as triton
+from tritonclient.http.auth import BasicAuth
 
 
 def main(address: str) -> None:
     """Ask for metadata, then infer: JSON and binary, pinned and default version."""
     client = triton.InferenceServerClient(address, network_timeout=20, connection_timeout=5)
+    client.register_plugin(BasicAuth("key", os.environ["FED_KEY"]))
     must(client.is_server_live(), "the server is live")
     must(client.is_server_ready(), "the server is ready")
     must(client.is_model_ready("filetype"), "the model is ready")

@@ -1,0 +1,157 @@
+"""Who may speak on connections that are already there.
+
+Input: each request and the certificate that its connection was made with; changes of our
+certificate and of whom we trust. Output: a request goes on or is refused; connections of revoked
+peers are aborted at once. TLS looks at certificates in the handshake only. It does not matter who
+dialled: on a reversed connection the peer is the TLS server, and is checked alike.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiohttp import web
+
+from federation.contract.errors import FederationError, Unauthenticated
+from federation.contract.spiffe import PeerRole
+from federation.contract.trust import Trust
+from federation.relay.errors import NothingDone
+from federation.runtime.clock import Clock
+from federation.trust.credentials import Credentials
+from federation.trust.peers import Peer, check_peer, peer_from_ssl
+from federation.trust.renewal import BACKDATED
+
+_LAST_SHARE = 0.1  # of a certificate's life: time for the peer to come with the next one
+# The peer is one of ours and will be back with another certificate: it may try elsewhere now.
+_PASSING = frozenset({"certificate-expired", "certificate-revoked"})
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    transport: asyncio.Transport
+    peer: Peer
+    near_end: datetime  # from here on the peer is asked to come back with a newer certificate
+    context: object  # the TLS context of its handshake
+    vetted: Trust | None = None
+    running: int = 0
+    expiry: asyncio.TimerHandle | None = None
+
+
+class PeerGuard:
+    """Checks every request of a server's connections; only peers of one role may speak.
+
+    A connection is known from its first request until it is lost.
+    """
+
+    def __init__(self, credentials: Credentials, role: PeerRole, clock: Clock) -> None:
+        self.refused = 0
+        self.aborted = 0
+        self._credentials = credentials
+        self._role = role
+        self._clock = clock
+        self._connections: dict[web.RequestHandler, _Connection] = {}
+        credentials.on_change.append(self._abort_revoked)
+
+    def __repr__(self) -> str:
+        peers = sorted({one.peer.id.name for one in self._connections.values()})
+        return f"PeerGuard({self._role.value}: {', '.join(peers) or 'nobody'})"
+
+    def peer(self, request: web.BaseRequest) -> Peer:
+        """Return who sent a request; raises Unauthenticated if the connection cannot tell."""
+        return self._connection(request).peer
+
+    def admit(self, request: web.BaseRequest) -> None:
+        """Let a request go on, or raise.
+
+        Raises NothingDone if the peer's certificate has expired or is revoked, Unauthenticated or
+        PermissionDenied if it is none of a peer that may speak here.
+        """
+        try:
+            connection = self._connection(request)
+            _, trust = self._credentials.require()
+            now = self._clock.utc()
+            if connection.vetted is not trust or now >= connection.peer.not_after:
+                check_peer(connection.peer, self._role, trust=trust, now=now)
+                connection.vetted = trust  # until the next one only time can change the answer
+        except FederationError as error:
+            self.refused += 1
+            if error.reason in _PASSING:
+                raise NothingDone(error, refused=error.reason) from None
+            raise
+
+    @contextmanager
+    def serving(self, request: web.BaseRequest) -> Iterator[None]:
+        """Count a request that was admitted: its connection is not idle while this lasts."""
+        connection = self._connection(request)
+        connection.running += 1
+        try:
+            yield
+        finally:
+            connection.running -= 1
+
+    def is_last(self, request: web.BaseRequest) -> bool:
+        """Return whether the answer should ask the peer for another connection: because ours or
+        its certificate is about to end, or ours or our trust is newer than the connection."""
+        try:
+            connection = self._connection(request)
+        except Unauthenticated:
+            return True
+        old = not self._credentials.is_current(connection.context)
+        return old or self._clock.utc() >= connection.near_end
+
+    # ------------------------------------------------------------ connections
+
+    def _connection(self, request: web.BaseRequest) -> _Connection:
+        handler = request.protocol
+        found = self._connections.get(handler)
+        if found is None:
+            found = self._connections[handler] = self._met(request)
+            request.task.add_done_callback(lambda _: self._forget(handler))
+        return found
+
+    def _met(self, request: web.BaseRequest) -> _Connection:
+        """Return what is known of a connection at its first request."""
+        transport = request.transport
+        if transport is None:
+            raise Unauthenticated("this connection is gone.")
+        certificate = transport.get_extra_info("peercert")
+        peer = peer_from_ssl(certificate)
+        begin = datetime.fromtimestamp(
+            ssl.cert_time_to_seconds(certificate["notBefore"]), tz=peer.not_after.tzinfo
+        )
+        life = peer.not_after - begin - BACKDATED
+        tls = transport.get_extra_info("ssl_object")
+        connection = _Connection(
+            transport=transport,
+            peer=peer,
+            near_end=peer.not_after - life * _LAST_SHARE,
+            context=getattr(tls, "context", None),
+        )
+        connection.expiry = self._when_expired(connection)
+        return connection
+
+    def _forget(self, handler: web.RequestHandler) -> None:
+        connection = self._connections.pop(handler)
+        if connection.expiry:
+            connection.expiry.cancel()
+
+    def _when_expired(self, connection: _Connection) -> asyncio.TimerHandle:
+        left_s = (connection.peer.not_after - self._clock.utc()).total_seconds()
+
+        def close_if_idle() -> None:
+            if not connection.running:  # else its next request is refused
+                connection.transport.close()
+
+        return asyncio.get_running_loop().call_later(max(0.0, left_s), close_if_idle)
+
+    def _abort_revoked(self) -> None:
+        trust = self._credentials.trust
+        if trust is None:
+            return
+        for connection in list(self._connections.values()):
+            if trust.refuses(connection.peer.id.uri, connection.peer.generation):
+                self.aborted += 1
+                connection.transport.abort()

@@ -1,0 +1,142 @@
+"""The door of a router: whose request it is, decided on its head alone.
+
+Input: the head of a request, before any of its body is read and before a client that sent
+`Expect: 100-continue` is invited to send it; the keys in the routing table. Output: a Visit, or the
+refusal. A key that was shown is used here and kept nowhere: it does not go upstream, and no log,
+metric or explanation has it.
+"""
+
+import base64
+import logging
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy
+
+from federation.contract.errors import Unauthenticated
+from federation.relay.paths import InferenceTarget, InferenceVerb, parse_target
+from router import responses
+from router.policy.access import EVERYONE, Caller, missing_key
+from router.policy.quota import Quotas
+from router.state import RouterState
+
+log = logging.getLogger(__name__)
+
+HEALTH_PATH = "/healthz"
+KEY_HEADER = "x-api-key"
+_OPEN = frozenset({InferenceVerb.SERVER_LIVE, InferenceVerb.SERVER_READY})
+_OWN = _OPEN | {
+    InferenceVerb.SERVER,
+    InferenceVerb.READY,
+    InferenceVerb.MODELS,
+    InferenceVerb.MODEL,
+}  # answered from the table: no limit counts them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A request that may come in: what it asks for, and for whom."""
+
+    target: InferenceTarget
+    caller: Caller
+    request_id: str
+
+    @property
+    def is_inference(self) -> bool:
+        """Whether a cluster has to answer it."""
+        return self.target.verb not in _OWN
+
+
+_VISIT = web.RequestKey("router-visit", Visit)
+
+
+class Door:
+    """Lets requests in."""
+
+    def __init__(self, *, state: RouterState, quotas: Quotas) -> None:
+        self._state = state
+        self._quotas = quotas
+        if state.allow_anonymous:
+            log.warning(
+                "router %s serves requests WITHOUT a key (--allow-anonymous): everybody who can "
+                "connect may use every model, without limits",
+                state.name,
+            )
+
+    def __repr__(self) -> str:
+        return f"Door({'open to everyone' if self._state.allow_anonymous else 'keys only'})"
+
+    def admit(self, request: web.Request) -> None:
+        """Look at the head of a request once; `visit` returns what was found.
+
+        Raises Unauthenticated, PermissionDenied, OverQuota, or NotFound and its like for a target.
+        """
+        if _VISIT in request or request.raw_path == HEALTH_PATH:
+            return
+        target = parse_target(request.method, request.raw_path)
+        caller = EVERYONE if target.verb in _OPEN else self._caller(request.headers)
+        if target.model:
+            caller.check_model(target.model)
+        visit = Visit(
+            target=target, caller=caller, request_id=responses.request_id(request.headers)
+        )
+        if visit.is_inference and hdrs.EXPECT in request.headers:
+            self._quotas.check(caller.tenant, self._state.clock.monotonic_s())
+        request[_VISIT] = visit
+
+    def visit(self, request: web.BaseRequest) -> Visit | None:
+        """Return what `admit` found; None for a health check, or if it was refused."""
+        return request.get(_VISIT)
+
+    def _caller(self, headers: CIMultiDictProxy[str]) -> Caller:
+        text = shown_key(headers)
+        if self._state.allow_anonymous and not is_ours(text):
+            return EVERYONE
+        access = self._state.require_table().access
+        if text is None:
+            raise missing_key(access)
+        return access.authenticate(text, self._state.clock.utc())
+
+
+def is_ours(text: str | None) -> bool:
+    """Return whether a text means to be a key of this federation.
+
+    Some SDKs cannot send none, so that people write "none" or "EMPTY" where no key is needed. A key
+    of ours that is wrong is never taken for none: its owner would get other rights than meant.
+    """
+    return text is not None and text.startswith("fed_")
+
+
+def shown_key(headers: CIMultiDictProxy[str]) -> str | None:
+    """Return the key that a request shows, None if it shows none; raises Unauthenticated if it
+    shows several, or something that is no key.
+
+    Basic credentials (RFC 7617) hold it as the password, with any user name: clients that know
+    nothing else, like tritonclient's BasicAuth, need no change.
+    """
+    given = [value.strip() for value in headers.getall(hdrs.AUTHORIZATION, [])]
+    keys = [value.strip() for value in headers.getall(KEY_HEADER, [])]
+    if len(given) > 1 or len(keys) > 1:
+        raise Unauthenticated("The request shows several keys.", hint="Send one.")
+    scheme, _, text = given[0].partition(" ") if given else ("", "", "")
+    match scheme.lower():
+        case "bearer" | "":
+            shown = text.strip()
+        case "basic":
+            shown = _password(text.strip())
+        case _:
+            raise _malformed("Only bearer tokens and passwords are taken in Authorization.")
+    return shown or (keys[0] if keys else "") or None
+
+
+def _password(text: str) -> str:
+    try:
+        decoded = base64.b64decode(text, validate=True).decode("ascii")
+    except ValueError:
+        raise _malformed("The Basic credentials cannot be read.") from None
+    return decoded.partition(":")[2]
+
+
+def _malformed(message: str) -> Unauthenticated:
+    hint = "Send `Authorization: Bearer fed_key_...`, or the key as a password."
+    return Unauthenticated(message, hint=hint, reason="malformed-key")

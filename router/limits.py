@@ -1,0 +1,40 @@
+"""What one client may cost this router: connections, time, memory.
+
+Input: the settings, and the number of sockets that the system grants this process. Output: the
+limits of the public server and of its requests.
+"""
+
+from federation.relay.connections import ConnectionLimits, raise_file_limit
+from federation.relay.server import BodyLimits, ServerLimits
+from router.call import ProxyLimits
+from router.settings import Settings
+
+GRACE_S = 10.0
+
+
+def public_limits(settings: Settings) -> ServerLimits:
+    """Return the limits for connections; lets this process open as many files as they need.
+
+    Where the system grants fewer, a third of them stays free for the way to the clusters.
+    """
+    sockets = raise_file_limit(settings.max_connections + settings.max_concurrent)
+    return ServerLimits(
+        shutdown_s=GRACE_S,
+        keepalive_s=settings.client_idle_ms / 1000,
+        connections=ConnectionLimits(
+            total=min(settings.max_connections, max(sockets * 2 // 3, 1)),
+            per_address=settings.max_connections_per_address,
+            exempt=settings.trusted_proxies,
+            closing_s=settings.client_stall_ms / 1000,
+        ),
+    )
+
+
+def proxy_limits(settings: Settings) -> ProxyLimits:
+    """Return the limits for one request."""
+    return ProxyLimits(
+        body=BodyLimits(max_bytes=settings.max_body_bytes, total_s=settings.client_body_ms / 1000),
+        replay_bytes=min(settings.replay_buffer_bytes, settings.max_body_bytes),
+        deadline_s=settings.deadline_ms / 1000,
+        stall_s=settings.client_stall_ms / 1000,
+    )

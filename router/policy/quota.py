@@ -1,0 +1,219 @@
+"""How much each tenant may ask of this router: requests and tokens per minute, requests at once.
+
+Input: `proxy` asks before a request goes on, and tells afterwards how many tokens it took. Output:
+a Hold, or OverQuota with the time after which another try makes sense. Leaving the Hold is the one
+release path. Buckets are full at first, hold ten seconds' worth (at least one) and fill at the
+limit's pace, so that in any time no more than limit x time + bucket is let in. Tokens are known
+only afterwards: what an answer took beyond the estimate is owed, and holds up the next requests.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from federation.contract.access import Tenant
+from federation.contract.errors import Exhausted
+
+BURST_S = 10.0
+LONGEST_WAIT_S = 120
+_BUSY_WAIT_S = 1
+
+
+class OverQuota(Exhausted):
+    """A tenant's limit is reached; `retry_after_s` tells when to try again."""
+
+    reason = "over-quota"
+
+    def __init__(self, message: str, *, retry_after_s: float, reason: str, hold: "Hold") -> None:
+        self.retry_after_s = max(1, min(math.ceil(retry_after_s), LONGEST_WAIT_S))
+        hint = f"Try again in {self.retry_after_s} s, or ask the operator for a higher limit."
+        super().__init__(message, hint=hint, reason=reason)
+        self.hold = hold
+
+
+class Bucket:
+    """A token bucket. It may be overdrawn: then it owes, and fills up from below zero."""
+
+    __slots__ = ("_at_s", "capacity", "level", "per_s")
+
+    def __init__(self, per_minute: int, now_s: float) -> None:
+        self.per_s = per_minute / 60
+        self.capacity = max(1.0, self.per_s * BURST_S)
+        self.level = self.capacity
+        self._at_s = now_s
+
+    def __repr__(self) -> str:
+        return f"Bucket({self.level:.1f}/{self.capacity:.1f}, {self.per_s:.2f}/s)"
+
+    def fill(self, now_s: float) -> None:
+        """Let time pass; a clock that goes back changes nothing."""
+        if now_s > self._at_s:
+            self.level = min(self.capacity, self.level + (now_s - self._at_s) * self.per_s)
+            self._at_s = now_s
+
+    def wait_s(self, amount: float, now_s: float) -> float:
+        """Return how long until `amount` may be taken, 0 = now; more than fits needs a full one."""
+        self.fill(now_s)
+        missing = min(amount, self.capacity) - self.level
+        return missing / self.per_s if missing > 1e-9 else 0.0
+
+    def take(self, amount: float) -> None:
+        """Take what `wait_s` allowed, or what was used; a negative amount gives back."""
+        self.level = min(self.capacity, self.level - amount)
+
+    def adjust(self, per_minute: int, now_s: float) -> None:
+        """Go on under another limit; what is owed stays owed."""
+        if per_minute / 60 != self.per_s:
+            self.fill(now_s)
+            self.per_s = per_minute / 60
+            self.capacity = max(1.0, self.per_s * BURST_S)
+            self.level = min(self.level, self.capacity)
+
+
+@dataclass(slots=True)
+class _Account:
+    """What one tenant has taken."""
+
+    requests: Bucket | None = None
+    tokens: Bucket | None = None
+    in_flight: int = 0
+
+    def follow(self, tenant: Tenant, now_s: float) -> None:
+        """Take the tenant's limits as they are now."""
+        self.requests = _bucket(self.requests, tenant.requests_per_minute, now_s)
+        self.tokens = _bucket(self.tokens, tenant.tokens_per_minute, now_s)
+
+
+def _bucket(bucket: Bucket | None, per_minute: int, now_s: float) -> Bucket | None:
+    if per_minute <= 0:
+        return None
+    if bucket is None:
+        return Bucket(per_minute, now_s)
+    bucket.adjust(per_minute, now_s)
+    return bucket
+
+
+@dataclass(slots=True)
+class Hold:
+    """One request's share. Set `used` to the tokens that it took before leaving."""
+
+    tenant: Tenant
+    _account: _Account
+    used: int = 0
+    _estimate: int = field(default=0, init=False)
+
+    def __repr__(self) -> str:
+        return f"Hold({self.tenant.name}, estimate={self._estimate}, used={self.used})"
+
+    def expect_tokens(self, amount: int, now_s: float) -> None:
+        """Take an estimate of the tokens, once; raises OverQuota while there are too few."""
+        bucket = self._account.tokens
+        if bucket is None:
+            return
+        if wait_s := bucket.wait_s(max(amount, 1), now_s):
+            raise OverQuota(
+                f"Tenant {self.tenant.name!r} has used its {self.tenant.tokens_per_minute} tokens "
+                "a minute at this router.",
+                retry_after_s=wait_s,
+                reason="tokens-per-minute",
+                hold=self,
+            )
+        self._estimate = amount
+        bucket.take(amount)
+
+    def settle(self) -> None:
+        """Replace the estimate by what was used; a second call changes nothing."""
+        if self._account.tokens is not None:
+            self._account.tokens.take(self.used - self._estimate)
+        self._estimate = self.used
+
+    def headers(self, now_s: float) -> dict[str, str]:
+        """Return what the client may know of its limits; only those that there are."""
+        told: dict[str, str] = {}
+        for what, limit, bucket in (
+            ("requests", self.tenant.requests_per_minute, self._account.requests),
+            ("tokens", self.tenant.tokens_per_minute, self._account.tokens),
+        ):
+            if bucket is not None:
+                bucket.fill(now_s)
+                full_s = (bucket.capacity - bucket.level) / bucket.per_s
+                told[f"x-ratelimit-limit-{what}"] = str(limit)
+                told[f"x-ratelimit-remaining-{what}"] = str(max(0, math.floor(bucket.level + 1e-9)))
+                told[f"x-ratelimit-reset-{what}"] = f"{max(0.0, full_s):.1f}s"
+        return told
+
+
+class Quotas:
+    """The accounts of all tenants that have limits; one object for a router's life."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, _Account] = {}
+
+    def __repr__(self) -> str:
+        running = {name: a.in_flight for name, a in sorted(self._accounts.items()) if a.in_flight}
+        return f"Quotas({len(self._accounts)} accounts, in flight: {running})"
+
+    @property
+    def accounts(self) -> int:
+        """How many tenants are remembered."""
+        return len(self._accounts)
+
+    def in_flight(self, tenant: str) -> int:
+        """Return how many requests of a tenant are held."""
+        account = self._accounts.get(tenant)
+        return account.in_flight if account else 0
+
+    def retain(self, tenants: Iterable[str]) -> None:
+        """Forget tenants that are gone, as soon as none of their requests runs."""
+        known = frozenset(tenants)
+        gone = [n for n, a in self._accounts.items() if n not in known and not a.in_flight]
+        for name in gone:
+            del self._accounts[name]
+
+    def check(self, tenant: Tenant, now_s: float) -> None:
+        """Raise OverQuota if `hold` would; takes nothing."""
+        account = self._account(tenant, now_s)
+        hold = Hold(tenant, account)
+        if account.requests and (wait_s := account.requests.wait_s(1, now_s)):
+            raise OverQuota(
+                f"Tenant {tenant.name!r} has sent its {tenant.requests_per_minute} requests "
+                "a minute to this router.",
+                retry_after_s=wait_s,
+                reason="requests-per-minute",
+                hold=hold,
+            )
+        if 0 < tenant.max_concurrent <= account.in_flight:
+            raise OverQuota(
+                f"Tenant {tenant.name!r} already has {account.in_flight} requests at work here, "
+                f"of {tenant.max_concurrent} at once.",
+                retry_after_s=_BUSY_WAIT_S,
+                reason="max-concurrent",
+                hold=hold,
+            )
+
+    @contextmanager
+    def hold(self, tenant: Tenant, now_s: float) -> Iterator[Hold]:
+        """Take one request of a tenant's limits and hold its place; raises OverQuota."""
+        self.check(tenant, now_s)
+        account = self._account(tenant, now_s)
+        if account.requests:
+            account.requests.take(1)
+        account.in_flight += 1
+        hold = Hold(tenant, account)
+        try:
+            yield hold
+        finally:
+            account.in_flight -= 1
+            hold.settle()
+
+    def _account(self, tenant: Tenant, now_s: float) -> _Account:
+        """Return the tenant's account; one without limits has none that is kept."""
+        limits = (tenant.requests_per_minute, tenant.tokens_per_minute, tenant.max_concurrent)
+        account = self._accounts.get(tenant.name)
+        if account is None:
+            account = _Account()
+            if any(limits):
+                self._accounts[tenant.name] = account
+        account.follow(tenant, now_s)
+        return account

@@ -1,0 +1,198 @@
+"""Callers of every kind over real HTTPS, and objects that are theirs or not.
+
+Input: a running control plane. Output: for each call fresh objects, so that no call disturbs the
+next; regions and models called `mine...` are within the limited callers' grants, `theirs...` not.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from blake3 import blake3
+
+from federation.app import ControlPlane
+from federation.contract.access import Grant, Role
+from federation.contract.manifest import manifest_digest, parse_manifest
+from federation.contract.package import parse_package
+from federation.contract.resources import (
+    ClusterSpec,
+    DeploymentSpec,
+    RegionSpec,
+    RouterSpec,
+    TenantSpec,
+)
+from federation.contract.spiffe import PeerRole
+from federation.contract.types import AssignedVersion, Location
+from federation.policy import events
+from federation.policy.access.events import KeyCreated, TenantApplied
+from federation.policy.access.records import KeyKind
+from federation.policy.membership.events import RouterRegistered
+from tests.fakes.control_plane import Operator, package, roots_of
+
+GRANTS: Mapping[str, tuple[Grant, ...]] = {
+    "viewer": (Grant(role=Role.VIEWER),),
+    "my-owner": (Grant(role=Role.MODEL_OWNER, models=("mine-*",)),),
+    "owner": (Grant(role=Role.MODEL_OWNER),),
+    "my-operator": (Grant(role=Role.OPERATOR, regions=("mine",)),),
+    "operator": (Grant(role=Role.OPERATOR),),
+    "admin": (Grant(role=Role.ADMIN),),
+    "no-role": (),
+}
+ACTOR = "admin/local"
+AGENT = "agent"
+SOON = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one call is about: names of objects that belong to `whose` ("mine" or "theirs")."""
+
+    whose: str
+    name: str
+    digest: str = ""
+
+
+class Rig:
+    """Objects on demand, and one client for each kind of caller."""
+
+    def __init__(self, plane: ControlPlane, api: Operator) -> None:
+        self.plane = plane
+        self.api = api
+        self.callers: dict[str, Operator] = {}
+        self._numbers = itertools.count()
+
+    async def do(self, event: events.Event) -> None:
+        """Have something happen, whoever may ask for it."""
+        await self.plane.loop.submit(event)
+
+    async def target(self, kind: str, whose: str) -> Target:
+        """Make a fresh object of a kind."""
+        name = f"{whose}-{next(self._numbers)}"
+        match kind:
+            case "Region":
+                return Target(whose, whose)  # in use: never really deleted
+            case "Cluster":
+                await self.cluster(name, whose)
+            case "Model":
+                return Target(whose, name, await self.model(name))
+            case "Deployment":
+                await self.model(name)
+                await self.model(model_of(name, "theirs" if whose == "mine" else "mine"))
+                spec = DeploymentSpec(model=name)
+                await self.do(events.DeploymentApplied(actor=ACTOR, name=name, spec=spec))
+            case "Router":
+                await self.do(
+                    RouterRegistered(
+                        actor=ACTOR,
+                        name=name,
+                        spec=RouterSpec(),
+                        token_sha256="",
+                        token_expires_at=SOON,
+                    )
+                )
+            case "Tenant":
+                await self.do(TenantApplied(actor=ACTOR, name=name, spec=TenantSpec()))
+            case "Key":
+                await self.key(name, (Grant(role=Role.VIEWER),))
+            case "Event":
+                return Target(whose, "1")
+            case _:
+                pass
+        return Target(whose, name)
+
+    async def cluster(self, name: str, region: str) -> None:
+        """Register a cluster."""
+        await self.do(
+            events.ClusterRegistered(
+                actor=ACTOR,
+                name=name,
+                spec=ClusterSpec(region=region),
+                token_sha256="",
+                token_expires_at=SOON,
+            )
+        )
+
+    async def model(self, name: str) -> str:
+        """Push version 1 with the alias "champion"; mine is assigned to the agent's cluster.
+
+        Returns the digest of a file.
+        """
+        files, manifest, text = package(name, name.encode())
+        parsed = parse_manifest(_json(manifest))
+        digest = manifest_digest(parsed)
+        await self.do(
+            events.ModelVersionPushed(
+                actor=ACTOR,
+                package=parse_package(text),
+                manifest=parsed,
+                digest=digest,
+                source="",
+            )
+        )
+        await self.do(events.AliasMoved(actor=ACTOR, model=name, alias="champion", version=1))
+        for data in files:
+            await self.api.call("PUT", f"/api/v1/blobs/{blake3(data).hexdigest()}", data=data)
+        if name.startswith("mine"):
+            clusters = self.plane.loop.state.clusters
+            assigned = (AssignedVersion(model=name, version=1, digest=digest),)
+            held = clusters[AGENT]
+            assignment = replace(held.assignment, versions=assigned)
+            clusters[AGENT] = replace(held, assignment=assignment)
+        return blake3(files[0]).hexdigest()
+
+    async def key(self, name: str, grants: tuple[Grant, ...]) -> None:
+        """Make a key whose text nobody knows."""
+        await self.do(KeyCreated(actor=ACTOR, id=name, kind=KeyKind.USER, digest="", grants=grants))
+
+
+def model_of(deployment: str, whose: str) -> str:
+    """Return the model that a deployment names when it belongs to `whose`."""
+    return deployment if deployment.startswith(whose) else f"{whose}-{deployment}"
+
+
+def _json(value: Any) -> bytes:
+    import json
+
+    return json.dumps(value).encode()
+
+
+@asynccontextmanager
+async def rig(plane: ControlPlane, api: Operator) -> AsyncIterator[Rig]:
+    """A rig with regions, the agent's cluster, and all callers."""
+    made = Rig(plane, api)
+    for region in ("mine", "theirs"):
+        spec = RegionSpec(location=Location(latitude=1, longitude=1))
+        await made.do(events.RegionApplied(actor=ACTOR, name=region, spec=spec))
+        await made.cluster(f"{region}-first", region)
+    async with AsyncExitStack() as stack:
+        anonymous = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=roots_of(plane)))
+        )
+        for name, grants in GRANTS.items():
+            made.callers[name] = Operator(anonymous, api.base, await _bearer(made, name, grants))
+        made.callers["nobody"] = Operator(anonymous, api.base, "")
+        for name, role in (("agent", PeerRole.CLUSTER), ("router", PeerRole.ROUTER)):
+            credentials = await api.member(AGENT if role is PeerRole.CLUSTER else "r", role)
+            connector = aiohttp.TCPConnector(ssl=credentials.client_context())
+            session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+            made.callers[name] = Operator(session, api.base, "")
+        yield made
+
+
+async def _bearer(made: Rig, name: str, grants: tuple[Grant, ...]) -> str:
+    """Return the text of a key with these grants."""
+    spec = [
+        {"role": g.role.value, "models": list(g.models), "regions": list(g.regions)} for g in grants
+    ]
+    answer = await made.api.call(
+        "POST", f"/api/v1/keys/{name}", {"grants": spec or [{"role": "viewer"}]}
+    )
+    assert answer.status == 201, answer.body
+    if not grants:  # what an identity provider's people without a role are
+        keys = made.plane.loop.state.keys
+        keys[name] = replace(keys[name], grants=())
+    return str(answer.json["text"])
