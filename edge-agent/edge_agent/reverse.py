@@ -229,7 +229,8 @@ class ReverseDialler:
         return connection.problem
 
     def _make(self, line: Line, leaf: Leaf) -> Connection:
-        assert self._runner.server is not None  # noqa: S101  # start() was called
+        if self._runner.server is None:
+            raise RuntimeError("start() was not called")
         handler = self._runner.server()
 
         def admit(transport: asyncio.Transport) -> Peer:

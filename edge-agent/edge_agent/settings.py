@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from federation.contract.errors import Invalid
 from federation.contract.names import check_name
 from federation.runtime.config import setting
-from federation.trust.calls import Contact, check_pin, check_url
+from federation.trust.calls import Contact, check_url
+from federation.trust.pins import check_pin
 
 _WILDCARDS = ("0.0.0.0", "[::]", "")  # noqa: S104  # they are looked for, not listened on
 

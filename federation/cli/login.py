@@ -28,10 +28,11 @@ from federation.cli.settings import (
     with_context,
     without_context,
 )
-from federation.cli.tls import Roots, check_pin, is_loopback, pinned, read_roots
+from federation.cli.tls import Roots, is_loopback, pinned, read_roots
 from federation.contract.errors import Invalid, NotFound
 from federation.contract.names import check_name
 from federation.runtime.files import write_atomic
+from federation.trust.pins import check_pin
 
 ADMIN_TOKEN, ROOTS = "admin.token", "ca.pem"  # in a control plane's state directory
 

@@ -5,10 +5,8 @@ federation's control plane, under whatever address it was reached. Without a fil
 machine's own authorities and the host's name count, as for any web site.
 """
 
-import hashlib
 import http.client
 import ipaddress
-import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +15,8 @@ from urllib.parse import urlsplit
 
 from federation.contract.errors import Invalid
 from federation.contract.spiffe import control_plane_dns_name
+from federation.trust.pins import pinned_root
 
-_PIN = re.compile(r"sha256:[0-9a-f]{64}")
-_PEM = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _SPIFFE = "spiffe://"
 
 
@@ -62,25 +59,10 @@ def _bad_file(path: str, words: str) -> Invalid:
     )
 
 
-def check_pin(pin: str) -> str:
-    """Return `pin` if it can be the pin of a root; raises Invalid."""
-    if not _PIN.fullmatch(pin):
-        raise Invalid(
-            f"--ca-pin {pin[:80]!r} is no pin.",
-            hint="It is 'sha256:' and 64 hexadecimal digits; `fed ca pin` prints it.",
-        )
-    return pin
-
-
 def pinned(pems: list[str], pin: str) -> Roots:
     """Return the one root that has the pin; raises Invalid if none has."""
-    for pem in (each for text in pems for each in _PEM.findall(text)):
-        try:
-            der = ssl.PEM_cert_to_DER_cert(pem)
-        except ValueError:
-            continue
-        if f"sha256:{hashlib.sha256(der).hexdigest()}" == pin:
-            return Roots(f"{pem}\n")
+    if root := pinned_root(pems, pin):
+        return Roots(root)
     raise Invalid(
         "the control plane there has no root with this pin: it is another one, or somebody sits "
         "in between.",

@@ -4,10 +4,8 @@ Input: the plan, the run directory, the ports of the lanes. Output: Commands. On
 used: whoever copies a line from the log of the demo can start the same process by hand.
 """
 
-import hashlib
 import json
 import os
-import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from federation.demo.plan import Plan, Pop, Site
 from federation.demo.processes import Command
 from federation.demo.ray_cluster import RayCluster
 from federation.demo.triton_install import TritonInstallation, TritonPorts
+from federation.trust.pins import pin_of
 
 CONTROL_PLANE = "control-plane"
 
@@ -175,8 +174,7 @@ def agent(plan: Plan, layout: Layout, site: Site, lanes: Mapping[str, int]) -> C
 
 def ca_pin(layout: Layout) -> str:
     """Return the pin of the control plane's root, as `fed cluster register` prints it."""
-    der = ssl.PEM_cert_to_DER_cert(layout.ca_file.read_text(encoding="ascii"))
-    return f"sha256:{hashlib.sha256(der).hexdigest()}"
+    return pin_of(layout.ca_file.read_text(encoding="ascii"))
 
 
 def triton(layout: Layout, site: Site, installation: TritonInstallation) -> Command:

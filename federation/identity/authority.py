@@ -29,6 +29,7 @@ from federation.contract.spiffe import (
 from federation.runtime.clock import Clock
 from federation.runtime.files import write_atomic
 from federation.trust.keys import Facts, facts_of
+from federation.trust.pins import pin_of
 
 ROOT_LIFE = timedelta(days=3650)
 DEFAULT_LEAF_LIFE = timedelta(hours=24)
@@ -51,7 +52,7 @@ class Root:
     @property
     def pin(self) -> str:
         """Return `sha256:<hex>` of the certificate (DER), by which an agent knows it."""
-        return pin_of(self.certificate)
+        return pin_of(self.pem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +63,6 @@ class Issued:
     id: PeerId
     generation: int
     not_after: datetime
-
-
-def pin_of(certificate: x509.Certificate) -> str:
-    """Return `sha256:<hex>` of a certificate in DER."""
-    der = certificate.public_bytes(serialization.Encoding.DER)
-    return f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
 class Authority:

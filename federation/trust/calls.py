@@ -6,7 +6,6 @@ bounded in size and time.
 """
 
 import os
-import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,9 +26,9 @@ from federation.contract.errors import (
     Unauthenticated,
     Unavailable,
 )
+from federation.trust.pins import check_pin
 
 _MAX_ANSWER_BYTES = 4 << 20
-_PIN = re.compile(r"sha256:[0-9a-f]{64}")
 _BY_STATUS: Mapping[int, type[FederationError]] = {
     400: Invalid,
     401: Unauthenticated,
@@ -69,16 +68,6 @@ def check_url(url: str) -> str:
             hint="Use https://HOST:PORT: control planes speak no plain HTTP.",
         )
     return url
-
-
-def check_pin(pin: str) -> str:
-    """Return `pin` if it can be the pin of a root; raises Invalid."""
-    if not _PIN.fullmatch(pin):
-        raise Invalid(
-            f"--ca-pin {pin[:80]!r} is no pin.",
-            hint="It is 'sha256:' and 64 hexadecimal digits, as it was printed with the token.",
-        )
-    return pin
 
 
 class _Problem(msgspec.Struct):

@@ -8,7 +8,6 @@ on disk before the join is sent: a lost answer is asked for again with the same 
 
 import asyncio
 import base64
-import hashlib
 import ssl
 
 import msgspec
@@ -25,7 +24,6 @@ from federation.trust.calls import (
     Contact,
     Sent,
     call,
-    check_pin,
     demanding,
     no_control_plane,
     trusting_nobody,
@@ -39,6 +37,7 @@ from federation.trust.keys import (
     signing_request,
     trust_domain_of,
 )
+from federation.trust.pins import check_pin, pinned_root
 
 JOINING_FILE = "joining.pem"
 _TOKEN_KINDS = {PeerRole.CLUSTER: "join", PeerRole.ROUTER: "routerjoin"}
@@ -226,13 +225,8 @@ class Enrolment:
             found = msgspec.json.decode(answer.data, type=_Trust)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise no_control_plane(contact) from None
-        for root in found.roots:
-            try:
-                der = ssl.PEM_cert_to_DER_cert(root)
-            except ValueError:
-                continue
-            if f"sha256:{hashlib.sha256(der).hexdigest()}" == contact.pin:
-                return ssl.DER_cert_to_PEM_cert(der)  # exactly what was hashed
+        if root := pinned_root(found.roots, contact.pin):
+            return root
         raise Unauthenticated(
             f"the control plane at {contact.url} does not have the root that --ca-pin names.",
             hint="Something else answers there, or the pin is of another federation: compare it.",

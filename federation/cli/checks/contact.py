@@ -4,7 +4,6 @@ Input: its addresses and the pin of its root. Output: findings. Nothing secret i
 can be run anywhere before a cluster joins.
 """
 
-import hashlib
 import http.client
 import json
 import socket
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from federation.cli.checks.finding import Finding, failed, ok, warning
 from federation.contract.spiffe import control_plane_dns_name
+from federation.trust.pins import pinned_root
 
 SKEW_WARNING_S, SKEW_FAILED_S = 5.0, 60.0  # certificates are backdated by a minute
 _MAX_BYTES = 1 << 20
@@ -46,7 +46,7 @@ def contact(
         remedy = "Is it running? Is the way there open: firewall, DNS, routes?"
         return [failed("control plane", f"{url} does not answer: {reason}", remedy)]
     found = [ok("control plane", f"{url}, trust domain {told.trust_domain}")]
-    root = next((r for r in told.roots if pin_of(r) == pin), "")
+    root = pinned_root(told.roots, pin)
     if not pin:
         remedy = "Give --ca-pin with what `fed cluster register` printed."
         found.append(warning("pin", "not checked: no pin was given", remedy))
@@ -98,15 +98,6 @@ def _date(text: str | None) -> datetime | None:
         return parsedate_to_datetime(text) if text else None
     except ValueError:
         return None
-
-
-def pin_of(root: str) -> str:
-    """Return the pin of a root (PEM); "" if it is no certificate."""
-    try:
-        der = ssl.PEM_cert_to_DER_cert(root)
-    except ValueError:
-        return ""
-    return f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
 def _proven(
