@@ -31,9 +31,12 @@ def dialler(port: int, context: ssl.SSLContext | None = None) -> Dial:
 
 
 async def volley(
-    corpus: Iterable[Payload], dial: Dial, origin: Origin, *, direct: bool
+    corpus: Iterable[Payload], dial: Dial, origin: Origin, *, direct: bool, key: str = ""
 ) -> list[str]:
-    """Return what went wrong; `direct` = no proxy repairs a payload before the door."""
+    """Return what went wrong; `direct` = no proxy repairs a payload before the door.
+
+    With a `key`, each first head that is one shows it; without one, the door must let everybody in.
+    """
     payloads = list(corpus)
     gate = asyncio.Semaphore(_AT_ONCE)
     wrong: list[str] = []
@@ -41,8 +44,8 @@ async def volley(
 
     async def one(payload: Payload) -> None:
         async with gate:
-            answer = await exchange(dial, payload.raw)
-            after = await exchange(dial, honest(payload.name), whole=True)
+            answer = await exchange(dial, showing(payload.raw, key))
+            after = await exchange(dial, showing(honest(payload.name), key), whole=True)
         answers[payload.name] = len(_ANSWER.findall(answer))
         if not after.startswith(b"HTTP/1.1 200"):
             wrong.append(f"{payload.name}: an honest client then got {after[:200]!r}")
@@ -51,6 +54,12 @@ async def volley(
 
     await asyncio.gather(*map(one, payloads))
     return wrong + judge(payloads, origin, {} if direct else answers)
+
+
+def showing(raw: bytes, key: str) -> bytes:
+    """Return the bytes with a key behind the first Host header, if there is one."""
+    shown = f"Host: x\r\nX-Api-Key: {key}\r\n".encode()
+    return raw.replace(b"Host: x\r\n", shown, 1) if key else raw
 
 
 def honest(name: str) -> bytes:

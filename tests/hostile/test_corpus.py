@@ -3,10 +3,12 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from federation.contract.access import Access, Tenant
 from federation.contract.spiffe import PeerRole
 from federation.contract.types import ModelProtocol, ModelRoute
 from federation.relay.guard import PeerGuard
@@ -20,7 +22,8 @@ from tests.hostile.origin import Origin, recording
 from tests.hostile.proxies import haproxy, nginx
 from tests.hostile.shoot import Dial, dialler, volley
 from tests.pki import credentials_for, make_authority
-from tests.router.fakes import make_snapshot, router_for
+from tests.router.access_world import PEPPER, api_key, key_text
+from tests.router.fakes import RouterUnderTest, make_snapshot, router_for
 
 ROUTES = (
     ModelRoute(name="m", default_version=1),
@@ -33,18 +36,18 @@ Proxy = Callable[[int, Path], AbstractAsyncContextManager[int]]
 
 
 @asynccontextmanager
-async def router_port() -> AsyncIterator[tuple[int, Origin]]:
+async def router_port() -> AsyncIterator[tuple[int, Origin, RouterUnderTest]]:
     """A router on a real socket; behind it the recording engine."""
     async with recording() as origin, router_for({"eu-1": origin.url}, limits=HASTY) as router:
         router.state.allow_anonymous = True
         router.state.swap(tables.build(make_snapshot({"eu-1": origin.url}, routes=ROUTES)))
-        yield int(router.url.rpartition(":")[2]), origin
+        yield int(router.url.rpartition(":")[2]), origin, router
 
 
 @asynccontextmanager
 async def router_door(_: Path) -> AsyncIterator[tuple[Dial, Origin]]:
     """A router, without TLS."""
-    async with router_port() as (port, origin):
+    async with router_port() as (port, origin, _router):
         yield dialler(port), origin
 
 
@@ -71,6 +74,19 @@ async def guarded_door(folder: Path) -> AsyncIterator[tuple[Dial, Origin]]:
             await runner.cleanup()
 
 
+async def test_a_valid_key_opens_no_other_way_than_that_of_inference() -> None:
+    """The client has paid. (Where no key is asked for, what is smuggled behind one shows.)"""
+    everything = Access(
+        pepper=PEPPER, tenants=(Tenant(name="paying"),), keys=(api_key("k-paying", "paying"),)
+    )
+    async with router_port() as (port, origin, router):
+        router.state.allow_anonymous = False
+        snapshot = make_snapshot({"eu-1": origin.url}, routes=ROUTES, version=2)
+        router.state.swap(tables.build(replace(snapshot, access=everything)))
+        key = key_text("k-paying")
+        assert await volley(CORPUS, dialler(port), origin, direct=True, key=key) == []
+
+
 def test_names_are_unique_and_the_corpus_is_large() -> None:
     assert len({payload.name for payload in CORPUS}) == len(CORPUS)
     assert len(CORPUS) > 300
@@ -91,5 +107,5 @@ async def test_nothing_but_what_was_meant_arrives(
 async def test_a_proxy_in_front_and_the_router_agree_on_every_boundary(
     proxy: Proxy, tmp_path: Path
 ) -> None:
-    async with router_port() as (port, origin), proxy(port, tmp_path) as front:
+    async with router_port() as (port, origin, _), proxy(port, tmp_path) as front:
         assert await volley(CORPUS, dialler(front), origin, direct=False) == []
