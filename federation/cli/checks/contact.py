@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from federation.cli.checks.finding import Finding, failed, ok, warning
+from federation.cli.tls import connection
 from federation.contract.spiffe import control_plane_dns_name
 from federation.trust.pins import pinned_root
 
@@ -40,7 +41,7 @@ def contact(
         return [failed("control plane", f"{url!r} is no https URL", remedy)]
     address = (parts.hostname, parts.port or 443)
     try:
-        told = _ask(address, timeout_s)
+        told = _ask(url, timeout_s)
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         remedy = "Is it running? Is the way there open: firewall, DNS, routes?"
@@ -67,19 +68,17 @@ def contact(
     return found
 
 
-def _ask(address: tuple[str, int], timeout_s: float) -> Told:
+def _ask(url: str, timeout_s: float) -> Told:
     """Ask what is told to everybody, over TLS that proves nothing yet."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(*address, timeout=timeout_s, context=context)
+    asking = connection(url, roots=None, timeout_s=timeout_s, unverified=True)
     try:
-        connection.request("GET", "/api/v1/trust")
-        answer = connection.getresponse()
+        asking.request("GET", "/api/v1/trust")
+        answer = asking.getresponse()
         document = json.loads(answer.read(_MAX_BYTES))
         roots = tuple(str(root) for root in document["roots"])
         return Told(str(document["trustDomain"]), roots, _date(answer.getheader("Date")))
     finally:
-        connection.close()
+        asking.close()
 
 
 def told_at(url: str, timeout_s: float = 5.0) -> datetime | None:
@@ -88,7 +87,7 @@ def told_at(url: str, timeout_s: float = 5.0) -> datetime | None:
     if parts.scheme != "https" or not parts.hostname:
         return None
     try:
-        return _ask((parts.hostname, parts.port or 443), timeout_s).at
+        return _ask(url, timeout_s).at
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
         return None
 
