@@ -89,8 +89,9 @@ class AgentService(rpc.AgentServiceServicer):
     ) -> None:
         """Serve one stream until either side ends it."""
         try:
+            first = await first_message(request_iterator)
             peer = self._doorkeeper.admit(context, PeerRole.CLUSTER)
-            hello = _checked_hello(await first_message(request_iterator), peer)
+            hello = _checked_hello(first, peer)
             session = await self._welcome(hello, peer, Outbox(context))
             self.connected += 1
             try:

@@ -181,8 +181,9 @@ class RouterService(rpc.RouterServiceServicer):
     ) -> None:
         """Serve one stream until either side ends it."""
         try:
+            first = await first_message(request_iterator)
             peer = self._doorkeeper.admit(context, PeerRole.ROUTER)
-            hello = _checked_hello(await first_message(request_iterator), peer)
+            hello = _checked_hello(first, peer)
             with self._hub.connected(hello.name, hello.url) as connection:
                 await self._loop.submit(_connected(hello, peer))
                 log.info("router connected", extra={"router": hello.name})

@@ -36,7 +36,11 @@ class Outbox(Generic[Out]):
 
 
 async def first_message(messages: AsyncIterator[In]) -> In:
-    """Return the first message; raises Invalid or DeadlineExceeded when there is none."""
+    """Return the first message; raises Invalid or DeadlineExceeded when there is none.
+
+    Read it before refusing a stream: grpc.aio's client tells a refusal that comes while it writes
+    as INTERNAL, without our sentence.
+    """
     try:
         async with asyncio.timeout(HELLO_TIMEOUT_S):
             return await anext(messages)

@@ -17,7 +17,7 @@ from federation.trust.peers import Peer
 
 _RESERVING = 8  # connections of a cluster from which on one idle one is kept for probes
 _LONGEST = 3  # times the patience
-_ABANDONED_S = 0.25  # an agent that only lost its connections is back by then
+_ABANDONED_S = 0.5  # an agent that only lost its connections is back by then
 _LOOK_S = 0.1
 
 
@@ -163,8 +163,11 @@ class Lender:
                     until_s = min(until_s, max(began_s, self._emptied_s) + _ABANDONED_S)
                 if until_s <= now_s:
                     raise Refused(self._why())
-                await asyncio.wait((waiter,), timeout=min(until_s - now_s, _LOOK_S))
-                now_s = clock()
+                step_s = min(until_s - now_s, _LOOK_S)
+                await asyncio.wait((waiter,), timeout=step_s)
+                due_s, now_s = now_s + step_s, clock()
+                if now_s - due_s > _LOOK_S:  # we stood still; what came meanwhile is yet to be read
+                    began_s += now_s - due_s
         except asyncio.CancelledError:
             if waiter.done():
                 self.give_back(waiter.result())
