@@ -15,32 +15,35 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 from federation.api.agents import AgentService
 from federation.api.auth import Gate, Known
 from federation.api.denials import Denials
 from federation.api.doorkeeper import Doorkeeper
-from federation.api.http import DEFAULT_MAX_BLOB_BYTES, OperatorApi, Parts
+from federation.api.http import OperatorApi, Parts
 from federation.api.metrics import ControlPlaneMetrics, Sources
+from federation.api.packs import PackLinks
 from federation.api.routers import RouterHub, RouterService
-from federation.artifacts.local import LocalBlobStore
+from federation.artifacts.base import ArtifactStore
+from federation.artifacts.packs import PackStore
+from federation.artifacts.stores import open_objects
 from federation.contract.errors import Conflict, FederationError, Invalid, Unavailable
-from federation.contract.names import check_name
-from federation.contract.spiffe import check_trust_domain
 from federation.contract.v1 import federation_pb2_grpc as rpc
 from federation.control_loop import Constants, ControlLoop
 from federation.identity.keyring import Identity, Keyring, open_keyring
-from federation.identity.oidc import Oidc, Provider, provider
+from federation.identity.links import open_links
+from federation.identity.oidc import Oidc
+from federation.identity.release_key import open_release_key
 from federation.identity.tokens import Token, TokenKind, load_or_create
 from federation.publisher import Publisher
 from federation.relay.connections import ConnectionLimits
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.channel import add_port, serve
-from federation.runtime.clock import SystemClock
-from federation.runtime.config import load_settings, setting
+from federation.runtime.clock import Clock, SystemClock
+from federation.runtime.config import load_settings
 from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
+from federation.settings import Settings, check_settings, people_of, split_address
 from federation.store.base import Store
 from federation.store.memory import MemoryStore
 from federation.store.sqlite import SqliteStore
@@ -56,36 +59,11 @@ HTTP_LIMITS = ServerLimits(
 GRPC_GRACE_S = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The control plane of an inference federation."""
-
-    state_dir: str = setting(help="directory for database, blobs and tokens")
-    http_listen: str = setting("127.0.0.1:7480", help="HOST:PORT of the operator API")
-    grpc_listen: str = setting("127.0.0.1:7481", help="HOST:PORT for edge agents and routers")
-    lease_seconds: int = setting(10, help="silence after which a cluster counts as absent")
-    report_interval_ms: int = setting(1000, help="how often agents report")
-    store: Literal["sqlite", "memory"] = setting("sqlite", help="sqlite, or memory to forget all")
-    max_blob_bytes: int = setting(DEFAULT_MAX_BLOB_BYTES, help="longest file of a model package")
-    allowed_hosts: tuple[str, ...] = setting((), help="host name by which clients may call the API")
-    trust_domain: str = setting("federation.internal", help="what all identities are named after")
-    name: str = setting("main", help="name of this control plane in its own certificate")
-    leaf_seconds: int = setting(86400, help="how long a certificate lasts at most")
-    renew_grace_days: int = setting(30, help="how long an expired certificate may be renewed")
-    oidc_issuer: str = setting("", help="identity provider whose people may call the API")
-    oidc_audience: str = setting("", help="what its tokens must name as their audience")
-    oidc_jwks_url: str = setting("", help="https URL of its public keys")
-    oidc_jwks_file: str = setting("", help="file of its public keys, instead of a URL")
-    oidc_claim: str = setting("groups", help="claim that --oidc-roles speaks of, like a.b")
-    oidc_roles: tuple[str, ...] = setting((), help="VALUE=ROLE[:SCOPE], for a value of the claim")
-    log_level: str = setting("info", help="debug, info, warning or error")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     try:
         settings = load_settings(Settings, prog=PROG, argv=argv)
-        _check(settings)
+        check_settings(settings)
         set_up_logging("control-plane", level=settings.log_level)
         logging.getLogger("alembic").setLevel(logging.WARNING)
     except Invalid as error:
@@ -140,12 +118,15 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         stack.callback(store.close)
         admin = load_or_create(state_dir / "admin.token", TokenKind.ADMIN, "local")
         keyring = open_keyring(state_dir, _identity(settings), clock)
+        release_key = open_release_key(state_dir)
+        artifacts = await _open_artifacts(settings, state_dir, clock)
         loop = ControlLoop(
             store=store,
             publisher=publisher,
             clock=clock,
             constants=_constants(settings, keyring),
             roots=keyring.rollover.bundle,
+            release_keys=lambda: release_key.trusted,
         )
         denials = Denials(submit=loop.submit, clock=clock)
         gate = Gate(
@@ -154,7 +135,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
                 trust=lambda: publisher.trust.newest,
                 admin=admin,
                 clock=clock,
-                people=Oidc(known, clock) if (known := _provider(settings)) else None,
+                people=Oidc(known, clock) if (known := people_of(settings)) else None,
             )
         )
         doorkeeper = Doorkeeper(
@@ -170,12 +151,14 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
             report_interval_ms=settings.report_interval_ms,
         )
         routers = RouterService(loop=loop, publisher=publisher, hub=hub, doorkeeper=doorkeeper)
+        links = PackLinks(open_links(state_dir), clock, base_url=settings.packs_url)
         metrics = ControlPlaneMetrics(
             Sources(
                 loop=loop,
                 publisher=publisher,
                 agents=agents,
                 hub=hub,
+                links=links,
                 restarts=supervisor.restarts,
                 denials=denials.total,
                 clock=clock,
@@ -186,7 +169,9 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
             Parts(
                 loop=loop,
                 publisher=publisher,
-                blobs=LocalBlobStore(state_dir / "blobs"),
+                artifacts=artifacts,
+                release_key=release_key,
+                links=links,
                 hub=hub,
                 gate=gate,
                 metrics=metrics,
@@ -197,7 +182,6 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
                 token_key=admin.text,
                 version=software_version(),
                 allowed_hosts=settings.allowed_hosts,
-                max_blob_bytes=settings.max_blob_bytes,
             )
         )
         stack.push_async_callback(supervisor.stop)
@@ -218,6 +202,12 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         )
 
 
+async def _open_artifacts(settings: Settings, state_dir: Path, clock: Clock) -> ArtifactStore:
+    """Open where packages lie: the bucket that is set, else a folder of the state directory."""
+    objects = open_objects(settings.store_url or str(state_dir / "artifacts"))
+    return await PackStore.open(objects, clock=clock)
+
+
 def _identity(settings: Settings) -> Identity:
     """Return who this control plane is; clients may dial it where it listens, too."""
     hosts = [split_address(address)[0] for address in (settings.http_listen, settings.grpc_listen)]
@@ -227,17 +217,6 @@ def _identity(settings: Settings) -> Identity:
         leaf_life=timedelta(seconds=settings.leaf_seconds),
         renew_grace=timedelta(days=settings.renew_grace_days),
         hosts=(*settings.allowed_hosts, *(h for h in hosts if h not in ("0.0.0.0", "::"))),  # noqa: S104
-    )
-
-
-def _provider(settings: Settings) -> Provider | None:
-    """Return whom we believe of people, None = nobody; raises Invalid."""
-    return provider(
-        issuer=settings.oidc_issuer,
-        audience=settings.oidc_audience,
-        jwks=(settings.oidc_jwks_url, settings.oidc_jwks_file),
-        claim=settings.oidc_claim,
-        roles=settings.oidc_roles,
     )
 
 
@@ -320,36 +299,6 @@ def _open_store(settings: Settings, state_dir: Path) -> Store:
             f"cannot use the state directory {state_dir}: {error.strerror}."
         ) from None
     return SqliteStore(state_dir) if settings.store == "sqlite" else MemoryStore()
-
-
-def _check(settings: Settings) -> None:
-    """Raise Invalid for settings that cannot work together."""
-    if settings.lease_seconds < 1 or settings.report_interval_ms < 10:
-        raise Invalid("--lease-seconds must be at least 1, --report-interval-ms at least 10.")
-    if settings.report_interval_ms * 2 > settings.lease_seconds * 1000:
-        raise Invalid(
-            "a lease must last at least two report intervals.",
-            hint="Raise --lease-seconds or lower --report-interval-ms.",
-        )
-    if settings.log_level.lower() not in ("debug", "info", "warning", "error"):
-        raise Invalid(
-            f"--log-level {settings.log_level!r} is unknown: debug, info, warning, error."
-        )
-    check_trust_domain(settings.trust_domain)
-    check_name("control plane", settings.name)
-    _provider(settings)
-    if settings.leaf_seconds < 1 or settings.renew_grace_days < 0:
-        raise Invalid("--leaf-seconds must be at least 1, --renew-grace-days at least 0.")
-    for address in (settings.http_listen, settings.grpc_listen):
-        split_address(address)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of `HOST:PORT` (IPv6 in brackets); raises Invalid."""
-    host, separator, port = address.rpartition(":")
-    if not (separator and host and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise Invalid(f"{address!r} is not an address.", hint="Use HOST:PORT.")
-    return host.strip("[]"), int(port)
 
 
 def software_version() -> str:

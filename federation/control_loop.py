@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from federation.agent_news import AgentNews
 from federation.contract.errors import FederationError, Unavailable
 from federation.contract.trust import Trust
 from federation.contract.types import Snapshot
@@ -95,7 +96,8 @@ class ControlLoop:
 
     Counters for /metrics: `events_total` by event type, `refused_total` by reason, `commits_total`,
     `last_step_s` (seconds that the newest batch took). `roots` tells the certificate authorities
-    (PEM) to be trusted now; who changes them calls `publish_trust`.
+    (PEM) to be trusted now, `release_keys` the public keys (hex) that sign releases; who changes
+    them calls `publish_trust`.
     """
 
     def __init__(
@@ -106,11 +108,15 @@ class ControlLoop:
         clock: Clock,
         constants: Constants | None = None,
         roots: Callable[[], tuple[str, ...]] = tuple,
+        release_keys: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._clock = clock
         self._roots = roots
+        self._release_keys = release_keys
+        self._news = AgentNews(publisher)
+        self._news_due = False
         self._constants = constants or Constants()
         self._state = self._constants.blank()
         self._inbox: asyncio.Queue[_Letter] = asyncio.Queue()
@@ -276,6 +282,8 @@ class ControlLoop:
             self._publisher.publish_assignment(assignment)
         if PublishSnapshot in kinds:
             self._publish_snapshot()
+        if PublishSnapshot in kinds or self._news_due:
+            self._tell_agents()
         if changes := _changes(commands):
             self._publisher.publish_changes(changes)
 
@@ -303,6 +311,7 @@ class ControlLoop:
             trust_domain=self._constants.trust_domain,
             roots=self._roots(),
             revoked=revocations(self._state),
+            release_keys=self._release_keys(),
         )
         same = held is not None and replace(new, version=held.version) == held
         if self._trust_sequence == 0 or not same:
@@ -315,6 +324,12 @@ class ControlLoop:
         if self._sequence == 0 or not snapshot.same_content(new, self._publisher.snapshot):
             self._sequence += 1
             self._publisher.publish_snapshot(new)
+
+    def _tell_agents(self) -> None:
+        due = self._news.tell(self._state, self._clock.utc())
+        self._news_due = due is not None
+        if due is not None:
+            self._perform(WakeAt(at=due))
 
     def _abandon(self, batch: list[_Letter]) -> None:
         """Answer those who wait: nobody knows whether their event was committed."""

@@ -7,11 +7,12 @@ newest value; a watcher that falls too far behind is told to list again.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from federation.contract.sync import SyncPeer, SyncSpec
 from federation.contract.trust import RouterAddress, Trust
 from federation.contract.types import Assignment, Snapshot
 
@@ -99,6 +100,38 @@ class Topic(Generic[T]):
             self._subscriptions.discard(subscription)
 
 
+class Topics(Generic[T]):
+    """A topic for each cluster. Publishing what is the newest already tells nobody anything."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, Topic[T]] = {}
+
+    def __repr__(self) -> str:
+        return f"Topics({len(self._topics)})"
+
+    def newest(self, cluster: str) -> T | None:
+        """Return what was published last."""
+        topic = self._topics.get(cluster)
+        return topic.newest if topic else None
+
+    def publish(self, cluster: str, value: T) -> None:
+        """Make `value` the newest of this cluster, if it is another."""
+        topic = self._topics.setdefault(cluster, Topic())
+        if topic.newest != value:
+            topic.publish(value)
+
+    def keep_only(self, clusters: Collection[str]) -> None:
+        """Forget what was published for all others."""
+        for name in self._topics.keys() - set(clusters):
+            del self._topics[name]
+
+    @contextmanager
+    def subscription(self, cluster: str) -> Iterator[Latest[T]]:
+        """Subscribe; the newest value is offered at once."""
+        with self._topics.setdefault(cluster, Topic()).subscription() as subscription:
+            yield subscription
+
+
 class Publisher:
     """Holds the newest snapshot, the agents' and routers' subscriptions, and recent changes."""
 
@@ -106,6 +139,8 @@ class Publisher:
         self.snapshot = Snapshot(version=0)
         self.trust: Topic[Trust] = Topic()
         self.router_addresses: Topic[tuple[RouterAddress, ...]] = Topic()
+        self.sync_settings: Topics[SyncSpec] = Topics()
+        self.sync_peers: Topics[tuple[SyncPeer, ...]] = Topics()
         # The subscriptions of routers, with name and certificate generation.
         self._routers: dict[Latest[Snapshot], tuple[str, int]] = {}
         self._agents: dict[str, dict[int, Latest[Assignment]]] = {}

@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from federation.contract import codec
+from federation.contract import codec, codec_trust
 from federation.contract.errors import FederationError, Invalid
 from federation.contract.spiffe import control_plane_dns_name
 from federation.contract.trust import Trust
@@ -187,7 +187,7 @@ class Watcher:
             case "explain":
                 outbox.put_nowait(self._explain(instruction.explain))
             case "trust":
-                self._trust(codec.trust_from_proto(instruction.trust))
+                self._trust(codec_trust.trust_from_proto(instruction.trust))
             case _:
                 log.debug("an instruction of a newer control plane is ignored")
 

@@ -87,7 +87,7 @@ def test_generated_code_matches_the_proto(tmp_path: Path) -> None:
 
 # One planted line per import rule: each must be reported by the rule that forbids it.
 PLANTED = {
-    "The three roles meet only in the contract, the runtime, the trust and the relay": (
+    "The three roles meet only in the shared packages": (
         "router/app.py",
         "import federation.store.base",
     ),

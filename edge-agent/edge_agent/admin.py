@@ -14,11 +14,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from edge_agent.artifacts import Artifacts
 from edge_agent.board import Board
 from edge_agent.identity import Identity
 from edge_agent.link import Link
 from edge_agent.policy.events import Task
+from edge_agent.sync.metrics import SyncCollector
+from edge_agent.sync.syncer import Syncer
 from edge_agent.worker import Worker
 from federation.contract.types import VersionState
 from federation.relay.guard import PeerGuard
@@ -34,7 +35,7 @@ class Parts:
     board: Board
     link: Link
     worker: Worker
-    artifacts: Artifacts
+    syncer: Syncer
     identity: Identity
     guard: PeerGuard
     clock: Clock
@@ -53,13 +54,12 @@ class AgentCollector(Collector):
         yield from self._gauges()
 
     def _counters(self) -> Iterator[Metric]:
-        worker, artifacts, link = self._parts.worker, self._parts.artifacts, self._parts.link
+        worker, link = self._parts.worker, self._parts.link
         loads = sum(worker.done[task] for task in _LOADS)
         yield _counter("loads", "Versions loaded at the engine.", loads)
         yield _counter("heals", "Versions unloaded and loaded again.", worker.done[Task.HEAL])
         yield _counter("unloads", "Versions unloaded.", worker.done[Task.UNLOAD])
         yield _counter("warmups", "Warm-up inferences answered.", worker.done[Task.WARM_UP])
-        yield _counter("fetched_bytes", "Bytes of packages fetched.", artifacts.fetched_bytes)
         yield _counter("reports", "Reports sent to the control plane.", link.reports)
         yield _counter("link_connects", "Streams that were welcomed.", link.welcomes)
         renewals = self._parts.identity.membership.renewals
@@ -107,6 +107,7 @@ class Admin:
         self._parts = parts
         self._registry = registry
         registry.register(AgentCollector(parts))
+        registry.register(SyncCollector(parts.syncer))
 
     def application(self) -> web.Application:
         """Return the application to serve."""

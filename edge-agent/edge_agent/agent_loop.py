@@ -15,7 +15,15 @@ from typing import Protocol
 import msgspec
 
 from edge_agent.board import Board
-from edge_agent.policy.events import AssignmentReceived, Cancel, Command, Event, Job, KeepAssignment
+from edge_agent.policy.events import (
+    AssignmentReceived,
+    Cancel,
+    Command,
+    Event,
+    Hasten,
+    Job,
+    KeepAssignment,
+)
 from edge_agent.worker import Worker
 from federation.contract.types import Assignment, ObservedVersion
 from federation.runtime.clock import Clock
@@ -91,6 +99,8 @@ class AgentLoop:
         self._board = board
         self._file = file
         self._clock = clock
+        # Called in a thread with each new assignment, before any job of it starts.
+        self.on_assignment: list[Callable[[Assignment], None]] = []
         self._listeners: list[Callable[[], None]] = []
         self.events = 0
 
@@ -115,8 +125,12 @@ class AgentLoop:
                 match command:
                     case KeepAssignment():
                         await asyncio.to_thread(self._file.keep, command.assignment)
+                        for hear in self.on_assignment:
+                            await asyncio.to_thread(hear, command.assignment)
                     case Cancel():
                         self._worker.cancel(command.job)
+                    case Hasten():
+                        self._worker.hasten(command)
                     case Job():
                         self._worker.start(command)
             generation = self._decider.assignment.generation if self._decider.assignment else 0

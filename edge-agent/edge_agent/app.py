@@ -23,20 +23,20 @@ from prometheus_client import CollectorRegistry
 from edge_agent.admin import Admin
 from edge_agent.admin import Parts as AdminParts
 from edge_agent.agent_loop import AgentLoop, AssignmentFile, Decider, Inbox
-from edge_agent.artifacts import Artifacts
 from edge_agent.backends.base import Backend
 from edge_agent.board import Board
 from edge_agent.door import Address, Door, ListeningDoor, ReverseDoor
 from edge_agent.engine_devices import EngineInventory
 from edge_agent.engine_poll import EnginePoll
 from edge_agent.exposure import warn_if_exposed
-from edge_agent.gateway.gateway import Gateway
+from edge_agent.gateway.gateway import PEER_PATHS, Gateway
+from edge_agent.gateway.peers import PeerDesk
 from edge_agent.identity import Identity, load_identity
 from edge_agent.inventory.base import DeviceSource, Inventory, watch
 from edge_agent.inventory.declared import DeclaredInventory
 from edge_agent.inventory.nvml import NvmlInventory
 from edge_agent.known_routers import KnownRouters
-from edge_agent.link import Hello, Link, Told
+from edge_agent.link import Hello, Link, Sources, Told
 from edge_agent.policy.events import AssignmentReceived, ServingDoubted
 from edge_agent.policy.readonly import ReadOnlyView
 from edge_agent.policy.reconcile import Reconciler
@@ -49,10 +49,13 @@ from edge_agent.settings import (
     check,
     connect_to,
     contact,
+    publishers,
     read_secret,
     state_directory,
     triton_repository,
 )
+from edge_agent.sync.build import SyncSide, make_sync_side
+from edge_agent.sync.courtesy import Watch
 from edge_agent.worker import Worker
 from federation.contract.errors import FederationError, Invalid, Unavailable
 from federation.contract.spiffe import PeerRole
@@ -68,6 +71,7 @@ log = logging.getLogger(__name__)
 
 PROG = "fed-edge-agent"
 GRACE_S = 10.0
+SWITCH_S = 0.0005  # a transfer's thread gives way to the gateway after so long
 Addresses = tuple[Address | None, Address]  # gateway (None: nothing listens), admin
 
 
@@ -103,7 +107,8 @@ class Agent:
     board: Board
     inbox: Inbox
     gateway: Gateway
-    artifacts: Artifacts
+    sync: SyncSide
+    desk: PeerDesk
     worker: Worker
     loop: AgentLoop
     poll: EnginePoll
@@ -111,7 +116,8 @@ class Agent:
     async def close(self) -> None:
         """End all jobs and connections; the engine keeps its models."""
         await self.worker.stop()
-        await self.artifacts.close()
+        await self.sync.syncer.close()
+        self.desk.close()
         await self.backend.close()
 
 
@@ -130,12 +136,18 @@ def assemble(
         inbox.put_nowait(ServingDoubted(model=model, version=number, reason=reason))
 
     gateway = Gateway(backend, served=lambda: board.served, on_doubt=doubt, registry=registry)
-    artifacts = Artifacts(
-        state_dir, url=settings.control_plane_url, credentials=identity.credentials
+    sync = make_sync_side(
+        state_dir,
+        cluster=settings.cluster,
+        url=settings.control_plane_url,
+        credentials=identity.credentials,
+        clock=clock,
+        dice=_dice(),
+        publishers=publishers(settings),
     )
     worker = Worker(
         backend=backend,
-        artifacts=artifacts,
+        syncer=sync.syncer,
         in_flight=gateway.in_flight,
         emit=inbox.put_nowait,
     )
@@ -147,16 +159,18 @@ def assemble(
         file=AssignmentFile(state_dir, cluster=settings.cluster),
         clock=clock,
     )
+    loop.on_assignment.append(sync.syncer.assignment_changed)
     poll = EnginePoll(backend=backend, board=board, emit=inbox.put_nowait, clock=clock)
     return Agent(
         identity=identity,
-        guard=PeerGuard(identity.credentials, PeerRole.ROUTER, clock),
+        guard=PeerGuard(identity.credentials, PeerRole.ROUTER, clock, paths=PEER_PATHS),
         routers=KnownRouters(state_dir),
         backend=backend,
         board=board,
         inbox=inbox,
         gateway=gateway,
-        artifacts=artifacts,
+        sync=sync,
+        desk=PeerDesk(sync.exchange, sync.shelf.peer_view, sync.throttle.upload),
         worker=worker,
         loop=loop,
         poll=poll,
@@ -172,6 +186,7 @@ async def serve(
 ) -> None:
     """Run an agent until `stop` is set; raises FederationError if it cannot start."""
     require_compiled_parser()
+    sys.setswitchinterval(SWITCH_S)
     state_dir = _state_dir(settings)
     identity = load_identity(
         state_dir, settings.cluster, contact(settings), clock=SystemClock(), dice=_dice()
@@ -202,6 +217,9 @@ async def serve(
         supervisor.start("agent-loop", agent.loop.run)
         supervisor.start("engine-poll", agent.poll.run)
         supervisor.start("inventory", lambda: watch(inventories, partial(_show, agent.board)))
+        supervisor.start("disk", agent.sync.syncer.watch_disk)
+        watch_serving = Watch(agent.sync.throttle, lambda: agent.gateway.serving)
+        supervisor.start("courtesy", watch_serving.run)
         supervisor.start("link", link.run)
         supervisor.start("door", door.run)
         supervisor.start("exposure", partial(_warn_if_exposed, settings, agent))
@@ -258,7 +276,7 @@ def _decider(kind: EngineKind) -> Decider:
 
 def _make_door(settings: Settings, agent: Agent, registry: CollectorRegistry) -> Door:
     """Return the way in for routers that the settings name."""
-    application = agent.gateway.application(agent.guard)
+    application = agent.gateway.application(agent.guard, agent.desk)
     credentials, joined = agent.identity.credentials, agent.identity.membership.joined
     if settings.connectivity == "dial":
         return ListeningDoor(application, settings.listen, credentials=credentials, joined=joined)
@@ -294,8 +312,19 @@ def _make_link(settings: Settings, agent: Agent, *, url: str) -> Link:
         hello,
         session=Session(dice=_dice()),
         identity=agent.identity,
-        observe=lambda: (agent.board.devices, agent.board.observed(agent.gateway.in_flight)),
-        told=Told(assignment=received, routers=agent.routers.keep),
+        sources=Sources(
+            observe=lambda: (
+                agent.board.devices,
+                agent.board.observed(agent.gateway.in_flight, agent.sync.syncer.progress),
+            ),
+            disk=agent.sync.syncer.disk,
+        ),
+        told=Told(
+            assignment=received,
+            routers=agent.routers.keep,
+            sync=agent.sync.syncer.settings_changed,
+            peers=agent.sync.syncer.peers_changed,
+        ),
         clock=SystemClock(),
     )
 
@@ -305,7 +334,7 @@ def _admin_parts(agent: Agent, link: Link, supervisor: Supervisor) -> AdminParts
         board=agent.board,
         link=link,
         worker=agent.worker,
-        artifacts=agent.artifacts,
+        syncer=agent.sync.syncer,
         identity=agent.identity,
         guard=agent.guard,
         clock=SystemClock(),

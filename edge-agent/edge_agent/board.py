@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from edge_agent.gateway.gateway import ServedVersion
 from edge_agent.policy.events import Key
+from federation.contract.sync import SyncProgress
 from federation.contract.types import (
     Device,
     EngineKind,
@@ -37,12 +38,21 @@ class Board:
         self.generation, self.versions = generation, versions
         self.served = {(v.model, v.version): ServedVersion(v.state, v.protocol) for v in versions}
 
-    def observed(self, in_flight: Callable[[str, int], int]) -> Observed:
-        """Return all for a report, with the requests in flight now."""
+    def observed(
+        self,
+        in_flight: Callable[[str, int], int],
+        progress: Callable[[str, int], SyncProgress | None] = lambda _model, _version: None,
+    ) -> Observed:
+        """Return all for a report, with the requests in flight and the transfers of now."""
         return Observed(
             observed_generation=self.generation,
             engine=self.engine,
             versions=tuple(
-                replace(v, in_flight=in_flight(v.model, v.version)) for v in self.versions
+                replace(
+                    v,
+                    in_flight=in_flight(v.model, v.version),
+                    sync=progress(v.model, v.version),
+                )
+                for v in self.versions
             ),
         )

@@ -1,7 +1,8 @@
 """How routers reach the gateway: they dial it, or the agent dials them.
 
 Input: the gateway's application, the credentials. Output: the application served over mutual TLS,
-to routers alone, as soon as there is a certificate. Before that nobody gets as far as a handshake.
+to routers and, for packages, to clusters, as soon as there is a certificate. Before that nobody
+gets as far as a handshake.
 """
 
 import asyncio

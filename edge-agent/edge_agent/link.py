@@ -1,6 +1,7 @@
 """The agent's one stream to the control plane: the only door to gRPC.
 
-Input: instructions from the control plane (welcome, assignments, whom to trust, where routers are).
+Input: instructions from the control plane (welcome, assignments, whom to trust, where routers are,
+how to fetch models and with whom to share them).
 Output: assignments for the agent's loop, reports for the control plane. It dials for ever; nothing
 that happens here ever stops the agent from serving. After a renewal the stream moves: the newer one
 is welcomed before the older one is left, so that the lease has no gap.
@@ -17,10 +18,18 @@ import grpc.aio
 from edge_agent.identity import Identity
 from edge_agent.policy.capacity import make_report, same_in_kind
 from edge_agent.policy.session import LinkState, Session, Welcomed
-from federation.contract import codec
+from federation.contract import codec, codec_sync, codec_trust
 from federation.contract.spiffe import control_plane_dns_name
+from federation.contract.sync import Disk, SyncPeer, SyncSpec
 from federation.contract.trust import RouterAddress, Trust
-from federation.contract.types import Assignment, Connectivity, Device, EngineKind, Observed
+from federation.contract.types import (
+    Assignment,
+    Capacity,
+    Connectivity,
+    Device,
+    EngineKind,
+    Observed,
+)
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1 import federation_pb2_grpc as rpc
 from federation.runtime.channel import connect
@@ -63,6 +72,16 @@ class Told:
 
     assignment: Callable[[Assignment, bool], None]
     routers: Callable[[tuple[RouterAddress, ...]], None] = lambda _: None
+    sync: Callable[[SyncSpec], None] = lambda _: None
+    peers: Callable[[tuple[SyncPeer, ...]], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where a report comes from: devices and versions as they are now, and the disk."""
+
+    observe: Callable[[], tuple[tuple[Device, ...], Observed]]
+    disk: Callable[[], Disk] = Disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +124,7 @@ class Link:
         *,
         session: Session,
         identity: Identity,
-        observe: Callable[[], tuple[tuple[Device, ...], Observed]],
+        sources: Sources,
         told: Told,
         clock: Clock,
     ) -> None:
@@ -114,7 +133,7 @@ class Link:
         self.reports = 0
         self._hello = hello
         self._identity = identity
-        self._observe = observe
+        self._sources = sources
         self._told = told
         self._clock = clock
         self._wake = asyncio.Event()
@@ -136,7 +155,7 @@ class Link:
 
     def notify(self) -> None:
         """Tell that what is observed may have changed; it is reported soon if it did."""
-        if not same_in_kind(self._reported, self._observe()[1]):
+        if not same_in_kind(self._reported, self._sources.observe()[1]):
             self.session.changed()
             self._wake.set()
 
@@ -308,9 +327,13 @@ class Link:
                 fresh, self._fresh = self._fresh, False
                 self._told.assignment(codec.assignment_from_proto(message.assignment), fresh)
             case "trust":
-                self._keep_trust(codec.trust_from_proto(message.trust))
+                self._keep_trust(codec_trust.trust_from_proto(message.trust))
             case "routers":
-                self._told.routers(codec.routers_from_proto(message.routers))
+                self._told.routers(codec_trust.routers_from_proto(message.routers))
+            case "sync":
+                self._told.sync(codec_sync.settings_from_proto(message.sync))
+            case "peers":
+                self._told.peers(codec_sync.peers_from_proto(message.peers))
             case _:
                 pass
 
@@ -331,15 +354,15 @@ class Link:
                     async with asyncio.timeout(wait_s):
                         await self._wake.wait()
                 continue
-            devices, observed = self._observe()
+            devices, observed = self._sources.observe()
             self._reported = observed
             report = make_report(
                 cluster=self._hello.cluster,
                 stamp=self.session.stamp_report(self._clock.monotonic_s()),
-                devices=devices,
+                capacity=Capacity(devices=devices, observed_at=self._clock.utc()),
                 observed=observed,
                 url=self._hello.url,
-                observed_at=self._clock.utc(),
+                disk=self._sources.disk(),
             )
             try:
                 await stream.call.write(pb.AgentMessage(report=codec.report_to_proto(report)))

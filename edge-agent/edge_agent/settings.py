@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from edge_agent.policy.releases import Publishers, parse_publishers
 from federation.contract.errors import Invalid
 from federation.contract.names import check_name
 from federation.runtime.config import setting
@@ -63,6 +64,9 @@ class Settings:
     )
     ray_dashboard_url: str = setting("http://127.0.0.1:8265", help="URL of Ray's dashboard")
     ray_token_file: str = setting("", help="file that holds Ray's token")
+    publisher_keys: str = setting(
+        "", help="file with lines PATTERN PUBLIC-KEY: who must have signed models of these names"
+    )
     inventory_file: str = setting("", help="YAML or JSON file that declares this cluster's devices")
     log_level: str = setting("INFO", help="DEBUG, INFO, WARNING or ERROR")
 
@@ -152,6 +156,12 @@ def read_secret(path: str, flag: str) -> str:
     if not secret:
         raise Invalid(f"--{flag}: {path} is empty.")
     return secret
+
+
+def publishers(settings: Settings) -> Publishers:
+    """Return whose signatures the operator demands; raises Invalid."""
+    path = settings.publisher_keys
+    return parse_publishers(read_secret(path, "publisher-keys"), path) if path else Publishers()
 
 
 def advertised(settings: Settings, address: tuple[str, int] | None) -> str:

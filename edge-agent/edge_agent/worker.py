@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_agent.artifacts import Artifacts
 from edge_agent.backends.base import Backend, BackendError, EngineUnreachable, StagedVersion
-from edge_agent.policy.events import Job, JobDone, JobFailed, Key, Task
+from edge_agent.policy.events import Hasten, Job, JobDone, JobFailed, Key, Task
+from edge_agent.sync.syncer import Syncer
 from federation.contract.errors import FederationError, Invalid
 from federation.contract.package import PACKAGE_FILE, parse_package
 from federation.contract.types import ModelProtocol
@@ -40,18 +40,19 @@ class Worker:
         self,
         *,
         backend: Backend,
-        artifacts: Artifacts,
+        syncer: Syncer,
         in_flight: Callable[[str, int], int],
         emit: Callable[[JobDone | JobFailed], None],
         deadlines: Deadlines | None = None,
     ) -> None:
         self._backend = backend
-        self._artifacts = artifacts
+        self._syncer = syncer
         self._in_flight = in_flight
         self._emit = emit
         self._deadlines = deadlines or Deadlines()
         self._staged: dict[Key, StagedVersion] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._jobs: dict[int, Job] = {}
         self.done: Counter[Task] = Counter()
         self.failed: Counter[Task] = Counter()
         d = self._deadlines
@@ -71,13 +72,22 @@ class Worker:
     def start(self, job: Job) -> None:
         """Begin a job and return at once."""
         task = asyncio.get_running_loop().create_task(self._run(job), name=f"job {job.id}")
-        self._running[job.id] = task
-        task.add_done_callback(lambda _: self._running.pop(job.id, None))
+        self._running[job.id], self._jobs[job.id] = task, job
+        task.add_done_callback(lambda _: self._forget(job.id))
+
+    def hasten(self, command: Hasten) -> None:
+        """Let a transfer that runs go before others."""
+        if job := self._jobs.get(command.job):
+            self._syncer.hasten(job.model, job.version, command.urgency)
 
     def cancel(self, job: int) -> None:
         """Stop a job; no outcome comes back."""
         if task := self._running.pop(job, None):
             task.cancel()
+
+    def _forget(self, job: int) -> None:
+        self._running.pop(job, None)
+        del self._jobs[job]
 
     async def stop(self) -> None:
         """Stop all jobs; what the engine has stays as it is."""
@@ -129,7 +139,7 @@ class Worker:
     # ------------------------------------------------------------ what each task does
 
     async def _stage(self, job: Job) -> None:
-        directory = await self._artifacts.stage(job.model, job.version, job.digest)
+        directory = await self._syncer.stage(job.model, job.version, job.digest, job.urgency)
         text = await asyncio.to_thread(_read_package_file, directory)
         package = parse_package(text)
         if package.name != job.model:
@@ -144,10 +154,11 @@ class Worker:
         )
 
     async def _verify(self, job: Job) -> None:
-        await self._artifacts.verify(job.model, job.version, job.digest)
+        await self._syncer.verify(job.model, job.version, job.digest)
 
     async def _load(self, job: Job) -> None:
         await self._backend.load(replace(self._staged[job.key], replicas=job.replicas))
+        await self._syncer.used(job.model, job.version, job.digest)
 
     async def _heal(self, job: Job) -> None:
         await self._backend.unload(job.model, job.version)
@@ -168,6 +179,8 @@ class Worker:
 
     async def _unload(self, job: Job) -> None:
         await self._backend.unload(job.model, job.version)
+        if job.digest:
+            await self._syncer.used(job.model, job.version, job.digest)
 
 
 def _read_package_file(directory: Path) -> str:

@@ -8,7 +8,7 @@ decides; this module only checks that an agent speaks for the cluster of its cer
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc.aio
 
@@ -18,9 +18,10 @@ from federation.api.streams import (
     check_text,
     check_url,
     first_message,
+    heard_before_refused,
     run_until_first,
 )
-from federation.contract import codec
+from federation.contract import codec, codec_sync, codec_trust
 from federation.contract.errors import (
     Conflict,
     FederationError,
@@ -30,6 +31,8 @@ from federation.contract.errors import (
 )
 from federation.contract.names import check_name
 from federation.contract.spiffe import PeerRole
+from federation.contract.sync import SyncPeer, SyncSpec
+from federation.contract.sync_rules import bounded_disk, bounded_progress
 from federation.contract.trust import RouterAddress, Trust
 from federation.contract.types import Assignment, Connectivity, Report
 from federation.contract.v1 import federation_pb2 as pb
@@ -41,6 +44,7 @@ from federation.policy.events import (
     AgentReported,
     Welcomed,
 )
+from federation.policy.records import ClusterRecord
 from federation.publisher import Closed, Latest, Publisher
 from federation.trust.peers import Peer
 
@@ -89,9 +93,9 @@ class AgentService(rpc.AgentServiceServicer):
     ) -> None:
         """Serve one stream until either side ends it."""
         try:
-            first = await first_message(request_iterator)
-            peer = self._doorkeeper.admit(context, PeerRole.CLUSTER)
-            hello = _checked_hello(first, peer)
+            async with heard_before_refused(request_iterator):
+                peer = self._doorkeeper.admit(context, PeerRole.CLUSTER)
+            hello = _checked_hello(await first_message(request_iterator), peer)
             session = await self._welcome(hello, peer, Outbox(context))
             self.connected += 1
             try:
@@ -146,24 +150,34 @@ class AgentService(rpc.AgentServiceServicer):
             self._publisher.agent_subscription(cluster, epoch) as assignments,
             self._publisher.trust.subscription() as trusts,
             self._publisher.router_addresses.subscription() as routers,
+            self._publisher.sync_settings.subscription(cluster) as settings,
+            self._publisher.sync_peers.subscription(cluster) as peers,
         ):
-            self._refuse_if_replaced(session)
+            spec = self._refuse_if_replaced(session).spec.sync
+            # Before any assignment, lest the first transfer begins without its bounds.
+            await _send_settings(session.outbox, spec)
             try:
                 await run_until_first(
                     self._receive(session, messages),
                     _send_assignments(session, assignments),
                     _send_trust(session.outbox, trusts),
                     _send_routers(session.outbox, routers),
+                    _send_new_settings(session.outbox, settings, spec),
+                    _send_peers(session.outbox, peers),
                     self._doorkeeper.end_when_expired(session.peer),
                 )
             except Closed as closed:
                 raise self._doorkeeper.why_closed(session.peer, str(closed)) from None
 
-    def _refuse_if_replaced(self, session: _Session) -> None:
-        """A newer stream may have come before this one subscribed: it was told nothing then."""
+    def _refuse_if_replaced(self, session: _Session) -> ClusterRecord:
+        """A newer stream may have come before this one subscribed: it was told nothing then.
+
+        Returns the cluster's record.
+        """
         record = self._loop.state.clusters.get(session.cluster)
         if record is None or record.epoch != session.welcomed.epoch:
             raise Conflict(f"cluster {session.cluster!r} has a newer agent, or was removed.")
+        return record
 
     async def _receive(self, session: _Session, messages: AsyncIterator[pb.AgentMessage]) -> None:
         epoch = session.welcomed.epoch
@@ -200,14 +214,32 @@ async def _send_assignments(session: _Session, assignments: Latest[Assignment]) 
 
 async def _send_trust(outbox: Sender, trusts: Latest[Trust]) -> None:
     while True:
-        trust = codec.trust_to_proto(await trusts.take())
+        trust = codec_trust.trust_to_proto(await trusts.take())
         await outbox.send(pb.AgentInstruction(trust=trust))
 
 
 async def _send_routers(outbox: Sender, routers: Latest[tuple[RouterAddress, ...]]) -> None:
     while True:
-        addresses = codec.routers_to_proto(await routers.take())
+        addresses = codec_trust.routers_to_proto(await routers.take())
         await outbox.send(pb.AgentInstruction(routers=addresses))
+
+
+async def _send_settings(outbox: Sender, spec: SyncSpec) -> None:
+    await outbox.send(pb.AgentInstruction(sync=codec_sync.settings_to_proto(spec)))
+
+
+async def _send_new_settings(outbox: Sender, settings: Latest[SyncSpec], sent: SyncSpec) -> None:
+    while True:
+        spec = await settings.take()
+        if spec != sent:
+            await _send_settings(outbox, spec)
+            sent = spec
+
+
+async def _send_peers(outbox: Sender, peers: Latest[tuple[SyncPeer, ...]]) -> None:
+    while True:
+        told = codec_sync.peers_to_proto(await peers.take())
+        await outbox.send(pb.AgentInstruction(peers=told))
 
 
 def _checked_hello(message: pb.AgentMessage, peer: Peer) -> pb.AgentHello:
@@ -236,4 +268,17 @@ def _checked_report(message: pb.Report, cluster: str, epoch: int) -> Report:
     for version in message.observed.versions:
         check_text("a model's name", version.model)
         check_text("a reason", version.reason)
-    return codec.report_from_proto(message)
+        check_text("what a transfer waits for", version.sync.waiting)
+    return _bounded(codec.report_from_proto(message))
+
+
+def _bounded(report: Report) -> Report:
+    """Return the report with its measured numbers within bounds."""
+    versions = tuple(
+        replace(v, sync=bounded_progress(v.sync)) if v.sync else v for v in report.observed.versions
+    )
+    return replace(
+        report,
+        disk=bounded_disk(report.disk),
+        observed=replace(report.observed, versions=versions),
+    )

@@ -19,6 +19,7 @@ from federation.contract.errors import AlreadyExists, Conflict, Invalid, NotFoun
 from federation.contract.names import check_name
 from federation.contract.resources import ClusterSpec
 from federation.contract.spiffe import PeerRole
+from federation.contract.sync_rules import check_time_zone
 from federation.contract.types import Scheduling
 from federation.policy.access.roles import Verb
 from federation.policy.events import ClusterRegistered, ClusterSchedulingChanged
@@ -115,6 +116,7 @@ class Clusters:
         name = check_name("cluster", request.match_info["name"])
         body = await read_document(request)
         registration = converted(body, Registration)
+        check_time_zone(registration.spec.sync.time_zone)
 
         def event(ticket: Ticket) -> ClusterRegistered:
             return ClusterRegistered(

@@ -23,6 +23,7 @@ from federation.contract.errors import (
     Unauthenticated,
     Unavailable,
 )
+from federation.identity.links import LINK_ENDED
 from federation.policy.audit.events import AccessDenied, Origin
 from federation.policy.audit.flood import Denial, Flood
 from federation.policy.events import Event
@@ -123,6 +124,6 @@ class Denials:
 
 
 def _denied(error: FederationError, path: str = "") -> bool:
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable) or error.reason == LINK_ENDED:
         return False
     return isinstance(error, Unauthenticated | PermissionDenied) or path in ENROLMENT

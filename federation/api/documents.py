@@ -11,11 +11,12 @@ from types import GenericAlias
 from typing import Any
 
 from federation.api.documents_access import KeyStatus, TenantStatus
-from federation.contract.package import ModelPackage
+from federation.api.documents_sync import DiskView, PrefetchStatus
 from federation.contract.resources import (
     ClusterSpec,
     DeploymentSpec,
     ModelSpec,
+    PrefetchSpec,
     RegionSpec,
     RouterSpec,
     TenantSpec,
@@ -23,7 +24,6 @@ from federation.contract.resources import (
 from federation.contract.types import (
     Connectivity,
     EngineKind,
-    FileEntry,
     Location,
     ModelProtocol,
     Runtime,
@@ -98,10 +98,11 @@ class LeaseView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCount:
-    """How many model versions are warm, of how many assigned."""
+    """How many model versions are warm, of how many that are to be loaded."""
 
     warm: int
     assigned: int
+    staged: int  # shall lie ready there and are not loaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,7 @@ class VersionView:
     state: VersionState
     reason: str
     in_flight: int
+    stage_only: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,7 @@ class ClusterStatus:
     waiting_key_sha256: str
     connectivity: Connectivity
     models: ModelCount
+    disk: DiskView
     versions: tuple[VersionView, ...]
     rtt_ms: Mapping[str, float]
     conditions: tuple[Condition, ...]
@@ -166,9 +169,11 @@ class PushedVersion:
     version: int
     digest: str
     size: int
+    files: int
     runtime: Runtime
     protocol: ModelProtocol
     source: str
+    signed_by: tuple[str, ...]
     created_at: datetime
 
 
@@ -234,6 +239,14 @@ class Deployment(Resource):
 
     spec: DeploymentSpec
     status: DeploymentStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefetch(Resource):
+    """A wish that a version lies ready, and how far it came true."""
+
+    spec: PrefetchSpec
+    status: PrefetchStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,23 +334,9 @@ class ListMetadata:
     resourceVersion: int  # noqa: N815
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelVersion:
-    """One immutable version of a model, whole."""
-
-    model: str
-    version: int
-    digest: str
-    size: int
-    source: str
-    created_at: datetime
-    created_by: str
-    package: ModelPackage
-    files: tuple[FileEntry, ...]
-
-
 DOCUMENTS: Mapping[str, type] = {
-    cls.__name__: cls for cls in (Region, Cluster, Model, Deployment, Router, Tenant, Key, Event)
+    cls.__name__: cls
+    for cls in (Region, Cluster, Model, Deployment, Prefetch, Router, Tenant, Key, Event)
 }
 LISTS: Mapping[str, type] = {
     name: make_dataclass(

@@ -7,7 +7,7 @@ What nobody foresaw is logged with its traceback and answered with 500 and that 
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +26,7 @@ from federation.runtime.telemetry import redact
 log = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+NAMED_CHUNKS = 1000  # in one answer
 REQUEST_ID = "x-request-id"
 REFUSAL = web.ResponseKey("refusal", FederationError)  # what an answer tells, for `denials`
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -33,22 +34,22 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class MissingBlobs(Conflict):
-    """Files of a pushed version are not stored; `missing` are their BLAKE3s."""
+class MissingChunks(Conflict):
+    """Chunks of a pushed version are not stored; `missing` are the BLAKE3s of the first ones."""
 
-    reason = "missing-blobs"
+    reason = "missing-chunks"
 
-    def __init__(self, missing: Iterable[str]) -> None:
-        self.missing = tuple(missing)
+    def __init__(self, missing: Sequence[str]) -> None:
+        self.missing = tuple(missing[:NAMED_CHUNKS])
         super().__init__(
-            f"{len(self.missing)} files of the package are not stored.",
-            hint="PUT each of them to /api/v1/blobs/{digest}, then repeat this call.",
+            f"{len(missing)} chunks of the package are not stored.",
+            hint="POST them to /api/v1/chunks, then repeat this call.",
         )
 
 
 def problem(error: FederationError) -> web.Response:
     """Return the problem document of an error of ours."""
-    extensions = {"missing": error.missing} if isinstance(error, MissingBlobs) else {}
+    extensions = {"missing": error.missing} if isinstance(error, MissingChunks) else {}
     response = problem_response(
         status_of(error), error.reason, error.message, hint=error.hint, **extensions
     )

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from federation.api.audit import AuditLog
 from federation.api.auth import Gate, only_known_hosts
-from federation.api.blobs import Blobs
 from federation.api.ca import CertificateAuthority
+from federation.api.chunks import Chunks
 from federation.api.clusters import Clusters
 from federation.api.denials import Denials
 from federation.api.errors import answer_errors
@@ -22,20 +22,23 @@ from federation.api.join import Join
 from federation.api.keys import Keys
 from federation.api.metrics import ControlPlaneMetrics
 from federation.api.models import Models
+from federation.api.packs import PackLinks, Packs
+from federation.api.releases import Releases
 from federation.api.resources import Resources, Submitter
 from federation.api.route import Route, add_route
 from federation.api.routers import RouterHub
 from federation.api.routers_http import RoutersHttp
+from federation.api.storekeeping import Storekeeping
 from federation.api.tickets import Tickets
+from federation.api.transfers import Sync
 from federation.api.watch import Watch
-from federation.artifacts.base import BlobStore
+from federation.artifacts.base import ArtifactStore
 from federation.control_loop import ControlLoop
 from federation.identity.keyring import Keyring
+from federation.identity.release_key import ReleaseKey
 from federation.publisher import Publisher
 from federation.runtime.clock import Clock
 from federation.store.base import Store
-
-DEFAULT_MAX_BLOB_BYTES = 10 * 1024**3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,9 @@ class Parts:
 
     loop: ControlLoop
     publisher: Publisher
-    blobs: BlobStore
+    artifacts: ArtifactStore
+    release_key: ReleaseKey
+    links: PackLinks
     hub: RouterHub
     gate: Gate
     metrics: ControlPlaneMetrics
@@ -55,7 +60,6 @@ class Parts:
     token_key: str
     version: str
     allowed_hosts: Collection[str] = ()
-    max_blob_bytes: int = DEFAULT_MAX_BLOB_BYTES
 
 
 class OperatorApi:
@@ -72,6 +76,7 @@ class OperatorApi:
             token_key=parts.token_key,
             pin=lambda: keyring.rollover.active_pin,
         )
+        releases = Releases(parts.artifacts, parts.release_key, parts.clock)
         join = Join(
             parts.loop,
             keyring.authority,
@@ -85,13 +90,16 @@ class OperatorApi:
             *open_to_all.routes(),
             *Explain(parts.hub).routes(),
             *AuditLog(parts.store).routes(),
-            *Blobs(parts.blobs, max_bytes=parts.max_blob_bytes).routes(),
+            *Chunks(parts.artifacts).routes(),
+            *Packs(parts.artifacts, parts.links).routes(),
+            *Storekeeping(submitter, parts.artifacts, parts.clock).routes(),
             *join.routes(),
             *authority.routes(),
             *Clusters(submitter, tickets).routes(),
             *RoutersHttp(submitter, tickets).routes(),
             *Keys(submitter, token_key=parts.token_key).routes(),
-            *Models(parts.loop, submitter, parts.blobs).routes(),
+            *Models(parts.loop, submitter, parts.artifacts, releases, parts.links).routes(),
+            *Sync(parts.loop).routes(),
             *Resources(parts.loop, submitter, self.watch).routes(),
         ]
         self.document = open_to_all.describe(self.routes)

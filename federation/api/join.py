@@ -42,11 +42,13 @@ _ROLES = {TokenKind.JOIN: PeerRole.CLUSTER, TokenKind.ROUTER_JOIN: PeerRole.ROUT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roots:
-    """The roots (PEM) of this federation. Compare one with a pin before trusting it."""
+    """The roots (PEM) of this federation, and the keys (Ed25519, hex) that sign its releases.
+    Compare one root with a pin before trusting any of it."""
 
     trustDomain: str  # noqa: N815
     version: int
     roots: tuple[str, ...]
+    releaseKeys: tuple[str, ...]  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,7 @@ class TrustDocument:
     version: int
     roots: tuple[str, ...]
     revoked: tuple[Revoked, ...]
+    releaseKeys: tuple[str, ...]  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +152,12 @@ class Join:
     async def _roots(self, _: web.Request) -> web.Response:
         trust = self._ready_trust()
         return reply(
-            Roots(trustDomain=trust.trust_domain, version=trust.version, roots=trust.roots)
+            Roots(
+                trustDomain=trust.trust_domain,
+                version=trust.version,
+                roots=trust.roots,
+                releaseKeys=trust.release_keys,
+            )
         )
 
     async def _join(self, request: web.Request) -> web.Response:
@@ -212,6 +220,7 @@ class Join:
                     version=trust.version,
                     roots=trust.roots,
                     revoked=tuple(Revoked(uri=r.uri, below=r.below) for r in trust.revoked),
+                    releaseKeys=trust.release_keys,
                 ),
             )
         )

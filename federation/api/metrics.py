@@ -12,9 +12,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from federation.api.agents import AgentService
+from federation.api.packs import PackLinks
 from federation.api.routers import RouterHub
 from federation.control_loop import ControlLoop
+from federation.policy.standing import room_bytes
 from federation.policy.state import State
+from federation.policy.sync.sync_view import sync_rows
 from federation.publisher import Publisher
 from federation.runtime.clock import Clock
 
@@ -28,6 +31,7 @@ class Sources:
     publisher: Publisher
     agents: AgentService
     hub: RouterHub
+    links: PackLinks
     restarts: Mapping[str, int]
     denials: Mapping[str, int]
     clock: Clock
@@ -55,6 +59,7 @@ class ControlPlaneMetrics(Collector):
         yield from self._of_process()
         yield from self._of_loop()
         yield from self._of_fleet(self._sources.loop.state)
+        yield from self._of_sync(self._sources.loop.state)
 
     def _of_process(self) -> Iterable[Metric]:
         sources = self._sources
@@ -122,6 +127,37 @@ class ControlPlaneMetrics(Collector):
         yield _gauge("fed_cluster_gpus", "GPUs as reported.", gpus, "cluster", "state")
         told = "Time since the newest report."
         yield _gauge("fed_cluster_report_age_seconds", told, ages, "cluster")
+
+    def _of_sync(self, state: State) -> Iterable[Metric]:
+        """Numbers by cluster and source, not by model: their number stays that of the clusters."""
+        told = "Bytes of packs that were fetched here, by agents and others."
+        yield _counter("fed_control_plane_pack_bytes", told, {(): self._sources.links.sent_bytes})
+        bytes_: dict[tuple[str, ...], float] = {}
+        running: dict[tuple[str, ...], float] = {(name,): 0 for name in state.clusters}
+        behind = dict(running)
+        for row in sync_rows(state):
+            progress = row.progress
+            for source, count in (
+                ("origin", progress.from_origin_bytes),
+                ("peers", progress.from_peers_bytes),
+                ("reused", progress.reused_bytes),
+            ):
+                key = (row.cluster, source)
+                bytes_[key] = bytes_.get(key, 0) + count
+            running[(row.cluster,)] += row.running
+            behind[(row.cluster,)] += row.behind
+        told = "Bytes of the versions that a cluster has or fetches, by where they came from."
+        yield _gauge("fed_cluster_synced_bytes", told, bytes_, "cluster", "source")
+        told = "Versions of which bytes arrive now."
+        yield _gauge("fed_cluster_transfers_running", told, running, "cluster")
+        told = "Versions that a cluster shall have and has not whole."
+        yield _gauge("fed_cluster_versions_behind", told, behind, "cluster")
+        rooms: dict[tuple[str, ...], float] = {}
+        for name, record in state.clusters.items():
+            if (room := room_bytes(record)) is not None:
+                rooms[(name,)] = room
+        told = "What packages may take of a cluster's disk, all together."
+        yield _gauge("fed_cluster_disk_room_bytes", told, rooms, "cluster")
 
 
 def _gauge(

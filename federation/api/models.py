@@ -1,42 +1,42 @@
-"""Model versions and aliases: push, read, fetch the manifest, move an alias.
+"""Model versions and aliases: push, read, fetch manifest, release and locations, move an alias.
 
-Input: the text of a model.yaml and a manifest whose blobs were uploaded before; alias moves.
-Output: events for the control loop. A version is accepted only if it is whole: what an agent
-fetches later cannot turn out to be another package than the one that was checked here.
+Input: the text of a model.yaml, a manifest whose chunks were uploaded before, perhaps the owner's
+signed release; alias moves. Output: documents in the artifact store, events for the control loop. A
+version is accepted only if it is whole: what an agent fetches later cannot turn out to be another
+package than the one that was checked here.
 """
 
+import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
-from blake3 import blake3
 
 from federation.api.bodies import converted, idempotency, read_document, reply
-from federation.api.documents import Model, ModelVersion
-from federation.api.errors import MissingBlobs
+from federation.api.documents import Model
+from federation.api.documents_version import ModelVersion, file_view
+from federation.api.packs import LINK_LIFE, PackLinks
+from federation.api.pushes import Push, check_push
+from federation.api.releases import Agreed, Content, Releases
 from federation.api.resources import Submitter
 from federation.api.route import Route, actor, caller_of, flag, needs
-from federation.artifacts.base import BlobStore
+from federation.artifacts.base import ArtifactStore
 from federation.contract.errors import Conflict, Invalid, NotFound
-from federation.contract.manifest import check_manifest, manifest_bytes, manifest_digest
-from federation.contract.names import check_model_name, check_name, did_you_mean
-from federation.contract.package import PACKAGE_FILE, ModelPackage, parse_package
+from federation.contract.locations import Locations
+from federation.contract.manifest import MAX_MANIFEST_BYTES, distinct_chunks, parse_manifest
+from federation.contract.names import check_model_name, check_name
+from federation.contract.release import Envelope, envelope_bytes, release_of
 from federation.contract.types import Manifest
 from federation.control_loop import ControlLoop
 from federation.policy import lookup
 from federation.policy.access.roles import Verb
 from federation.policy.events import AliasMoved, Idempotency, ModelVersionPushed
 from federation.policy.records import VersionRecord
+from federation.relay.server import BodyLimits
 
+MAX_SOURCE = 1024
+PUSH_LIMITS = BodyLimits(max_bytes=MAX_MANIFEST_BYTES + (1 << 20), total_s=600.0)
 _DRY_RUN = {"dryRun": "true = check and answer, but change nothing"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
-    """A package: the text of its model.yaml, and the manifest of all its files (it included)."""
-
-    package: str
-    manifest: Manifest
-    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +59,19 @@ class AliasTarget:
 class Models:
     """The handlers below /api/v1/models/{name}."""
 
-    def __init__(self, loop: ControlLoop, submitter: Submitter, blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        loop: ControlLoop,
+        submitter: Submitter,
+        store: ArtifactStore,
+        releases: Releases,
+        links: PackLinks,
+    ) -> None:
         self._loop = loop
         self._submitter = submitter
-        self._blobs = blobs
+        self._store = store
+        self._releases = releases
+        self._links = links
 
     def routes(self) -> list[Route]:
         """Return this module's part of the route table."""
@@ -99,6 +108,24 @@ class Models:
                 errors=(NotFound,),
             ),
             Route(
+                method="GET",
+                path=version + "/{version}/release",
+                summary="Fetch the signed statement (a DSSE envelope) that makes it loadable",
+                handler=self._release,
+                needs=needs(Verb.READ, "ModelVersion", "{name}/{version}"),
+                answer=Envelope,
+                errors=(NotFound,),
+            ),
+            Route(
+                method="GET",
+                path=version + "/{version}/locations",
+                summary="Tell where its chunks lie, with links that are good for a while",
+                handler=self._locations,
+                needs=needs(Verb.READ, "ModelVersion", "{name}/{version}"),
+                answer=Locations,
+                errors=(NotFound,),
+            ),
+            Route(
                 method="PUT",
                 path=alias,
                 summary="Let an alias mean a version",
@@ -123,68 +150,96 @@ class Models:
 
     async def _push(self, request: web.Request) -> web.Response:
         name = check_model_name(request.match_info["name"])
-        body = await read_document(request)
+        body = await read_document(request, PUSH_LIMITS)
         push = converted(body, Push)
-        package = parse_package(push.package)
-        _check_push(name, package, push)
-        await self._check_blobs(push.manifest)
+        checked = await check_push(name, push, self._store)
+        content = Content(
+            model=name,
+            digest=checked.digest,
+            size=push.manifest.size,
+            source=push.source[:MAX_SOURCE],
+        )
+        agreed = await self._agreed(content, push.release)
         event = ModelVersionPushed(
             actor=actor(request),
-            package=package,
-            manifest=push.manifest,
-            digest=manifest_digest(push.manifest),
-            source=push.source[:1024],
+            package=checked.package,
+            digest=checked.digest,
+            size=content.size,
+            files=len(push.manifest.files),
+            chunker=push.manifest.chunker,
+            source=content.source,
+            signed_by=agreed.signed_by,
+            carries_code=checked.carries_code,
         )
-        _, applied = await self._submitter.submit(
-            event,
-            caller=caller_of(request),
-            key=idempotency(request, body),
-            dry_run=flag(request, "dryRun"),
-        )
+        asked: dict[str, Any] = {"caller": caller_of(request), "key": idempotency(request, body)}
+        _, applied = await self._submitter.submit(event, **asked, dry_run=True)
+        if not flag(request, "dryRun"):
+            # Documents first: a version that is there can be fetched. Without it they are garbage.
+            await self._store.put_document("manifest", checked.digest, checked.data)
+            await self._releases.keep(checked.digest, agreed.envelope)
+            _, applied = await self._submitter.submit(event, **asked)
         pushed = Pushed(
             model=name, version=applied.version, digest=applied.digest, created=applied.created
         )
         return reply(pushed, status=201)
 
-    async def _check_blobs(self, manifest: Manifest) -> None:
-        """Raise MissingBlobs, or Invalid if a stored file has another size than promised."""
-        missing = await self._blobs.missing(entry.blake3 for entry in manifest.files)
-        if missing:
-            raise MissingBlobs(missing)
-        for entry in manifest.files:
-            size = await self._blobs.size(entry.blake3)
-            if size != entry.size:
-                raise Invalid(f"{entry.path!r} has {size} bytes, the manifest says {entry.size}.")
+    async def _agreed(self, content: Content, offered: Envelope | None) -> Agreed:
+        """Return the release of what is pushed; raises Invalid or Conflict."""
+        model = self._loop.state.models.get(content.model)
+        return await self._releases.agree(
+            content,
+            offered,
+            publishers=model.spec.publishers if model else (),
+            newest=model.versions[-1].digest if model and model.versions else "",
+        )
 
     async def _get(self, request: web.Request) -> web.Response:
         name, version = self._version(request)
+        manifest = await self._parsed(version)
+        release = await self._releases.read(version.digest)
         return reply(
             ModelVersion(
                 model=name,
                 version=version.version,
                 digest=version.digest,
-                size=version.manifest.size,
+                size=version.size,
                 source=version.source,
                 created_at=version.created_at,
                 created_by=version.created_by,
                 package=version.package,
-                files=version.manifest.files,
+                carries_code=version.carries_code,
+                chunker=version.chunker,
+                signed_by=version.signed_by,
+                release=release_of(release),
+                files=tuple(file_view(entry) for entry in manifest.files),
             )
         )
 
     async def _manifest(self, request: web.Request) -> web.Response:
         _, version = self._version(request)
-        response = web.Response(body=manifest_bytes(version.manifest))
+        response = web.Response(body=await self._store.document("manifest", version.digest))
         response.content_type = "application/json"
         response.headers["ETag"] = f'"{version.digest}"'
         return response
 
+    async def _release(self, request: web.Request) -> web.Response:
+        _, version = self._version(request)
+        body = envelope_bytes(await self._releases.read(version.digest))
+        return web.Response(body=body, content_type="application/json")
+
+    async def _locations(self, request: web.Request) -> web.Response:
+        _, version = self._version(request)
+        chunks = await asyncio.to_thread(distinct_chunks, await self._parsed(version))
+        located = await self._store.locate(chunks, url_lifetime=LINK_LIFE)
+        return reply(self._links.complete(located))
+
+    async def _parsed(self, version: VersionRecord) -> Manifest:
+        data = await self._store.document("manifest", version.digest)
+        return await asyncio.to_thread(parse_manifest, data)
+
     def _version(self, request: web.Request) -> tuple[str, VersionRecord]:
         name, wanted = request.match_info["name"], request.match_info["version"]
-        model = lookup.model(self._loop.state, name)
-        if wanted.isdecimal() and len(wanted) > 18:
-            raise NotFound(f"model {name!r} has no such version.")
-        return name, lookup.version(model, lookup.resolve(model, wanted))
+        return name, lookup.wanted_version(self._loop.state, name, wanted)
 
     async def _set_alias(self, request: web.Request) -> web.Response:
         body = await read_document(request)
@@ -211,26 +266,3 @@ class Models:
             dry_run=flag(request, "dryRun"),
         )
         return reply(self._submitter.document(state, "Model", name))
-
-
-def _check_push(name: str, package: ModelPackage, push: Push) -> None:
-    """Raise Invalid unless path, model.yaml and manifest speak of one and the same package."""
-    manifest = check_manifest(push.manifest)
-    if not name == package.name == manifest.model:
-        raise Invalid(
-            f"the path names model {name!r}, {PACKAGE_FILE} {package.name!r}, "
-            f"the manifest {manifest.model!r}.",
-            hint="They must be equal.",
-        )
-    files = {entry.path: entry for entry in manifest.files}
-    entry = files.get(PACKAGE_FILE)
-    if entry is None or entry.blake3 != blake3(push.package.encode()).hexdigest():
-        raise Invalid(
-            f"the manifest's {PACKAGE_FILE} is not the one that was sent as package.",
-            hint="The file changed while it was pushed: push again.",
-        )
-    if package.file and package.file not in files:
-        raise Invalid(
-            f"{PACKAGE_FILE} names {package.file!r}, which is not in the package.",
-            hint=did_you_mean(package.file, files),
-        )

@@ -35,7 +35,7 @@ class Problem:
     detail: str
     reason: str
     hint: str
-    missing: tuple[str, ...] = ()  # BLAKE3s of blobs, when reason is "missing-blobs"
+    missing: tuple[str, ...] = ()  # BLAKE3s, when the reason is "missing-chunks"
 
 
 def openapi_document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:

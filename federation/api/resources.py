@@ -1,4 +1,4 @@
-"""The six kinds of resources: list, watch, read, write, delete.
+"""The kinds of resources: list, watch, read, write, delete.
 
 Input: documents from operators. Output: events for the control loop, and what the views show after
 them. `dryRun` decides on a copy: same checks, same answer, nothing kept.
@@ -25,10 +25,12 @@ from federation.contract.resources import (
     DeploymentSpec,
     Kind,
     ModelSpec,
+    PrefetchSpec,
     RegionSpec,
     TenantSpec,
 )
 from federation.contract.strict_yaml import Document
+from federation.contract.sync_rules import check_time_zone
 from federation.control_loop import ControlLoop
 from federation.policy import views
 from federation.policy.access.events import TenantApplied
@@ -44,6 +46,7 @@ from federation.policy.events import (
     RegionApplied,
 )
 from federation.policy.state import State
+from federation.policy.sync.events import PrefetchApplied
 from federation.runtime.clock import Clock
 
 _DRY_RUN = {"dryRun": "true = check and answer, but change nothing"}
@@ -248,11 +251,14 @@ def _applied(kind: Kind, body: Document, name: str, who: str, expected: int | No
         case RegionSpec():
             return RegionApplied(spec=spec, **common)
         case ClusterSpec():
+            check_time_zone(spec.sync.time_zone)
             return ClusterApplied(spec=spec, **common)
         case ModelSpec():
             return ModelApplied(spec=spec, **common)
         case DeploymentSpec():
             return DeploymentApplied(spec=spec, **common)
+        case PrefetchSpec():
+            return PrefetchApplied(spec=spec, **common)
         case TenantSpec():
             return TenantApplied(spec=spec, **common)
         case _:

@@ -51,7 +51,9 @@ class Route:
 
     `body` and `answer` are types that become schemas, or media types of raw bytes; `queries` maps
     query parameters to what they mean. `needs` is asked before the body is read; what the body says
-    is asked again by the control loop, as part of the event (see `policy.access.actions`).
+    is asked again by the control loop, as part of the event (see `policy.access.actions`). Where
+    there is a `link`, a call with a `signature` in its query is let in, without a caller, unless
+    that function refuses it.
     """
 
     method: str
@@ -59,6 +61,7 @@ class Route:
     summary: str
     handler: Handler
     needs: Needs | None
+    link: Callable[[web.Request], None] | None = None
     body: type | str | None = None
     answer: type | str | None = None
     status: int = 200
@@ -87,6 +90,9 @@ def add_route(
 
     async def admit(request: web.Request) -> None:
         if route.needs is None:
+            return
+        if route.link is not None and "signature" in request.query:
+            route.link(request)
             return
         if not is_ready():
             raise Unavailable("the control plane is starting.", hint="Try again soon.")

@@ -27,9 +27,10 @@ from federation.api.streams import (
     check_text,
     check_url,
     first_message,
+    heard_before_refused,
     run_until_first,
 )
-from federation.contract import codec
+from federation.contract import codec, codec_trust
 from federation.contract.errors import Conflict, FederationError, Invalid
 from federation.contract.names import check_name
 from federation.contract.spiffe import PeerRole
@@ -181,9 +182,9 @@ class RouterService(rpc.RouterServiceServicer):
     ) -> None:
         """Serve one stream until either side ends it."""
         try:
-            first = await first_message(request_iterator)
-            peer = self._doorkeeper.admit(context, PeerRole.ROUTER)
-            hello = _checked_hello(first, peer)
+            async with heard_before_refused(request_iterator):
+                peer = self._doorkeeper.admit(context, PeerRole.ROUTER)
+            hello = _checked_hello(await first_message(request_iterator), peer)
             with self._hub.connected(hello.name, hello.url) as connection:
                 await self._loop.submit(_connected(hello, peer))
                 log.info("router connected", extra={"router": hello.name})
@@ -270,7 +271,7 @@ async def _send_snapshots(snapshots: Latest[Snapshot], outbox: Sender, held: int
 
 async def _send_trust(outbox: Sender, trusts: Latest[Trust]) -> None:
     while True:
-        trust = codec.trust_to_proto(await trusts.take())
+        trust = codec_trust.trust_to_proto(await trusts.take())
         await outbox.send(pb.RouterInstruction(trust=trust))
 
 

@@ -7,15 +7,17 @@ services turn into a status; a malformed or hostile peer gets a sentence, never 
 import asyncio
 import math
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 import grpc.aio
 
-from federation.contract.errors import DeadlineExceeded, Invalid
+from federation.contract.errors import DeadlineExceeded, FederationError, Invalid
 from federation.contract.types import Location
 
 HELLO_TIMEOUT_S = 10.0
+HEARING_S = 1.0  # for the first message of a peer that is refused
 MAX_TEXT = 2048  # characters of any one text of a peer
 
 In = TypeVar("In")
@@ -36,11 +38,7 @@ class Outbox(Generic[Out]):
 
 
 async def first_message(messages: AsyncIterator[In]) -> In:
-    """Return the first message; raises Invalid or DeadlineExceeded when there is none.
-
-    Read it before refusing a stream: grpc.aio's client tells a refusal that comes while it writes
-    as INTERNAL, without our sentence.
-    """
+    """Return the first message; raises Invalid or DeadlineExceeded when there is none."""
     try:
         async with asyncio.timeout(HELLO_TIMEOUT_S):
             return await anext(messages)
@@ -48,6 +46,21 @@ async def first_message(messages: AsyncIterator[In]) -> In:
         raise Invalid("the stream ended before a hello.") from None
     except TimeoutError:
         raise DeadlineExceeded(f"no hello came within {HELLO_TIMEOUT_S:g} s.") from None
+
+
+@asynccontextmanager
+async def heard_before_refused(messages: AsyncIterator[In]) -> AsyncIterator[None]:
+    """Let an error of the block go on only after the first message came, or a moment passed.
+
+    grpc.aio's client tells a refusal that crosses what it writes as INTERNAL, without our sentence.
+    """
+    try:
+        yield
+    except FederationError:
+        with suppress(TimeoutError, StopAsyncIteration):
+            async with asyncio.timeout(HEARING_S):
+                await anext(messages)
+        raise
 
 
 async def run_until_first(*directions: Coroutine[None, None, None]) -> None:

@@ -11,7 +11,6 @@ import ssl
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
@@ -50,7 +49,7 @@ _BY_STATUS: dict[int, type[FederationError]] = {
     503: Unavailable,
     504: DeadlineExceeded,
 }
-_BLOCK_BYTES = 1 << 18
+_OCTETS = {"Content-Type": "application/octet-stream"}
 _MAX_ANSWER_BYTES = 256 << 20
 _STREAM_SILENCE_S = 45.0  # the server writes a heartbeat every 15 s
 _LOGIN_HINT = (
@@ -59,12 +58,10 @@ _LOGIN_HINT = (
 )
 
 
-class Uploading(Protocol):
-    """Is told how many bytes of a file were sent so far."""
+class LinkBroken(Unavailable):
+    """The connection broke while a body was sent; what came whole is kept at the far end."""
 
-    def __call__(self, sent: int, /) -> None:
-        """Take the number of bytes."""
-        ...
+    reason = "link-broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +134,26 @@ class ApiClient:
             headers["Content-Type"] = "application/json"
         return self._json(self._call(method, _target(path, query), data, headers))
 
-    def upload(self, file: Path, size: int, told: Uploading, *path: str) -> None:
-        """PUT the `size` bytes of a file as a raw body; raises FederationError.
+    def fetch(self, *path: str) -> bytes:
+        """GET a document in its very bytes; raises FederationError."""
+        return self._call("GET", _target(path, {})).data
 
-        The bytes are named by their digest, so that a second try needs no idempotency key.
-        """
-        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        target = _target(path, {})
+    def ask(self, question: bytes, *path: str) -> bytes:
+        """POST bytes that change nothing, return those of the answer; raises FederationError."""
+        return self._call("POST", _target(path, {}), question, _OCTETS).data
+
+    def stream(self, blocks: Iterator[bytes], *path: str) -> Json:
+        """POST a body as it is made. Never sent twice: raises LinkBroken, or FederationError."""
         try:
-            answer = self._exchange("PUT", target, _blocks(file, size, told), headers)
-        except _Broken:
-            answer = self._finally(
-                lambda: self._exchange("PUT", target, _blocks(file, size, told), headers)
-            )
+            answer = self._exchange("POST", _target(path, {}), blocks, _OCTETS)
+        except _Broken as error:
+            raise LinkBroken(self._unreachable(error).message) from None
+        except FederationError:  # perhaps of whoever makes the body: half of it is on its way
+            self.close()
+            raise
         if answer.status >= 400:
             self.close()  # the rest of the body may still be on its way
-        self._checked(answer)
+        return self._json(self._checked(answer))
 
     def changes(self, *path: str, last_id: str = "", **query: str) -> Iterator[SseEvent]:
         """Yield the events of one SSE stream until the server ends it or the connection breaks.
@@ -338,22 +339,6 @@ def _object(answer: Answer) -> dict[str, Any]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _blocks(file: Path, size: int, told: Uploading) -> Iterator[bytes]:
-    try:
-        opened = file.open("rb")
-    except OSError as error:
-        raise Invalid(f"cannot read {file}: {error.strerror}.") from None
-    sent = 0
-    with opened:
-        while sent < size:
-            block = opened.read(min(_BLOCK_BYTES, size - sent))
-            if not block:
-                raise Invalid(f"{file} became shorter while it was pushed.", hint="Push again.")
-            yield block
-            sent += len(block)
-            told(sent)
 
 
 def _words(error: Exception) -> str:

@@ -21,6 +21,7 @@ from federation.cli.wait import wait_for
 from federation.contract.errors import NotFound
 from federation.contract.names import check_name
 from federation.contract.resources import KINDS, ClusterSpec
+from federation.contract.sync import SyncSpec
 from federation.contract.types import Connectivity, EngineKind
 from federation.runtime.clock import Clock, SystemClock
 
@@ -38,9 +39,10 @@ cluster = LazyGroup(
         "cordon": (f"{__name__}:cordon", "Give a cluster no new models."),
         "uncordon": (f"{__name__}:uncordon", "Give a cluster traffic and models again."),
         "drain": (f"{__name__}:drain", "Take a cluster out of traffic."),
+        "sync": ("federation.cli.cluster_sync:sync", "Set how a cluster fetches models, and when."),
         "remove": (f"{__name__}:remove_cluster", "Remove a cluster from the federation."),
     },
-    help="Register, accept, revoke, cordon, drain or remove clusters.",
+    help="Register, accept, revoke, cordon, drain, tune or remove clusters.",
     epilog="\b\nExample:\n  fed cluster register eu-west --region eu-west\n"
     "  fed cluster drain eu-west",
 )
@@ -139,6 +141,7 @@ def _spec(
         labels=dict(labels) or (held.labels if held else {}),
         allow_code=allow_code if allow_code is not None else bool(held and held.allow_code),
         connectivity=Connectivity(connectivity) if connectivity else kept,
+        sync=held.sync if held else SyncSpec(),
     )
 
 

@@ -170,6 +170,29 @@ def _deployment_reason(document: Json, _now: datetime) -> str:
     return deployment_reason(document)
 
 
+def prefetch_reason(document: Json) -> str:
+    """Return why a prefetch is not ready, in words: refusals, then what each cluster lacks."""
+    words = [
+        f"{look(each, 'cluster')}: {look(each, 'reason')}"
+        for each in look_list(document, "status", "cannot")
+    ]
+    for each in look_list(document, "status", "clusters"):
+        if not look(each, "ready"):
+            why = look(each, "reason") or f"is {look(each, 'state')}"
+            words.append(f"{look(each, 'cluster')}: {why}")
+    return "; ".join(words) or shown(look(document, "status", "reason"))
+
+
+def _prefetch_reason(document: Json, _now: datetime) -> str:
+    refused = look_list(document, "status", "cannot")
+    return "" if look(document, "status", "ready") and not refused else prefetch_reason(document)
+
+
+def _ready_at(document: Json, _now: datetime) -> str:
+    status = look_map(document, "status")
+    return f"{shown(status.get('ready_at'))}/{shown(status.get('wanted'))}"
+
+
 # ------------------------------------------------------------ routers, regions, events
 
 
@@ -289,6 +312,17 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("RESIDENCY", text("spec", "residency"), wide=True),
         _AGE,
         Column("REASON", _deployment_reason),
+    ),
+    "Prefetch": (
+        _NAME,
+        Column("MODEL", text("spec", "model")),
+        Column("VERSION", text("spec", "version")),
+        Column("REGIONS", _regions),
+        Column("AT", _ready_at),
+        Column("READY", text("status", "ready")),
+        Column("SIZE", lambda d, _now: size(look(d, "status", "size") or 0)),
+        _AGE,
+        Column("REASON", _prefetch_reason),
     ),
     "Router": (
         _NAME,

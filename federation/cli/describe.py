@@ -33,6 +33,8 @@ _TABLES = {
         "reason",
     ),
     "cannot": ("cluster", "reason"),
+    "clusters": ("cluster", "region", "state", "ready", "done_bytes", "reason"),
+    "windows": ("start", "end", "days", "max_mbytes_per_second"),
 }
 # Mappings whose keys are names, not words of ours.
 _FREE = frozenset({"labels", "cluster_labels", "aliases", "gpu_products", "rtt_ms", "clusters"})
@@ -105,7 +107,7 @@ def _values(values: Json, indent: int, *, free: bool = False) -> Iterator[str]:
         label = f"{margin}{title}:"
         if isinstance(value, list) and value and isinstance(value[0], dict):
             yield label
-            if key == "clusters":
+            if key == "clusters" and "versions" in value[0]:
                 yield from _replicas(value, indent + 2)
             else:
                 yield from _indented(_table(key, value), indent + 2)
@@ -119,7 +121,7 @@ def _values(values: Json, indent: int, *, free: bool = False) -> Iterator[str]:
 def _plain(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if key == "size" and isinstance(value, int):
+    if (key == "size" or key.endswith("_bytes")) and isinstance(value, int):
         return size(value)
     if isinstance(value, float):
         return f"{value:.1f}"

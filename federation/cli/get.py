@@ -5,6 +5,7 @@ on stdout.
 """
 
 import click
+from click.shell_completion import CompletionItem
 
 from federation.cli.columns import columns_of, row
 from federation.cli.documents import Json, look_list, name_of, title
@@ -17,14 +18,37 @@ from federation.cli.options import (
 )
 from federation.cli.output import Format, Table, coloured, put, put_value
 from federation.cli.session import Session, command, pass_session
+from federation.cli.sync import SYNC, show_sync
 from federation.cli.watch import Change, Printer, watch_kind
 from federation.contract.errors import Invalid
 from federation.contract.resources import Kind
 from federation.runtime.clock import SystemClock
 
 
+class _AnyTarget(TargetType):
+    """KIND or KIND/NAME, or `sync`."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Target:
+        """Return the Target that a word means."""
+        word, _, name = str(value).partition("/")
+        if word.lower() in (SYNC.plural, *SYNC.short):
+            return Target(SYNC, name)
+        return super().convert(value, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the plural names."""
+        offered = super().shell_complete(ctx, param, incomplete)
+        if SYNC.plural.startswith(incomplete.lower()):
+            offered.append(CompletionItem(SYNC.plural))
+        return offered
+
+
 @command("get")
-@click.argument("target", metavar="KIND", type=TargetType())
+@click.argument("target", metavar="KIND", type=_AnyTarget())
 @click.argument("name", required=False, shell_complete=names_of_target)
 @output_option()
 @watch_option
@@ -32,15 +56,20 @@ from federation.runtime.clock import SystemClock
 def get(session: Session, target: Target, name: str | None, output: Format, watch: bool) -> None:
     """List objects of a kind, or show one.
 
-    KIND is regions, clusters, models, deployments, routers, tenants, keys or events; singular and
-    short forms (reg, cl, mo, dep, rt, tn, ev) work as well.
+    KIND is regions, clusters, models, deployments, prefetches, routers, tenants, keys or events;
+    singular and short forms (reg, cl, mo, dep, pf, rt, tn, ev) work as well. `fed get sync [MODEL]`
+    shows how far the bytes of models are at each cluster.
 
     \b
     Example:
       fed get clusters
       fed get cluster eu-west -o yaml
       fed get deployments --watch
+      fed get sync --watch
     """
+    if target.kind is SYNC:
+        show_sync(session, target.named(name), output, watch=watch)
+        return
     show(session, target.kind, target.named(name), output, watch=watch)
 
 

@@ -1,18 +1,14 @@
-"""`fed model`: push versions, list models, move aliases.
+"""`fed model`: the table of its commands; listing models, moving aliases.
 
-Input: a package directory; names. Output: blobs and a version for the control plane, aliases; one
-line per act on stdout.
+Input: names. Output: aliases at the control plane; one line per act on stdout.
 """
-
-from pathlib import Path
 
 import click
 
 from federation.cli.get import show
 from federation.cli.lazy import LazyGroup
 from federation.cli.options import names_of, output_option, watch_option
-from federation.cli.output import Format, put, put_value
-from federation.cli.push import push_package, read_package
+from federation.cli.output import Format, put
 from federation.cli.session import Session, command, pass_session
 from federation.contract.names import check_model_name, check_name
 from federation.contract.resources import KINDS
@@ -22,41 +18,18 @@ _KIND = next(kind for kind in KINDS if kind.plural == "models")
 model = LazyGroup(
     "model",
     {
-        "push": (f"{__name__}:push", "Push a package as the next version of its model."),
+        "push": (f"{__name__}_push:push", "Push a package as the next version of its model."),
+        "pull": (f"{__name__}_pull:pull", "Fetch a version into a directory, and check it."),
         "list": (f"{__name__}:list_models", "List the models."),
         "alias": (f"{__name__}:alias", "Move or remove an alias of a model."),
+        "diff": (f"{__name__}_diff:diff", "Tell what changed, and what would travel where."),
+        "verify": (f"{__name__}_store:verify", "Check every byte of a version in the store."),
+        "gc": (f"{__name__}_store:gc", "Remove from the store what no version needs."),
+        "keygen": (f"{__name__}_push:keygen", "Make a key for signing releases."),
     },
-    help="Push model versions, list models, move aliases.",
+    help="Push, pull, compare and verify model versions; list models, move aliases.",
     epilog="\b\nExample:\n  fed model push ./filetype\n  fed model alias filetype champion 2",
 )
-
-
-@command("push")
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--name", help="Push it under this name instead of the one in model.yaml.")
-@output_option()
-@pass_session
-def push(session: Session, directory: Path, name: str | None, output: Format) -> None:
-    """Push a package as the next version of its model. The same content again is the same version.
-
-    DIRECTORY holds model.yaml and the files of the model. Only files that the control plane lacks
-    are sent.
-
-    \b
-    Example:
-      fed model push ./filetype
-      fed model push ./filetype --name filetype-test
-    """
-    with read_package(directory, name) as package, session.client() as client:
-        answer = push_package(client, package)
-    if output in (Format.JSON, Format.YAML):
-        put_value(answer, output)
-    elif output is Format.NAME:
-        put(f"model/{answer['model']}")
-    else:
-        outcome = "created" if answer.get("created") else "exists"
-        digest = str(answer["digest"])[:12]
-        put(f"model/{answer['model']} version {answer['version']} (digest {digest}) {outcome}")
 
 
 @command("list")

@@ -1,144 +1,187 @@
-"""Pushing a package: read, hash, ask what is missing, send it, register the version.
+"""Pushing a package: ask what is missing, send it, register the version.
 
-Input: a directory with model.yaml. Output: calls of the operator API; on a terminal, stderr shows
-how far the upload is.
+Input: a Package. Output: calls of the operator API. Chunks go as a stream of frames; whatever ends
+the stream, those that came whole stay, and are not sent again.
 """
 
-import re
-import sys
-import tempfile
+import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 
-import click
+import msgspec
 
-from federation.cli.client import ApiClient
-from federation.cli.columns import size
-from federation.cli.documents import Json, look_list
-from federation.contract.errors import Invalid, NotFound
-from federation.contract.manifest import scan_directory
-from federation.contract.names import check_model_name
-from federation.contract.package import PACKAGE_FILE, parse_package
-from federation.contract.types import FileEntry, Manifest
+from federation.chunking.encoding import shrink
+from federation.cli.client import ApiClient, LinkBroken
+from federation.cli.documents import Json
+from federation.cli.packages import Package
+from federation.cli.progress import Progress
+from federation.contract.errors import DeadlineExceeded, Exhausted, FederationError, Unavailable
+from federation.contract.locations import RAW, Frame
+from federation.contract.manifest import distinct_chunks
+from federation.contract.release import Envelope
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Package:
-    """A package that was read and checked. `text` is its model.yaml, which lies at `head`."""
-
-    directory: Path
-    head: Path
-    text: str
-    manifest: Manifest
-
-    def path(self, entry: FileEntry) -> Path:
-        """Return where a file's bytes are."""
-        return self.head if entry.path == PACKAGE_FILE else self.directory / entry.path
+ASKED_AT_ONCE = 50_000  # digests in one question
+BODY_BYTES = 256 << 20  # of one upload, as they are before encoding; each ends a pack
+AHEAD = 3  # chunks that are read and encoded while another is sent
+TRIES = 6  # without any progress between them
+MAX_SOURCE = 1024
+_WORTH_TRYING = (LinkBroken, Exhausted, DeadlineExceeded)
 
 
-@contextmanager
-def read_package(directory: Path, name: str | None) -> Iterator[Package]:
-    """Read and hash a package, under another name if given; raises NotFound or Invalid."""
-    source = directory / PACKAGE_FILE
-    text = _read(directory, source)
-    package = parse_package(text, source=str(source))
-    if name is None or name == package.name:
-        manifest = scan_directory(directory, package.name)
-        _check_file(directory, manifest, package.file)
-        yield Package(directory=directory, head=source, text=text, manifest=manifest)
-        return
-    check_model_name(name)
-    renamed = _renamed(text, name, source)
-    with tempfile.TemporaryDirectory(prefix="fed-push-") as folder:
-        head = Path(folder, PACKAGE_FILE)
-        head.write_bytes(renamed.encode())
-        entries = scan_directory(directory, name).files
-        entry = scan_directory(Path(folder), name).files[0]
-        files = tuple(entry if each.path == PACKAGE_FILE else each for each in entries)
-        manifest = Manifest(model=name, files=files)
-        _check_file(directory, manifest, package.file)
-        yield Package(directory=directory, head=head, text=renamed, manifest=manifest)
+@dataclass(slots=True)
+class Sent:
+    """What a push sent. `raw` are bytes of the package, `wire` those that travelled."""
+
+    chunks: int = 0
+    raw: int = 0
+    wire: int = 0
 
 
-def push_package(client: ApiClient, package: Package) -> Json:
-    """Send what the control plane lacks and register the version; returns its answer."""
-    manifest = package.manifest
-    digests = sorted({entry.blake3 for entry in manifest.files})
-    answer = client.send("POST", "api", "v1", "blobs", "missing", content={"digests": digests})
-    missing = set(look_list(answer, "missing"))
-    entries = {entry.blake3: entry for entry in manifest.files if entry.blake3 in missing}
-    progress = _Progress(sum(entry.size for entry in entries.values()))
-    for digest, entry in entries.items():
-        progress.start(entry)
-        client.upload(package.path(entry), entry.size, progress.told, "api", "v1", "blobs", digest)
-        progress.done(entry)
-    progress.end()
-    return client.send(
-        "POST",
-        *("api", "v1", "models", manifest.model, "versions"),
-        content={
-            "package": package.text,
-            "manifest": asdict(manifest),
-            "source": package.directory.resolve().as_uri(),
-        },
-    )
+def send_chunks(client: ApiClient, package: Package, *, compress: bool = True) -> Sent:
+    """Send what the control plane lacks; raises FederationError."""
+    chunks = distinct_chunks(package.manifest)
+    missing = _missing(client, chunks)
+    sent = Sent()
+    total = sum(missing.values())
+    with (
+        Progress("sending", total) as progress,
+        ThreadPoolExecutor(1, thread_name_prefix="encode") as worker,
+    ):
+        left = missing
+        while left:
+            body = _first(left, BODY_BYTES)
+            frames = _Frames(package, worker, sent, progress, compress=compress)
+            _send_body(client, frames, body, progress)
+            left = {digest: length for digest, length in left.items() if digest not in body}
+    return sent
 
 
-def _read(directory: Path, source: Path) -> str:
-    if not directory.is_dir():
-        raise NotFound(f"there is no directory {str(directory)!r}.")
-    try:
-        return source.read_bytes().decode()
-    except FileNotFoundError:
-        raise NotFound(
-            f"there is no {PACKAGE_FILE} in {str(directory)!r}.",
-            hint="A package is a directory with model.yaml: at least `name:` and `runtime:`.",
-        ) from None
-    except OSError as error:
-        raise Invalid(f"cannot read {source}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise Invalid(f"{source} is not UTF-8 text.") from None
+def missing_bytes(client: ApiClient, package: Package) -> tuple[int, int]:
+    """Return how many chunks and bytes a push would send."""
+    missing = _missing(client, distinct_chunks(package.manifest))
+    return len(missing), sum(missing.values())
 
 
-def _check_file(directory: Path, manifest: Manifest, file: str) -> None:
-    if file and file not in {entry.path for entry in manifest.files}:
-        raise Invalid(
-            f"{directory / PACKAGE_FILE} names the file {file!r}, which is not in the package.",
-            hint="Put it there, or set `file:`.",
+def register(
+    client: ApiClient, package: Package, source: str, release: Envelope | None = None
+) -> Json:
+    """Make the package a version of its model; returns the control plane's answer."""
+    content: Json = {
+        "package": package.text,
+        "manifest": msgspec.to_builtins(package.manifest),
+        "source": source[:MAX_SOURCE],
+    }
+    if release is not None:
+        content["release"] = msgspec.to_builtins(release)
+    path = ("api", "v1", "models", package.manifest.model, "versions")
+    return client.send("POST", *path, content=content)
+
+
+def _missing(client: ApiClient, chunks: dict[bytes, int]) -> dict[bytes, int]:
+    """Return those chunks that the control plane lacks, in the same order."""
+    found: dict[bytes, int] = {}
+    items = iter(chunks.items())
+    while part := list(islice(items, ASKED_AT_ONCE)):
+        answer = client.ask(
+            b"".join(digest for digest, _ in part), "api", "v1", "chunks", "missing"
         )
+        if len(answer) != len(part):
+            raise Unavailable("the control plane did not answer which chunks are missing.")
+        found |= {d: length for (d, length), told in zip(part, answer, strict=True) if told}
+    return found
 
 
-def _renamed(text: str, name: str, source: Path) -> str:
-    """Return the text of a model.yaml with another name in it."""
-    renamed, count = re.subn(r"(?m)^name:[^\r\n]*", f"name: {name}", text, count=1)
-    if not count or parse_package(renamed, source=str(source)).name != name:
-        raise Invalid(f"cannot change the name in {source}.", hint="Write `name:` on its own line.")
-    return renamed
+def _first(chunks: dict[bytes, int], limit: int) -> dict[bytes, int]:
+    """Return the first chunks, of `limit` bytes together or one chunk."""
+    picked: dict[bytes, int] = {}
+    room = limit
+    for digest, length in chunks.items():
+        if picked and length > room:
+            break
+        picked[digest] = length
+        room -= length
+    return picked
 
 
-class _Progress:
-    """One line on stderr that is written over and over; silent unless a person looks."""
+def _send_body(
+    client: ApiClient, frames: "_Frames", body: dict[bytes, int], progress: Progress
+) -> None:
+    """Send chunks until all of them are there; raises what ends the patience."""
+    left, failures, before_bytes = body, 0, progress.done
+    while left:
+        try:
+            client.stream(frames.of(left), "api", "v1", "chunks")
+        except _WORTH_TRYING as error:
+            failures += 1
+            before = len(left)
+            left = _after(client, left, failures, error)
+            if len(left) < before:
+                failures = 0
+            progress.done = before_bytes + sum(body.values()) - sum(left.values())
+        else:
+            return
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._before = 0
-        self._path = ""
-        self._shown = sys.stderr.isatty() and total > 0
 
-    def start(self, entry: FileEntry) -> None:
-        self._path = entry.path
+def _after(
+    client: ApiClient, left: dict[bytes, int], failures: int, error: FederationError
+) -> dict[bytes, int]:
+    """Wait, then ask what is missing still; raises `error` when it was tried often enough."""
+    while True:
+        if failures >= TRIES:
+            raise error
+        time.sleep(min(0.25 * 2**failures, 8.0))  # the far end keeps what came first
+        try:
+            return _missing(client, left)
+        except Unavailable:
+            failures += 1
 
-    def told(self, sent: int) -> None:
-        """Show how far it is, `sent` bytes into the current file."""
-        if self._shown:
-            line = f"{size(self._before + sent)} of {size(self._total)}  {self._path}"
-            click.echo(f"\r\x1b[K{line[:100]}", err=True, nl=False)
 
-    def done(self, entry: FileEntry) -> None:
-        self._before += entry.size
+class _Frames:
+    """Makes the frames of chunks, some ahead, in a thread of their own; counts what it gave."""
 
-    def end(self) -> None:
-        if self._shown:
-            click.echo("\r\x1b[K", err=True, nl=False)
+    def __init__(
+        self,
+        package: Package,
+        worker: ThreadPoolExecutor,
+        sent: Sent,
+        progress: Progress,
+        *,
+        compress: bool,
+    ) -> None:
+        self._package = package
+        self._worker = worker
+        self._sent = sent
+        self._progress = progress
+        self._compress = compress
+
+    def of(self, chunks: dict[bytes, int]) -> Iterator[bytes]:
+        """Yield the frames of these chunks."""
+        ahead: deque[Future[tuple[int, bytes]]] = deque()
+        try:
+            for digest in chunks:
+                ahead.append(self._worker.submit(self._frame, digest))
+                if len(ahead) > AHEAD:
+                    yield self._counted(*ahead.popleft().result())
+            while ahead:
+                yield self._counted(*ahead.popleft().result())
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def _frame(self, digest: bytes) -> tuple[int, bytes]:
+        data = self._package.chunk(digest)
+        code, stored = RAW, data
+        if self._compress:
+            code, stored = shrink(data, self._package.width(digest))
+        head = Frame(digest=digest, length=len(data), stored=len(stored), code=code)
+        return len(data), head.pack() + stored
+
+    def _counted(self, length: int, frame: bytes) -> bytes:
+        self._sent.chunks += 1
+        self._sent.raw += length
+        self._sent.wire += len(frame)
+        self._progress.add(length)
+        return frame

@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from federation.cli.client import ApiClient
     from federation.cli.settings import Settings
+    from federation.cli.tls import Roots
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -39,6 +40,12 @@ class Session:
         from federation.cli.settings import config_path
 
         return Path(config_path(os.environ).value)
+
+    def roots(self) -> "Roots | None":
+        """Return the roots that the control plane must be below; raises Invalid."""
+        from federation.cli.tls import read_roots
+
+        return read_roots(self.settings().ca_file.value)
 
     def client(self, *, timeout_s: float = 30.0) -> "ApiClient":
         """Return a client of the control plane; raises Invalid or NotFound."""

@@ -1,4 +1,4 @@
-"""The only place where our types meet protobuf.
+"""The only place where our types meet protobuf, with `codec_sync` and `codec_trust`.
 
 Input and output: values of `federation.contract.types` and messages of `v1/federation.proto`.
 Tolerant of newer peers: protobuf itself ignores unknown fields, an unknown enum value becomes
@@ -6,12 +6,11 @@ UNKNOWN.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from federation.contract import access as a
-from federation.contract import trust as tr
+from federation.contract import codec_sync as sync
+from federation.contract import codec_trust
 from federation.contract import types as t
 from federation.contract.v1 import federation_pb2 as pb
 
@@ -79,7 +78,12 @@ def assignment_to_proto(assignment: t.Assignment) -> pb.Assignment:
         generation=assignment.generation,
         versions=[
             pb.AssignedVersion(
-                model=v.model, version=v.version, digest=v.digest, replicas=v.replicas
+                model=v.model,
+                version=v.version,
+                digest=v.digest,
+                replicas=v.replicas,
+                stage_only=v.stage_only,
+                urgency=sync.urgency_to_proto(v.urgency),
             )
             for v in assignment.versions
         ],
@@ -93,7 +97,12 @@ def assignment_from_proto(message: pb.Assignment) -> t.Assignment:
         generation=message.generation,
         versions=tuple(
             t.AssignedVersion(
-                model=v.model, version=v.version, digest=v.digest, replicas=v.replicas
+                model=v.model,
+                version=v.version,
+                digest=v.digest,
+                replicas=v.replicas,
+                stage_only=v.stage_only,
+                urgency=sync.urgency_from_proto(v.urgency),
             )
             for v in message.versions
         ),
@@ -123,6 +132,7 @@ def report_to_proto(report: t.Report) -> pb.Report:
             observed_at_unix_ms=round(observed_at.timestamp() * 1000) if observed_at else 0,
         ),
         observed=_observed_to_proto(report.observed),
+        disk=sync.disk_to_proto(report.disk),
     )
 
 
@@ -146,6 +156,7 @@ def _observed_to_proto(observed: t.Observed) -> pb.Observed:
                 replicas=v.replicas,
                 in_flight=v.in_flight,
                 protocol=pb.ModelProtocol.ValueType(_PROTOCOLS[v.protocol]),
+                sync=sync.progress_to_proto(v.sync),
             )
             for v in observed.versions
         ],
@@ -172,18 +183,11 @@ def report_from_proto(message: pb.Report) -> t.Report:
                 )
                 for d in message.capacity.devices
             ),
-            observed_at=_utc_or_none(milliseconds),
+            observed_at=codec_trust.utc_or_none(milliseconds),
         ),
         observed=_observed_from_proto(message.observed),
+        disk=sync.disk_from_proto(message.disk),
     )
-
-
-def _utc_or_none(milliseconds: int) -> datetime | None:
-    """The agent's clock is only displayed: a value outside of the calendar is no value."""
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
-    except (OverflowError, OSError, ValueError):
-        return None
 
 
 def _observed_from_proto(message: pb.Observed) -> t.Observed:
@@ -205,6 +209,7 @@ def _observed_from_proto(message: pb.Observed) -> t.Observed:
                 replicas=v.replicas,
                 in_flight=v.in_flight,
                 protocol=_named(_PROTOCOLS, v.protocol, t.ModelProtocol.UNKNOWN),
+                sync=sync.progress_from_proto(v.sync) if v.HasField("sync") else None,
             )
             for v in message.versions
         ),
@@ -247,7 +252,7 @@ def snapshot_to_proto(snapshot: t.Snapshot) -> pb.Snapshot:
             pb.Replica(model=r.model, version=r.version, cluster=r.cluster)
             for r in snapshot.replicas
         ],
-        access=_access_to_proto(snapshot.access),
+        access=codec_trust.access_to_proto(snapshot.access),
     )
 
 
@@ -279,93 +284,7 @@ def snapshot_from_proto(message: pb.Snapshot) -> t.Snapshot:
         replicas=tuple(
             t.Replica(model=r.model, version=r.version, cluster=r.cluster) for r in message.replicas
         ),
-        access=_access_from_proto(message.access),
-    )
-
-
-def _access_to_proto(access: a.Access) -> pb.Access:
-    return pb.Access(
-        pepper=access.pepper,
-        tenants=[
-            pb.Tenant(
-                name=tenant.name,
-                models=tenant.models,
-                residency=tenant.residency,
-                requests_per_minute=tenant.requests_per_minute,
-                tokens_per_minute=tenant.tokens_per_minute,
-                max_concurrent=tenant.max_concurrent,
-            )
-            for tenant in access.tenants
-        ],
-        keys=[
-            pb.ApiKey(
-                id=key.id,
-                tenant=key.tenant,
-                digest=key.digest,
-                expires_at_unix=int(key.expires_at.timestamp()) if key.expires_at else 0,
-            )
-            for key in access.keys
-        ],
-    )
-
-
-def _access_from_proto(message: pb.Access) -> a.Access:
-    return a.Access(
-        pepper=message.pepper,
-        tenants=tuple(
-            a.Tenant(
-                name=tenant.name,
-                models=tuple(tenant.models),
-                residency=tuple(tenant.residency),
-                requests_per_minute=tenant.requests_per_minute,
-                tokens_per_minute=tenant.tokens_per_minute,
-                max_concurrent=tenant.max_concurrent,
-            )
-            for tenant in message.tenants
-        ),
-        keys=tuple(
-            a.ApiKey(
-                id=key.id,
-                tenant=key.tenant,
-                digest=key.digest,
-                expires_at=_utc_or_none(key.expires_at_unix * 1000),
-            )
-            for key in message.keys
-        ),
-    )
-
-
-def trust_to_proto(trust: tr.Trust) -> pb.Trust:
-    """Encode whom to trust."""
-    return pb.Trust(
-        version=trust.version,
-        trust_domain=trust.trust_domain,
-        roots=trust.roots,
-        revoked=[pb.Revocation(uri=r.uri, below=r.below) for r in trust.revoked],
-    )
-
-
-def trust_from_proto(message: pb.Trust) -> tr.Trust:
-    """Decode whom to trust."""
-    return tr.Trust(
-        version=message.version,
-        trust_domain=message.trust_domain,
-        roots=tuple(message.roots),
-        revoked=tuple(tr.Revocation(uri=r.uri, below=r.below) for r in message.revoked),
-    )
-
-
-def routers_to_proto(routers: tuple[tr.RouterAddress, ...]) -> pb.RouterAddresses:
-    """Encode the routers that reverse connections go to."""
-    return pb.RouterAddresses(
-        routers=[pb.RouterAddress(name=r.name, reverse_address=r.reverse_address) for r in routers]
-    )
-
-
-def routers_from_proto(message: pb.RouterAddresses) -> tuple[tr.RouterAddress, ...]:
-    """Decode the routers that reverse connections go to."""
-    return tuple(
-        tr.RouterAddress(name=r.name, reverse_address=r.reverse_address) for r in message.routers
+        access=codec_trust.access_from_proto(message.access),
     )
 
 

@@ -15,6 +15,7 @@ from federation.contract.names import check_model_name, did_you_mean
 from federation.contract.types import ModelProtocol, Resources, Runtime
 
 PACKAGE_FILE = "model.yaml"
+_FORMAT = re.compile(r"[a-z0-9_-]{1,32}")
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # Open Inference Protocol V2, section "Tensor Data Types".
 _WIDTHS = ("8", "16", "32", "64")
@@ -41,7 +42,8 @@ class ModelPackage:
 
     `file` is the ONNX file or Python module inside the package; `import_path` the Ray Serve
     application ("module:attribute"). `warmup` maps each input to flat sample data (absent = zeros);
-    for a text model it is {"prompt": "..."}. `parameters` are handed to Python models.
+    for a text model it is {"prompt": "..."}. `parameters` are handed to Python models. `formats`
+    are suffixes of files that `contract.formats` would refuse otherwise, without a dot.
     """
 
     name: str
@@ -56,10 +58,11 @@ class ModelPackage:
     warmup: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    formats: tuple[str, ...] = ()
 
     @property
     def carries_code(self) -> bool:
-        """Whether loading it runs code that the owner wrote."""
+        """Whether its runtime runs code that the owner wrote."""
         return self.runtime is not Runtime.ONNX
 
 
@@ -96,6 +99,9 @@ def _problems(package: ModelPackage) -> Iterator[str]:
         yield f"file {package.file!r} must be a relative path inside the package."
     if package.runtime is Runtime.RAY_SERVE and not _IMPORT_PATH.fullmatch(package.import_path):
         yield "runtime ray-serve needs import_path, like 'my_app:app'."
+    for suffix in package.formats:
+        if not _FORMAT.fullmatch(suffix):
+            yield f"formats: {suffix!r} is no suffix. Write it in lower case and without the dot."
     if package.resources.gpus < 0 or package.resources.memory_mib < 0:
         yield "resources must not be negative."
     needs_tensors = (

@@ -7,6 +7,7 @@ deciders take. Every document has apiVersion, kind, metadata, spec and status.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from federation.contract.sync import SyncSpec
 from federation.contract.types import Connectivity, Location, Resources
 
 API_VERSION = "federation/v1"
@@ -22,12 +23,14 @@ class RegionSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSpec:
     """A GPU cluster. `allow_code` lets packages that carry Python code load there; `connectivity`
-    says who dials: routers the cluster, or (behind NAT) its agent the routers."""
+    says who dials: routers the cluster, or (behind NAT) its agent the routers; `sync` says how it
+    fetches models."""
 
     region: str
     labels: Mapping[str, str] = field(default_factory=dict)
     allow_code: bool = False
     connectivity: Connectivity = Connectivity.DIAL
+    sync: SyncSpec = field(default_factory=SyncSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +57,13 @@ class TenantSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model. `aliases` are movable names of immutable versions."""
+    """A model. `aliases` are movable names of immutable versions. `publishers` are the Ed25519
+    public keys (hex) of which at least one must sign each version; empty = the federation's own
+    signature is enough."""
 
     description: str = ""
     aliases: Mapping[str, int] = field(default_factory=dict)
+    publishers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +86,17 @@ class DeploymentSpec:
     residency: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefetchSpec:
+    """A wish that a version lies ready, verified and not loaded, at clusters chosen by region
+    (`regions`, empty = all) and labels. A deployment that wants it there as well loads it."""
+
+    model: str
+    version: int
+    regions: tuple[str, ...] = ()
+    cluster_labels: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of resource and the words that users may use for it."""
@@ -95,6 +112,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("Cluster", "clusters", ("cl",), ClusterSpec),
     Kind("Model", "models", ("mo",), ModelSpec),
     Kind("Deployment", "deployments", ("dep",), DeploymentSpec),
+    Kind("Prefetch", "prefetches", ("pf",), PrefetchSpec),
     Kind("Router", "routers", ("rt",), None),
     Kind("Tenant", "tenants", ("tn",), TenantSpec),
     Kind("Key", "keys", (), None),

@@ -19,14 +19,15 @@ class Revocation:
 class Trust:
     """The roots (PEM, one certificate each) and what is revoked below them.
 
-    A higher version replaces a lower one whole. Revocations are forgotten once every certificate
-    that they concern has expired.
+    A higher version replaces a lower one whole. `release_keys` (Ed25519, hex) sign releases.
+    Revocations are forgotten once every certificate that they concern has expired.
     """
 
     version: int
     trust_domain: str
     roots: tuple[str, ...]
     revoked: tuple[Revocation, ...] = ()
+    release_keys: tuple[str, ...] = ()
 
     def refuses(self, uri: str, generation: int) -> bool:
         """Return whether certificates of this identity and generation are revoked."""

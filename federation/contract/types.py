@@ -7,9 +7,10 @@ the edge agents and the routers. Standard library only, so that deciders may use
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from federation.contract.access import Access
+from federation.contract.sync import Disk, SyncProgress
 
 
 class EngineKind(StrEnum):
@@ -51,6 +52,14 @@ class VersionState(StrEnum):
     CACHED = "cached"  # unloaded, its bytes stay on disk
     FAILED = "failed"  # the last attempt failed; the reason says why
     UNKNOWN = "unknown"
+
+
+class Urgency(IntEnum):
+    """Which transfer goes first; a lower number waits for a higher one."""
+
+    PREFETCH = 0  # staged ahead of its use
+    NORMAL = 1  # a new version
+    ROLLBACK = 2  # a version that served before: something is wrong with its successor
 
 
 class Connectivity(StrEnum):
@@ -113,12 +122,18 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignedVersion:
-    """One model version that a cluster shall serve. `digest` is the manifest's (BLAKE3, hex)."""
+    """One model version that a cluster shall have. `digest` is the manifest's (BLAKE3, hex).
+
+    `stage_only`: its bytes shall lie ready there, verified, and it is not loaded. Of two versions
+    that are being fetched, the one of the lower `urgency` waits.
+    """
 
     model: str
     version: int
     digest: str
     replicas: int = 1
+    stage_only: bool = False
+    urgency: Urgency = Urgency.NORMAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +157,7 @@ class ObservedVersion:
     replicas: int = 0
     in_flight: int = 0
     protocol: ModelProtocol = ModelProtocol.TENSOR
+    sync: SyncProgress | None = None  # of its transfer; None = nothing was fetched in this run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +188,7 @@ class Report:
     sequence: int
     capacity: Capacity
     observed: Observed
+    disk: Disk = field(default_factory=Disk)
     url: str = ""  # where routers reach this cluster's gateway, e.g. "http://10.0.0.5:8000"
 
 
@@ -186,20 +203,28 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One file of a model package; `path` is relative, with forward slashes."""
+    """One file of a model package; `path` is relative, with forward slashes.
+
+    `chunks` are the file's chunks from first to last, 36 bytes each (see `contract.manifest`).
+    """
 
     path: str
     size: int
     blake3: str
     sha256: str
+    chunks: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """All files of one package, ordered by path. Its digest identifies the content."""
+    """All files of one package, ordered by path. Its digest identifies the content.
+
+    `chunker` tells which rules cut the files: for people, and for the next push.
+    """
 
     model: str
     files: tuple[FileEntry, ...]
+    chunker: str = ""
 
     @property
     def size(self) -> int:

@@ -1,24 +1,30 @@
 """What the demo asks of the control plane, over the public operator API.
 
 Input: the base URL, the files of the roots and of the admin token. Output: decoded documents, or
-Unavailable and the like with the control plane's own sentence. Packages are pushed file by file, as
-`fed model push` does.
+Unavailable and the like with the control plane's own sentence. Packages are pushed chunk by chunk,
+as `fed model push` does.
 """
 
 import asyncio
+import json
 import ssl
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import aiohttp
+import msgspec
 
+from federation.chunking.package import PackageReader
+from federation.chunking.scan import scan_directory
 from federation.contract.errors import BY_REASON, FederationError, Unavailable
-from federation.contract.manifest import scan_directory
+from federation.contract.locations import Frame
+from federation.contract.manifest import distinct_chunks
 from federation.contract.package import PACKAGE_FILE, parse_package
+from federation.contract.types import Manifest
 from federation.runtime.clock import SystemClock
 
 Json = dict[str, Any]
@@ -101,20 +107,20 @@ class OperatorApi:
         text = await asyncio.to_thread((directory / PACKAGE_FILE).read_text, "utf-8")
         model = parse_package(text).name
         manifest = await asyncio.to_thread(scan_directory, directory, model)
-        files = {entry.blake3: entry for entry in manifest.files}
-        wanted = await self._call("POST", "blobs/missing", json={"digests": sorted(files)})
-        for digest in wanted["missing"]:
-            data = await asyncio.to_thread((directory / files[digest].path).read_bytes)
-            await self._call("PUT", f"blobs/{digest}", data=data)
-        entries = [
-            {"path": e.path, "size": e.size, "blake3": e.blake3, "sha256": e.sha256}
-            for e in manifest.files
-        ]
-        body = {"package": text, "manifest": {"model": model, "files": entries}, "source": source}
+        digests = list(distinct_chunks(manifest))
+        told = await self._exchange("POST", "chunks/missing", data=b"".join(digests))
+        missing = [digest for digest, is_missing in zip(digests, told, strict=True) if is_missing]
+        if missing:
+            await self._call("POST", "chunks", data=_frames(directory, manifest, missing))
+        body = {"package": text, "manifest": msgspec.to_builtins(manifest), "source": source}
         answer = await self._call("POST", f"models/{model}/versions", json=body)
         return int(answer["version"])
 
     async def _call(self, method: str, path: str, **body: Any) -> Json:
+        answer: Json = json.loads(await self._exchange(method, path, **body) or b"{}")
+        return answer
+
+    async def _exchange(self, method: str, path: str, **body: Any) -> bytes:
         token = (await asyncio.to_thread(self._token_file.read_text, "utf-8")).strip()
         headers = {"authorization": f"Bearer {token}"}
         if method != "GET":
@@ -124,11 +130,20 @@ class OperatorApi:
                 method, f"{self._base}/{path}", headers=headers, ssl=self._trust(), **body
             ) as answer:
                 if answer.status < 400:
-                    return dict(await answer.json()) if answer.status != 204 else {}
+                    return await answer.read()
                 problem = await answer.json(content_type=None)
                 raise _error_of(problem, answer.status)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"the control plane does not answer: {error}.") from None
+
+
+async def _frames(
+    directory: Path, manifest: Manifest, digests: list[bytes]
+) -> AsyncIterator[bytes]:
+    with PackageReader(directory, manifest) as reader:
+        for digest in digests:
+            data = await asyncio.to_thread(reader.chunk, digest)
+            yield Frame(digest=digest, length=len(data), stored=len(data)).pack() + data
 
 
 def _error_of(problem: object, status: int) -> FederationError:

@@ -5,6 +5,7 @@ raised before anything changed. A version number is given to one content for eve
 deletion of its model.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,10 +24,13 @@ from federation.policy.records import DeploymentRecord, ModelRecord, RetiredMode
 from federation.policy.settle import settle
 from federation.policy.state import State, Step
 
+_PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
+
 
 def model_applied(step: Step, event: ModelApplied) -> Applied:
     """Set description and aliases; creates the model if need be."""
     check_model_name(event.name)
+    _check_publishers(event.spec)
     old = step.state.models.get(event.name)
     lookup.check_expected("Model", event.name, old.meta if old else None, event.expected)
     for alias, number in event.spec.aliases.items():
@@ -55,6 +59,15 @@ def alias_moved(step: Step, event: AliasMoved) -> Applied:
         aliases[event.alias] = lookup.version(record, event.version).version
     _change_spec(step, record, replace(record.spec, aliases=aliases))
     return Applied(kind="Model", name=event.model, version=event.version or 0)
+
+
+def _check_publishers(spec: ModelSpec) -> None:
+    for key in spec.publishers:
+        if not _PUBLIC_KEY.fullmatch(key):
+            raise Invalid(
+                f"{key[:80]!r} is not a public key.",
+                hint="A publisher is an Ed25519 public key: 64 hexadecimal digits, lower case.",
+            )
 
 
 def _check_alias(alias: str) -> None:
@@ -95,25 +108,30 @@ def _moves(old: Mapping[str, int], new: Mapping[str, int]) -> str:
 def model_version_pushed(step: Step, event: ModelVersionPushed) -> Applied:
     """Give the content the next version number, or return the number that it has already."""
     name = check_model_name(event.package.name)
-    if event.manifest.model != name:
-        raise Invalid(
-            f"the package says that it is model {name!r}, its manifest that it is "
-            f"{event.manifest.model!r}.",
-            hint="Push it under the name in its model.yaml.",
-        )
     old = step.state.models.get(name)
     for known in old.versions if old else ():
         if known.digest == event.digest:
             return Applied(kind="Model", name=name, version=known.version, digest=known.digest)
+    if old and old.spec.publishers and not set(old.spec.publishers) & set(event.signed_by):
+        raise Invalid(
+            f"a version of model {name!r} must be signed by one of its publishers, and this one "
+            "is not.",
+            hint="Push it with the publisher's key.",
+            reason="not-signed",
+        )
     number = _next_number(step.state, name, old)
     version = VersionRecord(
         version=number,
         digest=event.digest,
-        manifest=event.manifest,
+        size=event.size,
+        files=event.files,
         package=event.package,
         source=event.source,
         created_at=step.now,
         created_by=event.actor,
+        chunker=event.chunker,
+        signed_by=event.signed_by,
+        carries_code=event.carries_code,
     )
     if old:
         record = replace(old, meta=step.next_meta(old.meta), versions=(*old.versions, version))
@@ -121,8 +139,7 @@ def model_version_pushed(step: Step, event: ModelVersionPushed) -> Applied:
         spec = ModelSpec(description=event.package.description)
         record = ModelRecord(meta=step.new_meta(name), spec=spec, versions=(version,))
     step.put("Model", record)
-    size = event.manifest.size
-    message = f"version {number} of model {name!r} was pushed ({size} bytes)."
+    message = f"version {number} of model {name!r} was pushed ({event.size} bytes)."
     step.audit("Model", name, "VersionPushed", message)
     settle(step, {name})
     return Applied(kind="Model", name=name, created=True, version=number, digest=event.digest)
@@ -142,6 +159,12 @@ def model_removed(step: Step, event: ObjectRemoved) -> Applied:
     if users := sorted(_deployments_of(step.state, event.name)):
         raise Conflict(
             f"model {event.name!r} is used by deployments {', '.join(users)}.",
+            hint="Delete them first.",
+            reason="in-use",
+        )
+    if users := sorted(n for n, p in step.state.prefetches.items() if p.spec.model == event.name):
+        raise Conflict(
+            f"model {event.name!r} is used by prefetches {', '.join(users)}.",
             hint="Delete them first.",
             reason="in-use",
         )

@@ -6,6 +6,7 @@ Input: a State and a ClusterRecord. Output: the status of its document.
 from collections import Counter
 from datetime import datetime
 
+from federation.contract.sync import Disk
 from federation.contract.types import (
     EngineKind,
     EngineStatus,
@@ -16,7 +17,7 @@ from federation.contract.types import (
 from federation.policy.membership.records import RouterRecord
 from federation.policy.plain import Json, moment
 from federation.policy.records import ClusterRecord
-from federation.policy.standing import is_present, warm_versions
+from federation.policy.standing import assigned_versions, is_present, room_bytes, warm_versions
 from federation.policy.state import State
 
 
@@ -51,7 +52,8 @@ def cluster_status(state: State, record: ClusterRecord, now: datetime) -> Json:
         },
         "last_report_s": round((now - reported_at).total_seconds(), 1) if reported_at else None,
         "models": _model_counts(record),
-        "versions": [_version(v) for v in versions_of(state, record)],
+        "disk": _disk(state, record),
+        "versions": [_version(record, v) for v in versions_of(state, record)],
         "rtt_ms": {
             router.name: router.clusters[name].rtt_ms
             for router in state.routers.values()
@@ -126,23 +128,42 @@ def versions_of(state: State, record: ClusterRecord) -> list[ObservedVersion]:
     return [seen[key] for key in sorted(seen)]
 
 
-def _version(seen: ObservedVersion) -> Json:
+def _version(record: ClusterRecord, seen: ObservedVersion) -> Json:
     return {
         "model": seen.model,
         "version": seen.version,
         "state": seen.state.value,
         "reason": seen.reason,
         "in_flight": seen.in_flight,
+        "stage_only": any(
+            v.stage_only and v.version == seen.version
+            for v in assigned_versions(record, seen.model)
+        ),
+    }
+
+
+def _disk(state: State, record: ClusterRecord) -> Json:
+    """Return where the cluster keeps packages; `room_bytes`, what they may take, may be unknown."""
+    report = state.reports.get(record.meta.name)
+    disk = report.disk if report else record.last.disk if record.last else Disk()
+    return {
+        "used_bytes": disk.used_bytes,
+        "free_bytes": disk.free_bytes,
+        "budget_bytes": disk.budget_bytes,
+        "room_bytes": room_bytes(record),
     }
 
 
 def _model_counts(record: ClusterRecord) -> Json:
     if record.last and record.last.engine is EngineKind.STATIC:
         states = [v.state for v in record.last.observed.versions]
-        return {"warm": states.count(VersionState.WARMED), "assigned": len(states)}
+        warm = states.count(VersionState.WARMED)
+        return {"warm": warm, "assigned": len(states), "staged": 0}
+    staged = sum(v.stage_only for v in record.assignment.versions)
     return {
         "warm": sum(1 for _ in warm_versions(record)),
-        "assigned": len(record.assignment.versions),
+        "assigned": len(record.assignment.versions) - staged,
+        "staged": staged,
     }
 
 

@@ -35,6 +35,8 @@ from federation.policy.membership.events import (
     RouterRegistered,
 )
 from federation.policy.state import RECEIPT_AGE, State, Step
+from federation.policy.sync import prefetches
+from federation.policy.sync.events import PrefetchApplied
 
 Handler = Callable[[Step, Any], Applied | Welcomed | Joined | bool]
 
@@ -43,6 +45,7 @@ _REMOVALS: dict[str, Callable[[Step, ObjectRemoved], Applied]] = {
     "Cluster": fleet.cluster_removed,
     "Model": catalog.model_removed,
     "Deployment": deployments.deployment_removed,
+    "Prefetch": prefetches.prefetch_removed,
     "Router": revoking.router_removed,
     "Key": keys.key_removed,
     "Tenant": tenants.tenant_removed,
@@ -65,6 +68,7 @@ HANDLERS: dict[type[Event], Handler] = {
     events.ModelVersionPushed: catalog.model_version_pushed,
     events.AliasMoved: catalog.alias_moved,
     events.DeploymentApplied: deployments.deployment_applied,
+    PrefetchApplied: prefetches.prefetch_applied,
     events.ObjectRemoved: _object_removed,
     RouterRegistered: joining.router_registered,
     PeerJoined: joining.peer_joined,

@@ -9,7 +9,7 @@ from federation.policy.cluster_view import trouble, versions_of
 from federation.policy.placement import Wish, not_selected, reasons, wish_of
 from federation.policy.plain import Json
 from federation.policy.records import ClusterRecord, DeploymentRecord
-from federation.policy.standing import assigned_versions, is_confirmed, warm_versions
+from federation.policy.standing import is_confirmed, serving_versions, warm_versions
 from federation.policy.state import State
 
 
@@ -46,7 +46,7 @@ def deployment_status(state: State, record: DeploymentRecord, now: datetime) -> 
 
 
 def _has_target(wish: Wish, cluster: ClusterRecord) -> bool:
-    return any(v.version == wish.target for v in assigned_versions(cluster, wish.spec.model))
+    return any(v.version == wish.target for v in serving_versions(cluster, wish.spec.model))
 
 
 def _target_is_warm(wish: Wish, cluster: ClusterRecord) -> bool:
@@ -55,7 +55,7 @@ def _target_is_warm(wish: Wish, cluster: ClusterRecord) -> bool:
 
 def _versions(state: State, wish: Wish, cluster: ClusterRecord, now: datetime) -> list[Json]:
     """Return what a cluster has, or shall have, of the deployment's model."""
-    mine = {v.version for v in assigned_versions(cluster, wish.spec.model)}
+    mine = {v.version for v in serving_versions(cluster, wish.spec.model)}
     silent = "" if is_confirmed(state, cluster.meta.name) else trouble(state, cluster, now)
     leaves = bool(not_selected(wish.spec, cluster.spec))
     return [

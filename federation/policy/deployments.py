@@ -29,12 +29,13 @@ def deployment_applied(step: Step, event: DeploymentApplied) -> Applied:
         return Applied(kind="Deployment", name=event.name)
     models = {spec.model}
     if old is None:
-        record = DeploymentRecord(meta=step.new_meta(event.name), spec=spec)
+        record = DeploymentRecord(meta=step.new_meta(event.name), spec=spec, target=target)
     else:
         models.add(old.spec.model)
         meta = step.next_meta(old.meta, spec_changed=True)
-        routed = old.routed_version if old.spec.model == spec.model else 0
-        record = replace(old, meta=meta, spec=spec, routed_version=routed)
+        record = replace(old, meta=meta, spec=spec)
+        if old.spec.model != spec.model:
+            record = DeploymentRecord(meta=meta, spec=spec, target=target)
     step.put("Deployment", record)
     where = f"in {', '.join(spec.regions)}" if spec.regions else "in all regions"
     step.audit(

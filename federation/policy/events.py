@@ -16,7 +16,6 @@ from federation.contract.types import (
     Connectivity,
     EngineKind,
     Location,
-    Manifest,
     Report,
     Scheduling,
 )
@@ -34,6 +33,7 @@ from federation.policy.membership.events import (
     RouterRegistered,
 )
 from federation.policy.records import ClusterSeen
+from federation.policy.sync.events import PrefetchApplied
 
 # ------------------------------------------------------------ events: from people
 # `actor` is who did it. `expected` is the resource version that the caller read; None = any.
@@ -93,13 +93,21 @@ class ModelApplied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersionPushed:
-    """All files of a package are stored; it becomes the next version of its model."""
+    """All chunks of a package are stored; it becomes the next version of its model.
+
+    `digest` is that of its manifest, which says `size` (bytes) and `files` (their number) and names
+    the package's model; `signed_by` are the owner's keys (hex) whose signatures were checked.
+    """
 
     actor: str
     package: ModelPackage
-    manifest: Manifest
     digest: str
+    size: int
+    files: int
     source: str
+    chunker: str = ""
+    signed_by: tuple[str, ...] = ()
+    carries_code: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +234,7 @@ Event = (
     | ModelVersionPushed
     | AliasMoved
     | DeploymentApplied
+    | PrefetchApplied
     | ObjectRemoved
     | RouterRegistered
     | PeerJoined

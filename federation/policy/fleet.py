@@ -11,6 +11,8 @@ from federation.contract.errors import AlreadyExists, Conflict, Invalid
 from federation.contract.names import check_name
 from federation.contract.resources import ClusterSpec, RegionSpec
 from federation.contract.spiffe import PeerRole
+from federation.contract.sync import SyncSpec
+from federation.contract.sync_rules import check_sync, window_text
 from federation.contract.types import Assignment, Connectivity, Scheduling
 from federation.policy import lookup
 from federation.policy.access import tenants
@@ -25,6 +27,7 @@ from federation.policy.events import (
 from federation.policy.membership.members import end_streams
 from federation.policy.membership.records import JoinTicket
 from federation.policy.membership.revoking import revoke
+from federation.policy.plain import plain
 from federation.policy.records import ClusterRecord, RegionRecord
 from federation.policy.settle import settle
 from federation.policy.state import Step
@@ -73,10 +76,12 @@ def region_removed(step: Step, event: ObjectRemoved) -> Applied:
         for name, d in step.state.deployments.items()
         if event.name in (*d.spec.regions, *d.spec.residency)
     ]
+    prefetches = [n for n, p in step.state.prefetches.items() if event.name in p.spec.regions]
     residing = tenants.residing(step.state, event.name)
     for kind, users in (
         ("clusters", clusters),
         ("deployments", deployments),
+        ("prefetches", prefetches),
         ("tenants", residing),
     ):
         if users:
@@ -107,7 +112,7 @@ def cluster_registered(step: Step, event: ClusterRegistered) -> Applied:
             f"fed cluster register {event.name} --rejoin",
         )
     lookup.region(step.state, event.spec.region)
-    _check_connectivity(event.spec)
+    _check_cluster(event.spec)
     meta = step.new_meta(event.name)
     # Epochs and generations start at the revision and not at 0: a cluster that is deleted and
     # registered again can never meet numbers that its predecessor gave out.
@@ -131,7 +136,7 @@ def _rejoin(step: Step, event: ClusterRegistered, ticket: JoinTicket) -> Applied
     record = lookup.cluster(step.state, event.name)
     spec = event.spec if event.spec.region else record.spec
     lookup.region(step.state, spec.region)
-    _check_connectivity(spec)
+    _check_cluster(spec)
     meta = step.next_meta(record.meta, spec_changed=spec != record.spec)
     step.put("Cluster", replace(record, meta=meta, spec=spec, ticket=ticket))
     step.audit("Cluster", event.name, "ClusterMayRejoin", f"cluster {event.name!r} may join anew.")
@@ -147,7 +152,7 @@ def cluster_applied(step: Step, event: ClusterApplied) -> Applied:
     lookup.region(step.state, event.spec.region)
     if record.spec == event.spec:
         return Applied(kind="Cluster", name=event.name)
-    _check_connectivity(event.spec)
+    _check_cluster(event.spec)
     meta = step.next_meta(record.meta, spec_changed=True)
     step.put("Cluster", replace(record, meta=meta, spec=event.spec))
     if record.spec.connectivity is not event.spec.connectivity:
@@ -163,9 +168,10 @@ def cluster_applied(step: Step, event: ClusterApplied) -> Applied:
     return Applied(kind="Cluster", name=event.name)
 
 
-def _check_connectivity(spec: ClusterSpec) -> None:
+def _check_cluster(spec: ClusterSpec) -> None:
     if spec.connectivity is Connectivity.UNKNOWN:
         raise Invalid("the connectivity of a cluster must be 'dial' or 'reverse'.")
+    check_sync(spec.sync)
 
 
 def _difference(old: ClusterSpec, new: ClusterSpec) -> str:
@@ -174,8 +180,18 @@ def _difference(old: ClusterSpec, new: ClusterSpec) -> str:
         ("labels", dict(old.labels), dict(new.labels)),
         ("allow_code", old.allow_code, new.allow_code),
         ("connectivity", old.connectivity.value, new.connectivity.value),
+        *_sync_changes(old.sync, new.sync),
     )
     return ", ".join(f"{name} {was} → {now}" for name, was, now in pairs if was != now)
+
+
+def _sync_changes(old: SyncSpec, new: SyncSpec) -> list[tuple[str, str, str]]:
+    def told(spec: SyncSpec) -> dict[str, str]:
+        windows = ", ".join(map(window_text, spec.windows)) or "always"
+        return {f"sync.{k}": str(v) for k, v in plain(spec).items()} | {"sync.windows": windows}
+
+    before, after = told(old), told(new)
+    return [(name, before[name], after[name]) for name in before]
 
 
 def cluster_scheduling_changed(step: Step, event: ClusterSchedulingChanged) -> Applied:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from federation.contract.errors import Conflict
 from federation.contract.spiffe import PeerRole
+from federation.contract.sync import Disk
 from federation.contract.types import (
     Capacity,
     EngineStatus,
@@ -38,6 +39,8 @@ from federation.policy.membership.revoking import forget_expired
 from federation.policy.records import ClusterRecord, LastObserved, Presence
 from federation.policy.settle import settle
 from federation.policy.state import Step
+
+_ROOM_SHARE = 20  # a disk that grew or shrank by less than 1/20 is the disk it was
 
 
 def agent_connected(step: Step, event: AgentConnected) -> Welcomed:
@@ -141,7 +144,9 @@ def _take_over(step: Step, report: Report, *, confirms: bool) -> None:
     record = step.state.clusters[report.cluster]
     old, new = record.last, _last_of(report, record.last)
     changed = old is None or _essence(new) != _essence(old)
+    models: set[str] = set()
     if changed:
+        models = {model for model, *_ in set(_states(new)) ^ set(_states(old) if old else ())}
         step.put("Cluster", replace(record, meta=step.next_meta(record.meta), last=new))
         _tell_progress(
             step, report.cluster, old.observed.versions if old else (), report.observed.versions
@@ -153,18 +158,32 @@ def _take_over(step: Step, report: Report, *, confirms: bool) -> None:
     elif confirms:
         settle(step, {v.model for v in record.assignment.versions})
     elif changed:
-        settle(step, {model for model, *_ in set(_states(new)) ^ set(_states(old))})
+        settle(step, models)
+    for name, prefetch in step.state.prefetches.items():
+        if prefetch.spec.model in models:  # how far it came is in its view only
+            step.touch("Prefetch", name)
 
 
 def _last_of(report: Report, last: LastObserved | None) -> LastObserved:
-    versions = sorted(report.observed.versions, key=lambda v: (v.model, v.version))
+    """What of a report is worth remembering: not how far transfers are, nor each byte of disk."""
+    versions = sorted(
+        (v if v.sync is None else replace(v, sync=None) for v in report.observed.versions),
+        key=lambda v: (v.model, v.version),
+    )
     return LastObserved(
         engine=report.observed.engine.kind,
         engine_version=report.observed.engine.version,
         url=report.url or (last.url if last else ""),
         capacity=report.capacity,
         observed=replace(report.observed, versions=tuple(versions)),
+        disk=last.disk if last and _same_room(last.disk, report.disk) else report.disk,
     )
+
+
+def _same_room(old: Disk, new: Disk) -> bool:
+    """Whether packages have about as much room as before; what they take of it may have changed."""
+    before, after = old.used_bytes + old.free_bytes, new.used_bytes + new.free_bytes
+    return old.budget_bytes == new.budget_bytes and abs(after - before) <= before // _ROOM_SHARE
 
 
 def _essence(last: LastObserved) -> tuple[object, ...]:
@@ -184,7 +203,7 @@ def _states(last: LastObserved) -> list[tuple[str, int, str, VersionState, Model
 
 def _fitness(last: LastObserved) -> tuple[object, ...]:
     """What decides whether a model fits."""
-    return last.engine, last.capacity.devices
+    return last.engine, last.capacity.devices, last.disk
 
 
 def _tell_progress(

@@ -27,6 +27,7 @@ _REMEDY = {
     "Cluster": "Register it with: fed cluster register {name} --region REGION",
     "Model": "Push it with: fed model push DIRECTORY",
     "Deployment": "Create it with: fed deploy MODEL --name {name}",
+    "Prefetch": "Create it with: fed prefetch MODEL@VERSION --name {name}",
     "Key": "Make it with: fed key create {name}",
     "Tenant": "Create it with: fed tenant create {name}",
     "Router": "Register it with: fed router register {name}",
@@ -108,6 +109,14 @@ def resolve(record: ModelRecord, wanted: int | str) -> int:
             hint="Push one with: fed model push DIRECTORY",
         )
     return version(record, int(wanted)).version if int(wanted) else record.versions[-1].version
+
+
+def wanted_version(state: State, name: str, wanted: str) -> VersionRecord:
+    """Return the version of a model that a path means by number or alias; raises NotFound."""
+    found = model(state, name)
+    if wanted.isdecimal() and len(wanted) > 18:
+        raise NotFound(f"model {name!r} has no such version.")
+    return version(found, resolve(found, wanted))
 
 
 def check_expected(kind: str, name: str, meta: Meta | None, expected: int | None) -> None:

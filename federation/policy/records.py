@@ -10,14 +10,15 @@ from datetime import datetime
 
 from federation.contract.package import ModelPackage
 from federation.contract.resources import ClusterSpec, DeploymentSpec, ModelSpec, RegionSpec
+from federation.contract.sync import Disk
 from federation.contract.types import (
     Assignment,
     Capacity,
     EngineKind,
     Location,
-    Manifest,
     Observed,
     Scheduling,
+    Urgency,
 )
 from federation.policy.access.records import KeyRecord, TenantRecord
 from federation.policy.audit.records import Head
@@ -28,6 +29,7 @@ from federation.policy.membership.records import (
     RouterRecord,
 )
 from federation.policy.meta import Meta
+from federation.policy.sync.records import PrefetchRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +43,15 @@ class RegionRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastObserved:
     """What a cluster served when it last changed: it lets a restarted control plane publish an
-    equal snapshot before the agents are back (static stability)."""
+    equal snapshot before the agents are back (static stability). The progress of transfers is not
+    in it: it lives in the newest reports only."""
 
     engine: EngineKind
     engine_version: str
     url: str
     capacity: Capacity
     observed: Observed
+    disk: Disk = field(default_factory=Disk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +70,22 @@ class ClusterRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRecord:
-    """One immutable version of a model. `digest` is the manifest's BLAKE3, hex."""
+    """One immutable version of a model. `digest` is the manifest's BLAKE3, hex; the manifest itself
+    is in the artifact store. `size` (bytes) and `files` (their number) are what it says;
+    `signed_by` are the keys (hex) of its owner by which it was signed, besides the federation's.
+    `carries_code`: loading it runs code of the owner, or may, by the formats of its files."""
 
     version: int
     digest: str
-    manifest: Manifest
+    size: int
+    files: int
     package: ModelPackage
     source: str
     created_at: datetime
     created_by: str
+    chunker: str = ""
+    signed_by: tuple[str, ...] = ()
+    carries_code: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +99,18 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentRecord:
-    """A deployment. `routed_version` answers requests that name no version; 0 = none yet."""
+    """A deployment. `routed_version` answers requests that name no version; 0 = none yet.
+
+    `target` is the version that its spec meant when that was last looked up, `urgency` how urgent
+    it became by that; `served` are the last versions that were routed to, the newest one last.
+    """
 
     meta: Meta
     spec: DeploymentSpec
     routed_version: int = 0
+    target: int = 0
+    urgency: Urgency = Urgency.NORMAL
+    served: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +200,7 @@ PERSISTENT: dict[str, type] = {
     "Cluster": ClusterRecord,
     "Model": ModelRecord,
     "Deployment": DeploymentRecord,
+    "Prefetch": PrefetchRecord,
     "Router": RouterRecord,
     "Tenant": TenantRecord,
     "Key": KeyRecord,

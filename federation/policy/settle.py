@@ -6,27 +6,32 @@ second time.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from federation.contract.types import AssignedVersion, Assignment
+from federation.contract.types import AssignedVersion, Assignment, Urgency
 from federation.policy.events import Assign
 from federation.policy.placement import Wish, not_selected, place, wish_of
-from federation.policy.records import ClusterRecord
+from federation.policy.records import ClusterRecord, DeploymentRecord
 from federation.policy.routing import choose_version
 from federation.policy.standing import assigned_versions, is_routable, is_up_to_date, warm_versions
 from federation.policy.state import State, Step
+from federation.policy.sync.staging import Staging, stage, stagings
 
 ByModel = dict[str, tuple[AssignedVersion, ...]]
+_SERVED = 16  # versions that a deployment remembers to have been routed to
 
 
 def settle(step: Step, models: Iterable[str] | None = None) -> None:
     """Recompute what follows from the wishes for `models` (None = for all)."""
     state = step.state
-    wishes = wishes_of(state)
-    affected = set(models) if models is not None else wishes.keys() | _assigned_models(state)
+    _note_targets(step, None if models is None else set(models))
+    wishes, staged = wishes_of(state), stagings(state)
+    everything = wishes.keys() | staged.keys() | _assigned_models(state)
+    affected = set(models) if models is not None else everything
     changes: dict[str, ByModel] = {}
     for model in sorted(affected):
-        for cluster, versions in _placed(state, wishes.get(model), model).items():
+        wanted = _Wanted(model, wishes.get(model), staged.get(model, ()))
+        for cluster, versions in _placed(state, wanted).items():
             changes.setdefault(cluster, {})[model] = versions
     for cluster in sorted(changes):
         _assign(step, state.clusters[cluster], changes[cluster])
@@ -47,12 +52,47 @@ def _assigned_models(state: State) -> set[str]:
     return {v.model for record in state.clusters.values() for v in record.assignment.versions}
 
 
-def _placed(state: State, wish: Wish | None, model: str) -> ByModel:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """All that is wished of one model."""
+
+    model: str
+    wish: Wish | None
+    staged: tuple[Staging, ...]
+
+
+def _note_targets(step: Step, models: set[str] | None) -> None:
+    """Keep in each deployment which version it means now, and how urgent the last move was."""
+    for name, record in list(step.state.deployments.items()):
+        model = record.spec.model
+        if models is not None and model not in models:
+            continue
+        target = wish_of(record, step.state.models[model]).target
+        if target == record.target:
+            continue
+        new = retargeted(record, target)
+        step.put("Deployment", replace(new, meta=step.next_meta(record.meta)))
+        if new.urgency is Urgency.ROLLBACK:
+            message = (
+                f"deployment {name!r} goes back to version {target} of model {model!r} "
+                f"(before: {record.target})."
+            )
+            step.audit("Deployment", name, "RollbackStarted", message)
+
+
+def retargeted(record: DeploymentRecord, target: int) -> DeploymentRecord:
+    """Return the record with another target; back to an older or a proven version is urgent."""
+    back = 0 < target < record.target or (record.target > 0 and target in record.served)
+    return replace(record, target=target, urgency=Urgency.ROLLBACK if back else Urgency.NORMAL)
+
+
+def _placed(state: State, wanted: _Wanted) -> ByModel:
     """Return, by cluster, the versions of one model where they differ from what is assigned."""
+    wish = wanted.wish
     warm_at = _warm_at(state, wish) if wish else {}
     changed: ByModel = {}
     for name, record in state.clusters.items():
-        current = assigned_versions(record, model)
+        current = assigned_versions(record, wanted.model)
         versions: tuple[AssignedVersion, ...] = ()
         if wish:
             elsewhere = {number for number, clusters in warm_at.items() if clusters - {name}}
@@ -62,6 +102,10 @@ def _placed(state: State, wish: Wish | None, model: str) -> ByModel:
                 up_to_date=is_up_to_date(state, record),
                 warm_elsewhere=elsewhere,
             )
+        if wanted.staged:
+            served = {v.version for v in versions}
+            ready = stage(wanted.staged, record, wanted.model, served)
+            versions = tuple(sorted((*versions, *ready), key=lambda v: v.version))
         if versions != current:
             changed[name] = versions
     return changed
@@ -93,8 +137,14 @@ def _assign(step: Step, record: ClusterRecord, changes: ByModel) -> None:
     )
     step.put("Cluster", replace(record, meta=step.next_meta(record.meta), assignment=assignment))
     step.emit(Assign(assignment=assignment))
-    listed = ", ".join(f"{v.model} {v.version}" for v in versions) or "nothing"
-    step.audit("Cluster", name, "AssignmentChanged", f"cluster {name!r} shall serve {listed}.")
+    message = f"cluster {name!r} shall serve {_listed(v for v in versions if not v.stage_only)}"
+    if any(v.stage_only for v in versions):
+        message += f" and have ready {_listed(v for v in versions if v.stage_only)}"
+    step.audit("Cluster", name, "AssignmentChanged", f"{message}.")
+
+
+def _listed(versions: Iterable[AssignedVersion]) -> str:
+    return ", ".join(f"{v.model} {v.version}" for v in versions) or "nothing"
 
 
 def _route(step: Step, wish: Wish) -> None:
@@ -103,7 +153,9 @@ def _route(step: Step, wish: Wish) -> None:
     chosen = choose_version(step.state, wish, record.routed_version)
     if chosen == record.routed_version:
         return
-    step.put("Deployment", replace(record, meta=step.next_meta(record.meta), routed_version=chosen))
+    served = (*(v for v in record.served if v != chosen), chosen)[-_SERVED:]
+    meta = step.next_meta(record.meta)
+    step.put("Deployment", replace(record, meta=meta, routed_version=chosen, served=served))
     step.audit(
         "Deployment",
         record.meta.name,

@@ -7,6 +7,7 @@ of them mean the same by these words.
 from bisect import bisect_left
 from collections.abc import Iterator
 
+from federation.contract.sync import Disk
 from federation.contract.types import (
     AssignedVersion,
     Connectivity,
@@ -14,8 +15,20 @@ from federation.contract.types import (
     Scheduling,
     VersionState,
 )
-from federation.policy.records import ClusterRecord
+from federation.policy.records import ClusterRecord, VersionRecord
 from federation.policy.state import State
+
+# All bytes are on disk in these states.
+WITH_BYTES = frozenset(
+    {
+        VersionState.STAGED,
+        VersionState.VERIFIED,
+        VersionState.LOADED,
+        VersionState.WARMED,
+        VersionState.DRAINING,
+        VersionState.CACHED,
+    }
+)
 
 
 def is_present(state: State, cluster: str) -> bool:
@@ -69,6 +82,20 @@ def is_warm(record: ClusterRecord, wanted: AssignedVersion) -> bool:
     )
 
 
+def has_bytes(record: ClusterRecord, version: VersionRecord) -> bool:
+    """Whether all bytes of a version were on the cluster's disk when it last told of a change."""
+    seen = record.last.observed.versions if record.last else ()
+    return any(each.digest == version.digest and each.state in WITH_BYTES for each in seen)
+
+
+def room_bytes(record: ClusterRecord) -> int | None:
+    """Return how many bytes packages may take at the cluster, all together; None = not known."""
+    disk = record.last.disk if record.last else Disk()
+    budget = int(record.spec.sync.disk_budget_gib * 2**30)
+    bounds = (budget, disk.budget_bytes, disk.used_bytes + disk.free_bytes)
+    return min((bound for bound in bounds if bound), default=None)
+
+
 def assigned_versions(record: ClusterRecord, model: str) -> tuple[AssignedVersion, ...]:
     """Return the assigned versions of one model, ordered by number."""
     versions = record.assignment.versions
@@ -78,12 +105,18 @@ def assigned_versions(record: ClusterRecord, model: str) -> tuple[AssignedVersio
     return versions[first:last]
 
 
+def serving_versions(record: ClusterRecord, model: str) -> tuple[AssignedVersion, ...]:
+    """Return those of the assigned versions of one model that are to be loaded."""
+    return tuple(v for v in assigned_versions(record, model) if not v.stage_only)
+
+
 def warm_versions(record: ClusterRecord, model: str | None = None) -> Iterator[AssignedVersion]:
-    """Yield the assigned versions (of one model, or of all) that are warm at the cluster."""
+    """Yield the assigned versions (of one model, or of all) that are warm at the cluster and stay
+    so."""
     for assigned in (
         record.assignment.versions if model is None else assigned_versions(record, model)
     ):
-        if is_warm(record, assigned):
+        if not assigned.stage_only and is_warm(record, assigned):
             yield assigned
 
 

@@ -27,6 +27,7 @@ from federation.policy.records import (
     RetiredModel,
     RouterPresence,
 )
+from federation.policy.sync.records import PrefetchRecord
 
 AUDIT_LIMIT = 2_000
 RECEIPT_LIMIT = 10_000
@@ -46,6 +47,7 @@ class State:
     clusters: dict[str, ClusterRecord] = field(default_factory=dict)
     models: dict[str, ModelRecord] = field(default_factory=dict)
     deployments: dict[str, DeploymentRecord] = field(default_factory=dict)
+    prefetches: dict[str, PrefetchRecord] = field(default_factory=dict)
     registered_routers: dict[str, RouterRecord] = field(default_factory=dict)
     tenants: dict[str, TenantRecord] = field(default_factory=dict)
     keys: dict[str, KeyRecord] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class State:
             "Cluster": self.clusters,
             "Model": self.models,
             "Deployment": self.deployments,
+            "Prefetch": self.prefetches,
             "Router": self.registered_routers,
             "Tenant": self.tenants,
             "Key": self.keys,
@@ -147,6 +150,7 @@ class Step:
         | RouterRecord
         | ModelRecord
         | DeploymentRecord
+        | PrefetchRecord
         | TenantRecord
         | KeyRecord,
     ) -> None:

@@ -27,6 +27,8 @@ from federation.policy.records import (
 )
 from federation.policy.router_view import router_status
 from federation.policy.state import State
+from federation.policy.sync.prefetch_view import prefetch_status
+from federation.policy.sync.records import PrefetchRecord
 
 Document = Json
 
@@ -57,6 +59,7 @@ def _document(
     | ClusterRecord
     | ModelRecord
     | DeploymentRecord
+    | PrefetchRecord
     | RouterRecord
     | TenantRecord,
     status: Json,
@@ -97,10 +100,12 @@ def _model(state: State, name: str, _now: datetime) -> Document:
         {
             "version": v.version,
             "digest": v.digest,
-            "size": v.manifest.size,
+            "size": v.size,
+            "files": v.files,
             "runtime": v.package.runtime.value,
             "protocol": v.package.protocol.value,
             "source": v.source,
+            "signed_by": list(v.signed_by),
             "created_at": moment(v.created_at),
         }
         for v in record.versions
@@ -112,6 +117,11 @@ def _model(state: State, name: str, _now: datetime) -> Document:
 def _deployment(state: State, name: str, now: datetime) -> Document:
     record = lookup.deployment(state, name)
     return _document("Deployment", record, deployment_status(state, record, now))
+
+
+def _prefetch(state: State, name: str, now: datetime) -> Document:
+    record: PrefetchRecord = lookup.find("Prefetch", state.prefetches, name)
+    return _document("Prefetch", record, prefetch_status(state, record, now))
 
 
 def _router(state: State, name: str, _now: datetime) -> Document:
@@ -158,6 +168,7 @@ _VIEWS: dict[str, Callable[[State, str, datetime], Document]] = {
     "Cluster": _cluster,
     "Model": _model,
     "Deployment": _deployment,
+    "Prefetch": _prefetch,
     "Router": _router,
     "Tenant": _tenant,
     "Key": _key,

@@ -8,10 +8,11 @@ dialled: on a reversed connection the peer is the TLS server, and is checked ali
 
 import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from aiohttp import web
 
@@ -35,7 +36,7 @@ class _Connection:
     peer: Peer
     near_end: datetime  # from here on the peer is asked to come back with a newer certificate
     context: object  # the TLS context of its handshake
-    vetted: Trust | None = None
+    vetted: tuple[Trust | None, PeerRole | None] = (None, None)
     running: int = 0
     expiry: asyncio.TimerHandle | None = None
 
@@ -43,14 +44,23 @@ class _Connection:
 class PeerGuard:
     """Checks every request of a server's connections; only peers of one role may speak.
 
-    A connection is known from its first request until it is lost.
+    Request targets that begin with a key of `paths` are for peers of the role there, and for no
+    others. A connection is known from its first request until it is lost.
     """
 
-    def __init__(self, credentials: Credentials, role: PeerRole, clock: Clock) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        role: PeerRole,
+        clock: Clock,
+        *,
+        paths: Mapping[str, PeerRole] = MappingProxyType({}),
+    ) -> None:
         self.refused = 0
         self.aborted = 0
         self._credentials = credentials
         self._role = role
+        self._paths = dict(paths)
         self._clock = clock
         self._connections: dict[web.RequestHandler, _Connection] = {}
         credentials.on_change.append(self._abort_revoked)
@@ -73,9 +83,12 @@ class PeerGuard:
             connection = self._connection(request)
             _, trust = self._credentials.require()
             now = self._clock.utc()
-            if connection.vetted is not trust or now >= connection.peer.not_after:
-                check_peer(connection.peer, self._role, trust=trust, now=now)
-                connection.vetted = trust  # until the next one only time can change the answer
+            role = self._role_for(request.raw_path)
+            vetted, vetted_role = connection.vetted
+            stale = vetted is not trust or now >= connection.peer.not_after
+            if stale or vetted_role is not role:
+                check_peer(connection.peer, role, trust=trust, now=now)
+                connection.vetted = trust, role  # until the next trust only time can change that
         except FederationError as error:
             self.refused += 1
             if error.reason in _PASSING:
@@ -101,6 +114,11 @@ class PeerGuard:
             return True
         old = not self._credentials.is_current(connection.context)
         return old or self._clock.utc() >= connection.near_end
+
+    def _role_for(self, target: str) -> PeerRole:
+        """Return who may ask for a target as it was sent; that it is a path is checked later."""
+        found = (role for begin, role in self._paths.items() if target.startswith(begin))
+        return next(found, self._role)
 
     # ------------------------------------------------------------ connections
 

@@ -15,6 +15,7 @@ from federation.contract.errors import Invalid, NotFound
 from federation.relay.errors import WrongMethod
 
 MAX_TARGET_BYTES = 2048
+PEER_PREFIX = "/fed/v1/packages/"  # what clusters of one region ask each other for
 
 
 class InferenceVerb(StrEnum):

@@ -55,6 +55,7 @@ class _Trust(msgspec.Struct, rename="camel"):
     trust_domain: str
     roots: tuple[str, ...]
     revoked: tuple[_Revoked, ...] = ()
+    release_keys: tuple[str, ...] = ()
 
     def trust(self) -> Trust:
         return Trust(
@@ -62,6 +63,7 @@ class _Trust(msgspec.Struct, rename="camel"):
             trust_domain=self.trust_domain,
             roots=self.roots,
             revoked=tuple(Revocation(uri=r.uri, below=r.below) for r in self.revoked),
+            release_keys=self.release_keys,
         )
 
 

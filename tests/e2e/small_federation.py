@@ -153,8 +153,16 @@ async def small_federation(
         yield made
 
 
-async def join(made: SmallFederation, pin: str, session: aiohttp.ClientSession) -> None:
-    """Start agent and router with the tokens in `agent.token` and `router.token`."""
+async def join(
+    made: SmallFederation,
+    pin: str,
+    session: aiohttp.ClientSession,
+    engine: Mapping[str, object] | None = None,
+) -> None:
+    """Start agent and router with the tokens in `agent.token` and `router.token`.
+
+    `engine` are the agent's flags for another engine than the one that only talks.
+    """
     ports = made.ports
     shared = {
         "control-plane": _at(ports["grpc"]),
@@ -172,9 +180,14 @@ async def join(made: SmallFederation, pin: str, session: aiohttp.ClientSession) 
             "listen": _at(ports["gateway"]),
             "advertise-url": f"https://{_at(ports['gateway'])}",
             "admin-listen": _at(ports["agent-admin"]),
-            "engine": "static",
-            "engine-url": f"http://{_at(ports['engine'])}",
-            "engine-token-file": made.root / "engine.token",
+            **(
+                engine
+                or {
+                    "engine": "static",
+                    "engine-url": f"http://{_at(ports['engine'])}",
+                    "engine-token-file": made.root / "engine.token",
+                }
+            ),
         },
     )
     made.start(

@@ -9,7 +9,6 @@ import aiohttp
 from aiohttp import web
 
 from edge_agent.agent_loop import AgentLoop, AssignmentFile, Inbox
-from edge_agent.artifacts import Artifacts
 from edge_agent.backends.base import Backend
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.board import Board
@@ -22,7 +21,7 @@ from edge_agent.worker import Deadlines, Worker
 from federation.contract.types import AssignedVersion, Assignment, VersionState
 from federation.runtime.backoff import Backoff
 from federation.runtime.clock import SystemClock
-from tests.edge_agent.package_server import PackageServer
+from tests.edge_agent.package_server import PackageServer, sync_side
 
 QUICK = Patience(retry=Backoff(first_s=0.05, cap_s=0.2), engine_lost_s=0.3, recheck_s=0.1)
 DEADLINES = Deadlines(drain_s=1.0, drain_least_s=0.05, warm_up_s=1.0, load_s=2.0)
@@ -59,10 +58,10 @@ class AgentRig:
                 ServingDoubted(model=m, version=v, reason=reason)
             ),
         )
-        self.artifacts = Artifacts(folder, url=packages.url, credentials=packages.agent)
+        self.sync = sync_side(packages, folder)
         self.worker = Worker(
             backend=self.backend,
-            artifacts=self.artifacts,
+            syncer=self.sync.syncer,
             in_flight=self.gateway.in_flight,
             emit=self.inbox.put_nowait,
             deadlines=deadlines,
@@ -76,6 +75,7 @@ class AgentRig:
             file=AssignmentFile(folder, cluster="c"),
             clock=SystemClock(),
         )
+        self.loop.on_assignment.append(self.sync.syncer.assignment_changed)
         self.poll = EnginePoll(
             backend=self.backend,
             board=self.board,
@@ -104,7 +104,7 @@ class AgentRig:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.worker.stop()
         await self._runner.cleanup()
-        await self.artifacts.close()
+        await self.sync.syncer.close()
         await self.backend.close()
         for task in failed:
             task.result()

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable
 import grpc.aio
 
 from edge_agent.identity import Identity
-from edge_agent.link import Hello, Link, Told
+from edge_agent.link import Hello, Link, Sources, Told
 from edge_agent.policy.session import LinkPatience, Session
 from federation.contract.errors import (
     Conflict,
     FederationError,
 )
 from federation.contract.spiffe import PeerRole
+from federation.contract.sync import Disk, SyncPeer, SyncSpec
 from federation.contract.trust import RouterAddress
 from federation.contract.types import (
     Assignment,
@@ -125,6 +126,9 @@ class Agent:
         self.identity = Identity(credentials=credentials, membership=membership)
         self.assignments: list[tuple[Assignment, bool]] = []
         self.routers: list[tuple[RouterAddress, ...]] = []
+        self.settings: list[SyncSpec] = []
+        self.peers: list[tuple[SyncPeer, ...]] = []
+        self.disk = Disk()
         self.versions: tuple[ObservedVersion, ...] = ()
         self.link = make_link(plane.port, self.identity, self)
         self.task: asyncio.Task[None] | None = None
@@ -150,8 +154,13 @@ def make_link(port: int, identity: Identity, agent: Agent) -> Link:
         ),
         session=Session(dice=random.Random(1), patience=QUICK),
         identity=identity,
-        observe=agent.observe,
-        told=Told(assignment=agent.heard, routers=agent.routers.append),
+        sources=Sources(observe=agent.observe, disk=lambda: agent.disk),
+        told=Told(
+            assignment=agent.heard,
+            routers=agent.routers.append,
+            sync=agent.settings.append,
+            peers=agent.peers.append,
+        ),
         clock=SystemClock(),
     )
 

@@ -12,13 +12,13 @@ from aiohttp.web import Application, Request
 from prometheus_client import CollectorRegistry
 
 from edge_agent.admin import Admin, Parts
-from edge_agent.artifacts import Artifacts
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.board import Board
 from edge_agent.identity import Identity
-from edge_agent.link import Hello, Link, Told
+from edge_agent.link import Hello, Link, Sources, Told
 from edge_agent.policy.events import Task
 from edge_agent.policy.session import Session, Welcomed
+from edge_agent.sync.build import make_sync_side
 from edge_agent.worker import Worker
 from federation.contract.spiffe import PeerRole
 from federation.contract.types import EngineKind, EngineStatus, ObservedVersion, VersionState
@@ -42,10 +42,17 @@ def parts(tmp_path: Path) -> Parts:
     enrolment = Enrolment(credentials, contact, role=PeerRole.CLUSTER, name="c")
     membership = Membership(enrolment, clock=clock, dice=random.Random(1))
     identity = Identity(credentials=credentials, membership=membership)
-    artifacts = Artifacts(tmp_path, url="https://127.0.0.1:1", credentials=credentials)
+    sync = make_sync_side(
+        tmp_path,
+        cluster="c",
+        url="https://127.0.0.1:1",
+        credentials=credentials,
+        clock=clock,
+        dice=random.Random(1),
+    )
     worker = Worker(
         backend=FakeBackend(FakeEngine()),
-        artifacts=artifacts,
+        syncer=sync.syncer,
         in_flight=lambda _m, _v: 0,
         emit=lambda _event: None,
     )
@@ -53,7 +60,7 @@ def parts(tmp_path: Path) -> Parts:
         Hello(control_plane="127.0.0.1:1", cluster="c", url="", engine=EngineKind.TRITON),
         session=Session(dice=random.Random(1)),
         identity=identity,
-        observe=lambda: ((), board.observed(lambda _m, _v: 0)),
+        sources=Sources(observe=lambda: ((), board.observed(lambda _m, _v: 0))),
         told=Told(assignment=lambda _assignment, _fresh: None),
         clock=clock,
     )
@@ -61,7 +68,7 @@ def parts(tmp_path: Path) -> Parts:
         board=board,
         link=link,
         worker=worker,
-        artifacts=artifacts,
+        syncer=sync.syncer,
         identity=identity,
         guard=PeerGuard(credentials, PeerRole.ROUTER, clock),
         clock=clock,

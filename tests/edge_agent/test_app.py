@@ -125,7 +125,8 @@ async def test_from_a_join_token_to_an_answer(tmp_path: Path, engine: FakeEngine
             assert gateway
 
             async def warm() -> bool:
-                return bool((await status_of(api))["models"] == {"warm": 1, "assigned": 1})
+                models = (await status_of(api))["models"]
+                return bool(models == {"warm": 1, "assigned": 1, "staged": 0})
 
             await eventually(warm)
             status = await status_of(api)

@@ -10,13 +10,14 @@ import pytest
 
 from edge_agent.identity import Identity
 from edge_agent.policy.session import LinkState
-from federation.contract import codec
+from federation.contract import codec, codec_sync, codec_trust
 from federation.contract.errors import (
     AlreadyExists,
     Conflict,
     Unauthenticated,
 )
 from federation.contract.spiffe import PeerId, PeerRole
+from federation.contract.sync import Disk, SyncPeer, SyncProgress, SyncSpec, SyncWindow
 from federation.contract.trust import Revocation, RouterAddress
 from federation.contract.types import (
     ObservedVersion,
@@ -175,13 +176,39 @@ async def test_trust_and_routers_are_handed_on(plane: ControlPlane, agent: Agent
     await until(lambda: agent.link.joined)
     gone = Revocation(uri=f"spiffe://{TRUST_DOMAIN}/router/r9", below=3)
     trust = trust_of(plane.authority, 5, revoked=(gone,))
-    plane.outbox.put_nowait(pb.AgentInstruction(trust=codec.trust_to_proto(trust)))
+    plane.outbox.put_nowait(pb.AgentInstruction(trust=codec_trust.trust_to_proto(trust)))
     routers = (RouterAddress(name="r1", reverse_address="r1:7402"),)
-    plane.outbox.put_nowait(pb.AgentInstruction(routers=codec.routers_to_proto(routers)))
+    plane.outbox.put_nowait(pb.AgentInstruction(routers=codec_trust.routers_to_proto(routers)))
     await until(lambda: agent.routers)
     assert agent.identity.credentials.trust == trust
     assert agent.routers == [routers]
     assert len(plane.hellos) == 1, "a new trust moves no stream"
+
+
+async def test_how_to_fetch_and_with_whom_are_handed_on(plane: ControlPlane, agent: Agent) -> None:
+    await until(lambda: agent.link.joined)
+    spec = SyncSpec(max_mbytes_per_second=2, windows=(SyncWindow(start="22:00", end="06:00"),))
+    plane.outbox.put_nowait(pb.AgentInstruction(sync=codec_sync.settings_to_proto(spec)))
+    peers = (SyncPeer(cluster="d", url="https://d:1", digests=("x",)),)
+    plane.outbox.put_nowait(pb.AgentInstruction(peers=codec_sync.peers_to_proto(peers)))
+    await until(lambda: agent.peers)
+    assert (agent.settings, agent.peers) == ([spec], [peers])
+
+
+async def test_a_report_tells_of_the_disk_and_of_transfers(
+    plane: ControlPlane, agent: Agent
+) -> None:
+    progress = SyncProgress(total_bytes=10, done_bytes=4, from_peers_bytes=4)
+    agent.disk = Disk(used_bytes=4, free_bytes=6, budget_bytes=9)
+    agent.versions = (
+        ObservedVersion(
+            model="m", version=1, digest="d", state=VersionState.PENDING, sync=progress
+        ),
+    )
+    await until(lambda: plane.reports and plane.reports[-1].observed.versions)
+    report = codec.report_from_proto(plane.reports[-1])
+    assert report.disk == agent.disk
+    assert report.observed.versions[0].sync == progress
 
 
 async def test_a_trust_that_cannot_be_ours_is_not_kept(plane: ControlPlane, agent: Agent) -> None:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.artifacts import Artifacts
 from edge_agent.backends.base import StagedVersion
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.policy.events import Job, JobDone, JobFailed, Task
 from edge_agent.worker import Deadlines, Worker
 from federation.contract.types import ModelProtocol
-from tests.edge_agent.package_server import PackageServer
+from tests.edge_agent.package_server import PackageServer, sync_side
 
 QUICK = Deadlines(load_s=0.3, warm_up_s=0.3, drain_s=0.5, drain_least_s=0.1)
 
@@ -31,7 +30,7 @@ class Bench:
         self.engine, self.server, self.folder = engine, server, folder
         self.flights = 0
         self.outcomes: asyncio.Queue[JobDone | JobFailed] = asyncio.Queue()
-        self.artifacts = Artifacts(folder / "state", url=server.url, credentials=server.agent)
+        self.sync = sync_side(server, folder / "state")
         self.backend = FakeBackend(engine)
         self.worker = self.make(self.backend)
         self.digest = server.add(folder, "m", 1, {"model.py": b""})
@@ -39,7 +38,7 @@ class Bench:
     def make(self, backend: FakeBackend) -> Worker:
         return Worker(
             backend=backend,
-            artifacts=self.artifacts,
+            syncer=self.sync.syncer,
             in_flight=lambda _model, _version: self.flights,
             emit=self.outcomes.put_nowait,
             deadlines=QUICK,
@@ -65,7 +64,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     bench = Bench(engine, server, tmp_path)
     yield bench
     await bench.worker.stop()
-    await bench.artifacts.close()
+    await bench.sync.syncer.close()
     await bench.backend.close()
     await server.stop()
     await engine.stop()

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from edge_agent.backends.base import StagedVersion
-from federation.contract.manifest import manifest_digest, scan_directory
+from federation.chunking.scan import scan_directory
+from federation.contract.manifest import manifest_digest
 from federation.contract.package import parse_package
 from federation.demo.models import build_filetype
 

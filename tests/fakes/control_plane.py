@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -14,10 +15,13 @@ import aiohttp
 import grpc.aio
 from blake3 import blake3
 
-from federation.app import ControlPlane, Settings, control_plane
+from federation.app import ControlPlane, control_plane
 from federation.contract import codec
-from federation.contract.manifest import manifest_bytes
+from federation.contract.locations import Frame
+from federation.contract.manifest import Chunk, manifest_bytes, pack_chunks
+from federation.contract.resources import kind_of
 from federation.contract.spiffe import PeerRole, control_plane_dns_name
+from federation.contract.sync import Disk
 from federation.contract.trust import Revocation, Trust
 from federation.contract.types import (
     Capacity,
@@ -33,6 +37,7 @@ from federation.contract.types import (
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1 import federation_pb2_grpc as rpc
 from federation.runtime.channel import connect
+from federation.settings import Settings
 from federation.trust.credentials import Credentials
 from federation.trust.keys import new_key, signing_request
 
@@ -109,7 +114,9 @@ class Operator:
             "metadata": {"name": name, **metadata},
             "spec": spec,
         }
-        return await self.call("PUT", f"/api/v1/{kind.lower()}s/{name}", document)
+        found = kind_of(kind)
+        plural = found.plural if found else f"{kind.lower()}s"
+        return await self.call("PUT", f"/api/v1/{plural}/{name}", document)
 
     async def register(self, cluster: str, region: str = "eu-west") -> str:
         """Create the region and register the cluster; returns the join token."""
@@ -149,10 +156,14 @@ class Operator:
     ) -> Answer:
         """Upload a package of two files and push it."""
         files, manifest, text = package(model, content)
-        for data in files:
-            await self.call("PUT", f"/api/v1/blobs/{blake3(data).hexdigest()}", data=data)
+        await self.upload(*files)
         body = {"package": text, "manifest": manifest, "source": "test"}
         return await self.call("POST", f"/api/v1/models/{model}/versions", body, headers=headers)
+
+    async def upload(self, *chunks: bytes) -> Answer:
+        """Upload chunks, each in a frame of its own."""
+        body = b"".join(framed(chunk) for chunk in chunks)
+        return await self.call("POST", "/api/v1/chunks", data=body)
 
 
 @asynccontextmanager
@@ -181,18 +192,31 @@ def joined(answer: Any, key: str) -> Credentials:
             trust_domain=told["trustDomain"],
             roots=tuple(told["roots"]),
             revoked=tuple(Revocation(**one) for one in told["revoked"]),
+            release_keys=tuple(told["releaseKeys"]),
         )
     )
     credentials.install(answer["certificate"], key)
     return credentials
 
 
+def framed(chunk: bytes) -> bytes:
+    """Return a chunk as it is uploaded, not encoded."""
+    head = Frame(digest=blake3(chunk).digest(), length=len(chunk), stored=len(chunk))
+    return head.pack() + chunk
+
+
 def package(model: str, content: bytes) -> tuple[list[bytes], Any, str]:
-    """Return the files, the manifest and the model.yaml of a small package."""
+    """Return the files, each of one chunk, the manifest and the model.yaml of a small package."""
     text = MODEL_YAML.format(name=model)
     named = {"model.onnx": content, "model.yaml": text.encode()}
     entries = tuple(
-        FileEntry(path=path, size=len(data), blake3=blake3(data).hexdigest(), sha256="0" * 64)
+        FileEntry(
+            path=path,
+            size=len(data),
+            blake3=blake3(data).hexdigest(),
+            sha256=hashlib.sha256(data).hexdigest(),
+            chunks=pack_chunks([Chunk(blake3(data).digest(), len(data))]),
+        )
         for path, data in sorted(named.items())
     )
     manifest = json.loads(manifest_bytes(Manifest(model=model, files=entries)))
@@ -275,6 +299,7 @@ def agent_report(
     gpus: int = 1,
     generation: int = 0,
     versions: tuple[ObservedVersion, ...] = (),
+    disk: Disk | None = None,
 ) -> pb.AgentMessage:
     """Return a report of a cluster with some GPUs and a ready engine."""
     devices = tuple(
@@ -288,6 +313,7 @@ def agent_report(
         capacity=Capacity(devices=devices),
         observed=Observed(observed_generation=generation, engine=engine, versions=versions),
         url="https://127.0.0.1:7500",
+        disk=disk or Disk(),
     )
     return pb.AgentMessage(report=codec.report_to_proto(report))
 

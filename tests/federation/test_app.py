@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from federation.app import Settings, main, software_version, split_address
+from federation.app import main, software_version
 from federation.contract.errors import Conflict, Invalid
 from tests.fakes.control_plane import operator, running
 
@@ -87,7 +87,8 @@ class Process:
 async def test_a_process_starts_serves_and_stops_when_asked(tmp_path: Path, number: int) -> None:
     process = Process(tmp_path / "state")
     await process.until_ready()
-    for name in ("admin.token", "pepper", "ca/root-0001.key"):
+    secrets = ("admin.token", "pepper", "links.key", "release/key.pem", "ca/root-0001.key")
+    for name in secrets:
         assert stat.S_IMODE((tmp_path / "state" / name).stat().st_mode) == 0o600
     token = (tmp_path / "state" / "admin.token").read_text().strip()
     url = f"https://127.0.0.1:{process.http}/api/v1/clusters"
@@ -171,6 +172,32 @@ def test_an_unusable_state_directory_is_named(
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
+async def test_packages_lie_where_they_shall(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    async with (
+        running(tmp_path / "a", store_url=str(elsewhere)) as plane,
+        operator(plane) as api,
+    ):
+        assert (await api.push("m")).status == 201
+    assert list((elsewhere / "packs").iterdir())
+    assert not (tmp_path / "a" / "artifacts").exists()
+    with pytest.raises(Invalid, match="no store"):
+        async with running(tmp_path / "b", store_url="nope://x"):
+            pass
+
+
+async def test_what_was_pushed_outlives_a_restart(tmp_path: Path) -> None:
+    async with running(tmp_path, store="sqlite") as plane, operator(plane) as api:
+        pushed = (await api.push("m")).json
+        keys = (await api.call("GET", "/api/v1/trust")).json["releaseKeys"]
+    async with running(tmp_path, store="sqlite") as plane, operator(plane) as api:
+        assert (await api.call("GET", "/api/v1/trust")).json["releaseKeys"] == keys
+        again = await api.push("m")
+        assert (again.json["digest"], again.json["created"]) == (pushed["digest"], False)
+        verified = await api.call("POST", "/api/v1/models/m/versions/1/verify")
+        assert verified.json["damage"] == []
+
+
 async def test_two_control_planes_live_in_one_process(tmp_path: Path) -> None:
     async with (
         running(tmp_path / "a") as first,
@@ -221,22 +248,5 @@ async def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
         assert (await api.call("GET", "/api/v1/clusters/a")).status == 200
 
 
-@pytest.mark.parametrize(
-    ("address", "parts"),
-    [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:0", ("::1", 0)), ("host:1", ("host", 1))],
-)
-def test_addresses(address: str, parts: tuple[str, int]) -> None:
-    assert split_address(address) == parts
-
-
-@pytest.mark.parametrize("address", ["", ":80", "host", "host:", "host:x", "host:²", "host:65536"])
-def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(Invalid):
-        split_address(address)
-
-
-def test_the_defaults_are_those_of_the_manual() -> None:
-    settings = Settings(state_dir="x")
-    assert (settings.http_listen, settings.grpc_listen) == ("127.0.0.1:7480", "127.0.0.1:7481")
-    assert (settings.lease_seconds, settings.report_interval_ms) == (10, 1000)
+def test_the_software_has_a_version() -> None:
     assert software_version()

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from federation.contract.types import Assignment, Snapshot
-from federation.publisher import HISTORY, Change, Closed, FellBehind, Publisher, Topic
+from federation.publisher import HISTORY, Change, Closed, FellBehind, Publisher, Topic, Topics
 
 
 def change(revision: int) -> Change:
@@ -109,3 +109,17 @@ async def test_a_topic_tells_its_newest_value_at_once_and_each_change() -> None:
             topic.publish("three")
             assert (await early.take(), await late.take()) == ("three", "three")
     assert repr(topic) == "Topic(subscriptions=0)"
+
+
+async def test_each_cluster_has_a_topic_of_its_own_and_hears_no_news_twice() -> None:
+    topics: Topics[int] = Topics()
+    topics.publish("a", 1)
+    with topics.subscription("a") as a, topics.subscription("b") as b:
+        assert await a.take() == 1
+        topics.publish("a", 1)
+        assert "waiting=False" in repr(a)
+        topics.publish("a", 2)
+        topics.publish("b", 7)
+        assert (await a.take(), await b.take()) == (2, 7)
+        topics.keep_only({"a"})
+        assert (topics.newest("a"), topics.newest("b")) == (2, None)

@@ -3,6 +3,8 @@
 import base64
 import json
 
+from benchmarks.chunking import files
+from federation.chunking.encoding import encode
 from federation.contract.v1 import federation_pb2 as pb
 
 REQUEST_TARGETS = (
@@ -60,7 +62,15 @@ PACKAGES = (
     json.dumps(
         {
             "model": "m",
-            "files": [{"path": "a/b", "size": 1, "blake3": "0" * 64, "sha256": "0" * 64}],
+            "files": [
+                {
+                    "path": "a/b",
+                    "size": 1,
+                    "blake3": "0" * 64,
+                    "sha256": "0" * 64,
+                    "chunks": base64.b64encode(b"d" * 32 + b"\x01\0\0\0").decode(),
+                }
+            ],
         }
     ).encode(),
 )
@@ -94,3 +104,19 @@ ZXN0MAoGCCqGSM49BAMCA0gAMEUCIQCoSzu5dwdVxBWdNHfP71DBaK28CD5whJdx8t6rATI4JQIgEvAS
 AD3wLqtNflWr9AnaNyIozmk=
 """
 CERTIFICATES = (base64.b64decode(_LEAF), b"-----BEGIN CERTIFICATE-----\n" + _LEAF.encode())
+_TENSORS = (
+    files.Tensor("a", "BF16", (2048, 2), b"abcd" * 2048),
+    files.Tensor("b", "F32", (8,), b"1234" * 8),
+)
+SAFETENSORS = (files.safetensors(_TENSORS), files.safetensors(()))
+GGUFS = (files.gguf(_TENSORS, "name", 9), files.gguf((), "", 0))
+ONNX_MODELS = (
+    files.onnx([files.onnx_tensor(tensor) for tensor in _TENSORS], [files.onnx_node("n")]),
+    files.external(_TENSORS, "m.onnx")["m.onnx"],
+    files.onnx([], [files.onnx_node("n", [files.block(6, files.block(1, files.onnx_node("i")))])]),
+)
+# Code, length (2 bytes), stored bytes.
+STORED_CHUNKS = tuple(
+    bytes((code, 5, 1)) + encode(b"0123456789" * 26 + b"x", code, b"b" * 261 if code > 128 else b"")
+    for code in (0, 1, 2, 4, 0x82, 0x84)
+)

@@ -17,7 +17,9 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from edge_agent.serving import sse as engine_sse
-from federation.contract import codec, manifest, names, package, spiffe, strict_yaml
+from federation.chunking import cuts, cutter, encoding
+from federation.chunking.reader import Reader
+from federation.contract import codec, codec_trust, manifest, names, package, spiffe, strict_yaml
 from federation.contract.errors import FederationError
 from federation.contract.resources import ClusterSpec
 from federation.contract.v1 import federation_pb2 as pb
@@ -109,8 +111,8 @@ _MESSAGES: tuple[tuple[type[Message], Callable[[Any], object]], ...] = (
     (pb.Report, codec.report_from_proto),
     (pb.Assignment, codec.assignment_from_proto),
     (pb.Snapshot, codec.snapshot_from_proto),
-    (pb.Trust, codec.trust_from_proto),
-    (pb.RouterAddresses, codec.routers_from_proto),
+    (pb.Trust, codec_trust.trust_from_proto),
+    (pb.RouterAddresses, codec_trust.routers_from_proto),
 )
 
 
@@ -174,6 +176,32 @@ def package_files(data: bytes) -> None:
     package.parse_package(data.decode(errors="replace"))
 
 
+def tensors_of(name: str) -> Callable[[bytes], None]:
+    """Where the tensors of a file with that name lie: whatever is found, its chunks make it up."""
+
+    def parse(data: bytes) -> None:
+        layout = cuts.layout_of(name, Reader.over(data))
+        assert all(0 <= span.start < span.end <= len(data) for span in layout.spans)
+        at = 0
+        for region in cutter.regions(len(data), layout.spans):
+            assert region.start == at < region.end
+            at = region.end
+        assert at == len(data)
+
+    return parse
+
+
+def stored_chunk(data: bytes) -> None:
+    """A chunk as a store or a peer sends it; what is accepted has the length that was promised."""
+    if len(data) < 3:
+        return
+    code, length, stored = data[0], int.from_bytes(data[1:3], "little"), data[3:]
+    base = b"b" * length if code >= 0x80 else b""
+    chunk = encoding.decode(stored, code, length, base)
+    assert len(chunk) == length
+    assert encoding.decode(encoding.encode(chunk, code, base), code, length, base) == chunk
+
+
 KIB = 1024
 TARGETS = {
     target.name: target
@@ -189,5 +217,9 @@ TARGETS = {
         Target("bearer-token", bearer_token, seeds.TOKENS, 8 * KIB),
         Target("forwarded-for", forwarded_for, seeds.FORWARDED, 64 * KIB),
         Target("package-files", package_files, seeds.PACKAGES, 64 * KIB),
+        Target("safetensors", tensors_of("m.safetensors"), seeds.SAFETENSORS, 1024 * KIB),
+        Target("gguf", tensors_of("m.gguf"), seeds.GGUFS, 1024 * KIB),
+        Target("onnx", tensors_of("m.onnx"), seeds.ONNX_MODELS, 256 * KIB),
+        Target("stored-chunk", stored_chunk, seeds.STORED_CHUNKS, 64 * KIB),
     )
 }

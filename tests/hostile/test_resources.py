@@ -71,7 +71,9 @@ async def test_a_thousand_announced_uploads_are_refused_before_their_bodies(
         started = time.monotonic()
         answers = await asyncio.gather(*(upload() for _ in range(1000)))
         assert time.monotonic() - started < 20
-        assert {answer[:12] for answer in answers} == {b"HTTP/1.1 413"}
+        # A reset may overtake an answer to who still sends (RFC 9112, section 9.6); rarely.
+        assert {answer[:12] for answer in answers} <= {b"HTTP/1.1 413", b""}
+        assert answers.count(b"") <= 10
         assert not any(b"100 Continue" in answer for answer in answers)
         assert origin.asked == []
         assert grown_by(before) < 100 * MB

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from federation.contract import codec
+from federation.contract import codec, codec_trust
 from federation.contract.errors import Unauthenticated
 from federation.contract.spiffe import PeerId, PeerRole
 from federation.contract.trust import Revocation
@@ -242,7 +242,7 @@ async def test_it_keeps_whom_to_trust_and_what_makes_no_sense_is_not_used(
             replace(trust_of(authority, 3), roots=()),
             replace(trust_of(authority, 4), trust_domain="other.test"),
         ):
-            fake.outbox.put_nowait(pb.RouterInstruction(trust=codec.trust_to_proto(trust)))
+            fake.outbox.put_nowait(pb.RouterInstruction(trust=codec_trust.trust_to_proto(trust)))
         fake.send(make_snapshot(URLS, version=1))
         await eventually(lambda: bool(fake.told("ack")))
     kept = Credentials(tmp_path / "identity").trust

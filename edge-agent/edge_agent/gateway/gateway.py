@@ -1,4 +1,5 @@
-"""The edge gateway: the only door to a cluster's engine, for inference and nothing else.
+"""The edge gateway: the only door to a cluster's engine, for inference and nothing else; and where
+other clusters of the region get pieces of packages (see `peers`).
 
 Input: requests from routers. Output: requests to the engine, at the address that the backend names;
 its answers go back as they come, with `x-fed-load`. What the gateway must know comes from the
@@ -15,19 +16,22 @@ from prometheus_client import CollectorRegistry
 from edge_agent.backends.base import Backend, Dialect, Verb
 from edge_agent.gateway.flights import Flights, Key
 from edge_agent.gateway.metrics import GatewayMetrics, Outcome
+from edge_agent.gateway.peers import PeerDesk
 from edge_agent.gateway.relay import Call, EngineRelay, Refusal, RelayLimits
 from edge_agent.gateway.text import translate
 from edge_agent.serving.text_reply import Stamp
 from federation.contract.errors import FederationError, Invalid, NotFound, Unavailable
 from federation.contract.names import did_you_mean
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import ModelProtocol, VersionState
 from federation.relay.application import make_application
 from federation.relay.errors import error_response
 from federation.relay.guard import PeerGuard
 from federation.relay.headers import LOAD_HEADER, MODEL_HEADER, VERSION_HEADER
-from federation.relay.paths import InferenceTarget, InferenceVerb, parse_target
+from federation.relay.paths import PEER_PREFIX, InferenceTarget, InferenceVerb, parse_target
 from federation.runtime.clock import Clock, SystemClock
 
+PEER_PATHS = {PEER_PREFIX: PeerRole.CLUSTER}
 _SERVED = frozenset({VersionState.WARMED, VersionState.DRAINING})
 _LOOKS = frozenset({Verb.METADATA, Verb.READY})  # not held against the ceiling
 
@@ -75,16 +79,24 @@ class Gateway:
         state = "draining" if self._draining else "open"
         return f"Gateway({state}, {self._flights!r})"
 
-    def application(self, guard: PeerGuard | None = None) -> web.Application:
+    def application(
+        self, guard: PeerGuard | None = None, peers: PeerDesk | None = None
+    ) -> web.Application:
         """Return the application to serve; closing it closes the connections to the engine.
 
-        `guard` checks who asks. Without one everybody who reaches the gateway may.
+        `guard` checks who asks. Without one everybody who reaches the gateway may. `peers` answers
+        other clusters; for that the guard has to know their paths (`PEER_PATHS`).
         """
 
         async def close(_: web.Application) -> None:
             await self._relay.close()
 
-        app = make_application(self._handle, guard=guard)
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if request.raw_path.startswith(PEER_PREFIX) and guard and peers and not self._draining:
+                return await peers.handle(request, guard.peer(request).id.name)
+            return await self._handle(request)
+
+        app = make_application(handle, guard=guard)
         app.on_response_prepare.append(_always_with_load)
         app.on_cleanup.append(close)
         return app
@@ -92,6 +104,11 @@ class Gateway:
     def in_flight(self, model: str, version: int) -> int:
         """Return how many requests for a version are in flight."""
         return self._flights.count((model, version))
+
+    @property
+    def serving(self) -> bool:
+        """Whether any request is in flight."""
+        return bool(self._flights.counts())
 
     def begin_drain(self) -> None:
         """Refuse new requests from now on; those in flight go on."""

@@ -5,8 +5,8 @@ Input: what each inventory saw, and what the reconciler observed. Output: a Repo
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 
+from federation.contract.sync import Disk
 from federation.contract.types import Capacity, Device, Observed, Report
 
 
@@ -27,10 +27,10 @@ def make_report(
     *,
     cluster: str,
     stamp: tuple[int, int],
-    devices: tuple[Device, ...],
+    capacity: Capacity,
     observed: Observed,
     url: str,
-    observed_at: datetime,
+    disk: Disk | None = None,
 ) -> Report:
     """Return what is sent up; `stamp` is the (epoch, sequence) that orders it."""
     epoch, sequence = stamp
@@ -38,16 +38,19 @@ def make_report(
         cluster=cluster,
         epoch=epoch,
         sequence=sequence,
-        capacity=Capacity(devices=devices, observed_at=observed_at),
+        capacity=capacity,
         observed=observed,
         url=url,
+        disk=disk or Disk(),
     )
 
 
 def same_in_kind(one: Observed | None, other: Observed) -> bool:
-    """Whether two observations differ in nothing but how busy the versions are."""
+    """Whether two observations differ in nothing but how busy the versions are, and how far their
+    transfers."""
     return one is not None and _at_rest(one) == _at_rest(other)
 
 
 def _at_rest(observed: Observed) -> Observed:
-    return replace(observed, versions=tuple(replace(v, in_flight=0) for v in observed.versions))
+    resting = tuple(replace(v, in_flight=0, sync=None) for v in observed.versions)
+    return replace(observed, versions=resting)

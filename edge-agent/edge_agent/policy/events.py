@@ -8,7 +8,7 @@ agent's loop performs.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from federation.contract.types import Assignment, ModelProtocol
+from federation.contract.types import Assignment, ModelProtocol, Urgency
 
 Key = tuple[str, int]  # (model, version)
 
@@ -119,6 +119,7 @@ class Job:
     version: int
     digest: str = ""
     replicas: int = 1
+    urgency: Urgency = Urgency.NORMAL  # of the transfer
 
     @property
     def key(self) -> Key:
@@ -134,10 +135,18 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hasten:
+    """A job that brings bytes, and that goes on, is more urgent now."""
+
+    job: int
+    urgency: Urgency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeepAssignment:
     """Write the desired state to disk, before anything is done about it."""
 
     assignment: Assignment
 
 
-Command = Job | Cancel | KeepAssignment
+Command = Job | Cancel | Hasten | KeepAssignment

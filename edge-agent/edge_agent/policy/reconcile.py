@@ -19,6 +19,7 @@ from edge_agent.policy.events import (
     EngineListed,
     EngineLost,
     Event,
+    Hasten,
     Job,
     JobDone,
     JobFailed,
@@ -30,18 +31,17 @@ from edge_agent.policy.events import (
 )
 from edge_agent.policy.lifecycle import Record, Step, new_record
 from edge_agent.policy.schedule import EngineView, Patience, Situation, next_jobs
+from edge_agent.policy.steps import HELD, View
 from federation.contract.types import (
     AssignedVersion,
     Assignment,
     ObservedVersion,
+    Urgency,
     VersionState,
 )
 from federation.runtime.backoff import Dice
 
-# Jobs that change what the engine has, and jobs whose outcome nobody misses.
-_CHANGING = {Task.LOAD, Task.HEAL, Task.UNLOAD}
-_ABANDONABLE = {Task.STAGE, Task.VERIFY, Task.WARM_UP, Task.DRAIN}
-_HELD = {VersionState.LOADED, VersionState.WARMED}
+_CHANGING = {Task.LOAD, Task.HEAL, Task.UNLOAD}  # jobs that change what the engine has
 _RETRY: dict[Task, Step] = {
     Task.STAGE: Step.STAGING_RETRIED,
     Task.VERIFY: Step.STAGING_RETRIED,
@@ -106,7 +106,7 @@ class Reconciler:
                 digest=r.digest,
                 state=r.state,
                 reason=r.reason or r.doubt,
-                replicas=r.replicas if r.state in _HELD else 0,
+                replicas=r.replicas if r.state in HELD else 0,
                 protocol=r.protocol,
             )
             for _, r in sorted(self.records.items())
@@ -126,6 +126,16 @@ class Reconciler:
         self._wanted = {(v.model, v.version): v for v in new.versions}
         self._commands.append(KeepAssignment(assignment=new))
         self._retry_soon(now, _RETRY.values())
+        self._hasten()
+
+    def _hasten(self) -> None:
+        """Tell transfers that run which of them became more urgent."""
+        for key, wanted in self._wanted.items():
+            record = self.records.get(key)
+            job = record.job if record else None
+            if record and job and job.task is Task.STAGE and wanted.urgency > job.urgency:
+                self._put(replace(record, job=replace(job, urgency=wanted.urgency)))
+                self._commands.append(Hasten(job=job.id, urgency=wanted.urgency))
 
     def _engine_listed(self, event: EngineListed, now: float) -> None:
         restarted = "" not in (self._identity, event.identity) and self._identity != event.identity
@@ -155,7 +165,7 @@ class Reconciler:
         if now - self._silent_since_s < self._patience.engine_lost_s:
             return
         self.engine = EngineView.DOWN
-        for record in [r for r in self.records.values() if r.state in _HELD]:
+        for record in [r for r in self.records.values() if r.state in HELD]:
             # `at_engine` stays as it is: the engine may come back with it.
             self._take(record, Step.LOST, doubt="", reason=event.reason)
 
@@ -165,7 +175,7 @@ class Reconciler:
         if record is None:
             return
         record = replace(record, at_engine=None)
-        if record.state in _HELD:
+        if record.state in HELD:
             self._take(record, Step.LOST, heal=False, doubt="")
         elif record.state is VersionState.DRAINING:
             self._unloaded(record)
@@ -240,26 +250,17 @@ class Reconciler:
         """Take every step that needs no job, until none is left."""
         if self.assignment is None:
             return
+        view = View(self.records, self._wanted, self._listed, self.engine, now)
         for key in sorted(set(self.records) | set(self._wanted) | set(self._listed)):
-            record, wanted = self.records.get(key), self._wanted.get(key)
-            while True:
-                if wanted is None:
-                    step = self._step_of_unwanted(key, record)
-                elif record is None:
-                    step = Step.ASSIGNED
-                else:
-                    step = self._step_of_wanted(record, wanted, now)
-                if step is None:
-                    break
-                record = self._step(key, record, step, wanted)
+            while (step := view.next_step(key)) is not None:
+                self._step(key, step)
 
-    def _step(
-        self, key: Key, record: Record | None, step: Step, wanted: AssignedVersion | None
-    ) -> Record | None:
+    def _step(self, key: Key, step: Step) -> None:
+        record, wanted = self.records.get(key), self._wanted.get(key)
         if record is None:
             digest = wanted.digest if wanted else self._listed.get(key, "")
             self._put(new_record(key, step, digest, self._listed.get(key)))
-            return self.records[key]
+            return
         changes: dict[str, object] = {}
         if step in (Step.ASSIGNED, Step.REPLACED) and wanted is not None:
             changes = {"digest": wanted.digest, "staged": False, "failures": 0, "reason": ""}
@@ -269,50 +270,7 @@ class Reconciler:
             changes = {"replicas": wanted.replicas, "reason": ""}
         elif step in (Step.RETIRED, Step.STRAY):
             changes = {"drained": step is Step.STRAY, "failures": 0, "doubt": "", "reason": ""}
-        return self._take(record, step, **changes)
-
-    def _step_of_wanted(self, record: Record, wanted: AssignedVersion, now: float) -> Step | None:
-        if record.job is not None and record.job.task is not Task.DRAIN:
-            return None
-        same = record.digest == wanted.digest
-        match record.state:
-            case VersionState.CACHED | VersionState.DRAINING:
-                return Step.ASSIGNED
-            case VersionState.FAILED if same:
-                return record.retry if now >= record.retry_s else None
-            case VersionState.STAGED | VersionState.VERIFIED if same:
-                if self._adoptable(record):
-                    return Step.ADOPTED
-                unchecked = record.state is VersionState.STAGED
-                return Step.VERIFIED if unchecked and record.verified else None
-        return None if same else Step.REPLACED
-
-    def _adoptable(self, record: Record) -> bool:
-        """Whether the engine has the wanted content already (or may: versions never change)."""
-        known = self.engine is EngineView.UP and not record.heal
-        return known and record.at_engine in ("", record.digest)
-
-    def _step_of_unwanted(self, key: Key, record: Record | None) -> Step | None:
-        if record is None:
-            return Step.STRAY if key in self._listed else None
-        if record.job is not None and record.job.task not in _ABANDONABLE:
-            return None
-        match record.state:
-            case VersionState.DRAINING:
-                return None
-            case VersionState.CACHED:
-                return Step.STRAY if record.at_engine is not None else None
-            case VersionState.WARMED if self._successor_pending(record.model):
-                return None
-        return Step.RETIRED if record.at_engine is not None else Step.DROPPED
-
-    def _successor_pending(self, model: str) -> bool:
-        """Whether a version of `model` is wanted that does not serve yet."""
-        return any(
-            self.records.get(key) is None or self.records[key].state is not VersionState.WARMED
-            for key in self._wanted
-            if key[0] == model
-        )
+        self._take(record, step, **changes)
 
     # ------------------------------------------------------------ which jobs start
 
@@ -330,6 +288,7 @@ class Reconciler:
                 version=record.version,
                 digest=record.digest,
                 replicas=wanted.replicas if wanted else record.replicas,
+                urgency=wanted.urgency if wanted else Urgency.NORMAL,
             )
             self._put(replace(record, job=job))
             self._commands.append(job)

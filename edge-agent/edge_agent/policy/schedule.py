@@ -11,12 +11,12 @@ from enum import StrEnum
 
 from edge_agent.policy.events import Key, Task
 from edge_agent.policy.lifecycle import Record
-from federation.contract.types import AssignedVersion, VersionState
+from federation.contract.types import AssignedVersion, Urgency, VersionState
 from federation.runtime.backoff import Backoff
 
 # Which jobs share a bound, and how many of them run at a time.
 LANES: dict[Task, str] = {
-    Task.STAGE: "disk",
+    Task.STAGE: "transfer",
     Task.VERIFY: "disk",
     Task.LOAD: "engine",
     Task.HEAL: "engine",
@@ -24,7 +24,9 @@ LANES: dict[Task, str] = {
     Task.WARM_UP: "warm-up",
     Task.DRAIN: "drain",
 }
-BOUNDS = {"disk": 3, "engine": 1, "warm-up": 2, "drain": 1000}
+# Transfers share the link by urgency (see `bandwidth`). Their bound here is wide: one that waits
+# for its window must not keep back another whose bytes are on this disk already.
+BOUNDS = {"transfer": 32, "disk": 3, "engine": 1, "warm-up": 2, "drain": 1000}
 
 
 class EngineView(StrEnum):
@@ -54,6 +56,16 @@ class Situation:
     patience: Patience
     now: float
 
+    def urgency(self, record: Record) -> Urgency:
+        """Return which versions go first."""
+        wanted = self.wanted.get(record.key)
+        return wanted.urgency if wanted else Urgency.NORMAL
+
+    def stage_only(self, record: Record) -> bool:
+        """Whether the version shall lie ready and not be loaded."""
+        wanted = self.wanted.get(record.key)
+        return wanted is not None and wanted.stage_only
+
 
 def next_jobs(records: Iterable[Record], situation: Situation) -> list[tuple[Task, Record]]:
     """Return the jobs that are due and for which there is room, in the order to start them."""
@@ -63,8 +75,10 @@ def next_jobs(records: Iterable[Record], situation: Situation) -> list[tuple[Tas
             room[LANES[record.job.task]] -= 1
         elif (task := due_job(record, situation)) is not None:
             due.append((task, record))
-    # Unloads first: they free what loads need. The rest in the order of names.
-    due.sort(key=lambda pair: (pair[0] is not Task.UNLOAD, pair[1].key))
+    # Unloads first: they free what loads need. The rest by urgency, then in the order of names.
+    due.sort(
+        key=lambda pair: (pair[0] is not Task.UNLOAD, -situation.urgency(pair[1]), pair[1].key)
+    )
     chosen = []
     for task, record in due:
         if room[LANES[task]] > 0:
@@ -78,8 +92,12 @@ def due_job(record: Record, situation: Situation) -> Task | None:
     match record.state:
         case VersionState.PENDING:
             return Task.STAGE
-        case VersionState.STAGED if situation.engine is not EngineView.UNKNOWN:
+        case VersionState.STAGED if (
+            situation.engine is not EngineView.UNKNOWN or situation.stage_only(record)
+        ):
             return Task.VERIFY
+        case VersionState.VERIFIED if situation.stage_only(record):
+            return None
         case VersionState.DRAINING if not record.drained:
             return Task.DRAIN
     return _due_at_engine(record, situation) if situation.engine is EngineView.UP else None

@@ -111,6 +111,26 @@ MODEL_PROTOCOL_TENSOR: ModelProtocol.ValueType  # 1
 MODEL_PROTOCOL_TEXT: ModelProtocol.ValueType  # 2
 Global___ModelProtocol: _TypeAlias = ModelProtocol  # noqa: Y015
 
+class _Urgency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UrgencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Urgency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    URGENCY_UNSPECIFIED: _Urgency.ValueType  # 0
+    """normal"""
+    URGENCY_PREFETCH: _Urgency.ValueType  # 1
+    URGENCY_ROLLBACK: _Urgency.ValueType  # 2
+
+class Urgency(_Urgency, metaclass=_UrgencyEnumTypeWrapper):
+    """Which transfer goes first."""
+
+URGENCY_UNSPECIFIED: Urgency.ValueType  # 0
+"""normal"""
+URGENCY_PREFETCH: Urgency.ValueType  # 1
+URGENCY_ROLLBACK: Urgency.ValueType  # 2
+Global___Urgency: _TypeAlias = Urgency  # noqa: Y015
+
 @_typing.final
 class AgentMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -182,6 +202,8 @@ class AgentInstruction(_message.Message):
     LEASE_RENEWED_FIELD_NUMBER: _builtins.int
     TRUST_FIELD_NUMBER: _builtins.int
     ROUTERS_FIELD_NUMBER: _builtins.int
+    SYNC_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -192,6 +214,10 @@ class AgentInstruction(_message.Message):
     def trust(self) -> Global___Trust: ...
     @_builtins.property
     def routers(self) -> Global___RouterAddresses: ...
+    @_builtins.property
+    def sync(self) -> Global___SyncSettings: ...
+    @_builtins.property
+    def peers(self) -> Global___SyncPeers: ...
     def __init__(
         self,
         *,
@@ -200,16 +226,144 @@ class AgentInstruction(_message.Message):
         lease_renewed: Global___LeaseRenewed | None = ...,
         trust: Global___Trust | None = ...,
         routers: Global___RouterAddresses | None = ...,
+        sync: Global___SyncSettings | None = ...,
+        peers: Global___SyncPeers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "routers", b"routers", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "peers", b"peers", "routers", b"routers", "sync", b"sync", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "routers", b"routers", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "peers", b"peers", "routers", b"routers", "sync", b"sync", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "assignment", "lease_renewed", "trust", "routers"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "assignment", "lease_renewed", "trust", "routers", "sync", "peers"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___AgentInstruction: _TypeAlias = AgentInstruction  # noqa: Y015
+
+@_typing.final
+class SyncSettings(_message.Message):
+    """How this cluster fetches models."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_MBYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    PEER_MAX_MBYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    DISK_BUDGET_GIB_FIELD_NUMBER: _builtins.int
+    ROLLBACK_WAITS_FIELD_NUMBER: _builtins.int
+    max_mbytes_per_second: _builtins.float
+    """from the origin; 0 = no cap; 10^6 bytes"""
+    peer_max_mbytes_per_second: _builtins.float
+    time_zone: _builtins.str
+    """IANA name"""
+    disk_budget_gib: _builtins.float
+    """0 = what the disk has"""
+    rollback_waits: _builtins.bool
+    """rollbacks keep to the windows as well"""
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncWindow]:
+        """none = at any time"""
+
+    def __init__(
+        self,
+        *,
+        max_mbytes_per_second: _builtins.float = ...,
+        peer_max_mbytes_per_second: _builtins.float = ...,
+        windows: _abc.Iterable[Global___SyncWindow] | None = ...,
+        time_zone: _builtins.str = ...,
+        disk_budget_gib: _builtins.float = ...,
+        rollback_waits: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_budget_gib", b"disk_budget_gib", "max_mbytes_per_second", b"max_mbytes_per_second", "peer_max_mbytes_per_second", b"peer_max_mbytes_per_second", "rollback_waits", b"rollback_waits", "time_zone", b"time_zone", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncSettings: _TypeAlias = SyncSettings  # noqa: Y015
+
+@_typing.final
+class SyncWindow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    MAX_MBYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    start: _builtins.str
+    """"HH:MM" """
+    end: _builtins.str
+    max_mbytes_per_second: _builtins.float
+    @_builtins.property
+    def days(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"mon" to "sun", when it begins; none = all"""
+
+    def __init__(
+        self,
+        *,
+        start: _builtins.str = ...,
+        end: _builtins.str = ...,
+        days: _abc.Iterable[_builtins.str] | None = ...,
+        max_mbytes_per_second: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "end", b"end", "max_mbytes_per_second", b"max_mbytes_per_second", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncWindow: _TypeAlias = SyncWindow  # noqa: Y015
+
+@_typing.final
+class SyncPeers(_message.Message):
+    """The clusters of the same region that have, or fetch, packages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncPeer]: ...
+    def __init__(
+        self,
+        *,
+        peers: _abc.Iterable[Global___SyncPeer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["peers", b"peers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncPeers: _TypeAlias = SyncPeers  # noqa: Y015
+
+@_typing.final
+class SyncPeer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    url: _builtins.str
+    """of its gateway"""
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of manifests"""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        url: _builtins.str = ...,
+        digests: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "digests", b"digests", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncPeer: _TypeAlias = SyncPeer  # noqa: Y015
 
 @_typing.final
 class Trust(_message.Message):
@@ -221,6 +375,7 @@ class Trust(_message.Message):
     TRUST_DOMAIN_FIELD_NUMBER: _builtins.int
     ROOTS_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
+    RELEASE_KEYS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     trust_domain: _builtins.str
     @_builtins.property
@@ -229,6 +384,10 @@ class Trust(_message.Message):
 
     @_builtins.property
     def revoked(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]: ...
+    @_builtins.property
+    def release_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ed25519, hex: who signs releases for this federation"""
+
     def __init__(
         self,
         *,
@@ -236,10 +395,11 @@ class Trust(_message.Message):
         trust_domain: _builtins.str = ...,
         roots: _abc.Iterable[_builtins.str] | None = ...,
         revoked: _abc.Iterable[Global___Revocation] | None = ...,
+        release_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked", b"revoked", "roots", b"roots", "trust_domain", b"trust_domain", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["release_keys", b"release_keys", "revoked", b"revoked", "roots", b"roots", "trust_domain", b"trust_domain", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -400,10 +560,15 @@ class AssignedVersion(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    STAGE_ONLY_FIELD_NUMBER: _builtins.int
+    URGENCY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
     replicas: _builtins.int
+    stage_only: _builtins.bool
+    """its bytes shall be there, verified; it is not loaded"""
+    urgency: Global___Urgency.ValueType
     def __init__(
         self,
         *,
@@ -411,10 +576,12 @@ class AssignedVersion(_message.Message):
         version: _builtins.int = ...,
         digest: _builtins.str = ...,
         replicas: _builtins.int = ...,
+        stage_only: _builtins.bool = ...,
+        urgency: Global___Urgency.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "model", b"model", "replicas", b"replicas", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "model", b"model", "replicas", b"replicas", "stage_only", b"stage_only", "urgency", b"urgency", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,6 +597,7 @@ class Report(_message.Message):
     CAPACITY_FIELD_NUMBER: _builtins.int
     OBSERVED_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    DISK_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     epoch: _builtins.int
     sequence: _builtins.int
@@ -438,6 +606,8 @@ class Report(_message.Message):
     def capacity(self) -> Global___Capacity: ...
     @_builtins.property
     def observed(self) -> Global___Observed: ...
+    @_builtins.property
+    def disk(self) -> Global___Disk: ...
     def __init__(
         self,
         *,
@@ -447,14 +617,40 @@ class Report(_message.Message):
         capacity: Global___Capacity | None = ...,
         observed: Global___Observed | None = ...,
         url: _builtins.str = ...,
+        disk: Global___Disk | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "observed", b"observed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "disk", b"disk", "observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "cluster", b"cluster", "epoch", b"epoch", "observed", b"observed", "sequence", b"sequence", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "cluster", b"cluster", "disk", b"disk", "epoch", b"epoch", "observed", b"observed", "sequence", b"sequence", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Disk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USED_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    used_bytes: _builtins.int
+    free_bytes: _builtins.int
+    budget_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        used_bytes: _builtins.int = ...,
+        free_bytes: _builtins.int = ...,
+        budget_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_bytes", b"budget_bytes", "free_bytes", b"free_bytes", "used_bytes", b"used_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Disk: _TypeAlias = Disk  # noqa: Y015
 
 @_typing.final
 class Capacity(_message.Message):
@@ -581,6 +777,7 @@ class ObservedVersion(_message.Message):
     REPLICAS_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    SYNC_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -589,6 +786,10 @@ class ObservedVersion(_message.Message):
     replicas: _builtins.int
     in_flight: _builtins.int
     protocol: Global___ModelProtocol.ValueType
+    @_builtins.property
+    def sync(self) -> Global___SyncProgress:
+        """absent = nothing was fetched in this run of the agent"""
+
     def __init__(
         self,
         *,
@@ -600,14 +801,55 @@ class ObservedVersion(_message.Message):
         replicas: _builtins.int = ...,
         in_flight: _builtins.int = ...,
         protocol: Global___ModelProtocol.ValueType = ...,
+        sync: Global___SyncProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sync", b"sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "in_flight", b"in_flight", "model", b"model", "protocol", b"protocol", "reason", b"reason", "replicas", b"replicas", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "in_flight", b"in_flight", "model", b"model", "protocol", b"protocol", "reason", b"reason", "replicas", b"replicas", "state", b"state", "sync", b"sync", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ObservedVersion: _TypeAlias = ObservedVersion  # noqa: Y015
+
+@_typing.final
+class SyncProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    REUSED_BYTES_FIELD_NUMBER: _builtins.int
+    FROM_ORIGIN_BYTES_FIELD_NUMBER: _builtins.int
+    FROM_PEERS_BYTES_FIELD_NUMBER: _builtins.int
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    ETA_S_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    total_bytes: _builtins.int
+    reused_bytes: _builtins.int
+    from_origin_bytes: _builtins.int
+    from_peers_bytes: _builtins.int
+    done_bytes: _builtins.int
+    bytes_per_second: _builtins.float
+    eta_s: _builtins.float
+    waiting: _builtins.str
+    def __init__(
+        self,
+        *,
+        total_bytes: _builtins.int = ...,
+        reused_bytes: _builtins.int = ...,
+        from_origin_bytes: _builtins.int = ...,
+        from_peers_bytes: _builtins.int = ...,
+        done_bytes: _builtins.int = ...,
+        bytes_per_second: _builtins.float = ...,
+        eta_s: _builtins.float = ...,
+        waiting: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "done_bytes", b"done_bytes", "eta_s", b"eta_s", "from_origin_bytes", b"from_origin_bytes", "from_peers_bytes", b"from_peers_bytes", "reused_bytes", b"reused_bytes", "total_bytes", b"total_bytes", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncProgress: _TypeAlias = SyncProgress  # noqa: Y015
 
 @_typing.final
 class RouterMessage(_message.Message):

@@ -21,6 +21,7 @@ from federation.policy.membership.events import (
     RouterRegistered,
 )
 from federation.policy.state import State
+from federation.policy.sync.events import PrefetchApplied
 
 _PEER_KIND = {PeerRole.CLUSTER: "Cluster", PeerRole.ROUTER: "Router"}
 
@@ -70,6 +71,9 @@ _ACTIONS: dict[type[Event], Callable[[Any], Action]] = {
     ),
     events.DeploymentApplied: lambda event: Action(
         verb=Verb.WRITE, kind="Deployment", name=event.name, models=(event.spec.model,)
+    ),
+    PrefetchApplied: lambda event: Action(
+        verb=Verb.WRITE, kind="Prefetch", name=event.name, models=(event.spec.model,)
     ),
     events.ObjectRemoved: lambda event: Action(verb=Verb.DELETE, kind=event.kind, name=event.name),
     RouterRegistered: _simple(Verb.REGISTER, "Router"),

@@ -12,7 +12,6 @@ from fnmatch import fnmatchcase
 
 from federation.contract.access import Grant, Role
 from federation.contract.spiffe import PeerId, PeerRole
-from federation.policy.lookup import version_or_none
 from federation.policy.state import State
 
 
@@ -28,6 +27,7 @@ class Verb(StrEnum):
     ACCEPT = "accept"
     REVOKE = "revoke"
     ROTATE = "rotate"
+    VERIFY = "verify"  # read all bytes of a version and check them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,8 @@ class Caller:
 class Action:
     """What a caller wants. `regions` and `models` are those of the object as it shall become.
 
-    The name of a kind "ModelVersion" is `model/number`, that of a "Blob" its digest.
+    The name of a kind "ModelVersion" is `model/number`. A "Chunk" is what packages are made of, a
+    "Pack" an object that holds many of them, the "Store" where all packages lie.
     """
 
     verb: Verb
@@ -59,8 +60,12 @@ class Action:
         return f"{self.verb.value} {_ALL_OF.get(self.kind, f'{self.kind.lower()}s')}"
 
 
-_ALL_OF = {"Audit": "the audit log", "Authority": "the certificate authority"}
-_PEER_KINDS = ("ModelVersion", "Blob")
+_ALL_OF = {
+    "Audit": "the audit log",
+    "Authority": "the certificate authority",
+    "Store": "the artifact store",
+    "Prefetch": "prefetches",
+}
 _SECRET_KINDS = frozenset({"Audit"})  # who was refused what is nobody's business but the admins'
 
 # What each role may do beyond reading. ADMIN may do all.
@@ -68,12 +73,15 @@ _MAY: dict[Role, frozenset[tuple[Verb, str]]] = {
     Role.VIEWER: frozenset(),
     Role.MODEL_OWNER: frozenset(
         {
-            (Verb.WRITE, "Blob"),
+            (Verb.WRITE, "Chunk"),
             (Verb.PUSH, "Model"),
+            (Verb.VERIFY, "Model"),
             (Verb.WRITE, "Model"),
             (Verb.DELETE, "Model"),
             (Verb.WRITE, "Deployment"),
             (Verb.DELETE, "Deployment"),
+            (Verb.WRITE, "Prefetch"),
+            (Verb.DELETE, "Prefetch"),
         }
     ),
     Role.OPERATOR: frozenset(
@@ -157,7 +165,9 @@ def _models(action: Action, state: State) -> tuple[str, ...]:
     """Return the models that the action touches: as the object is, and as it shall be."""
     if action.kind == "Model":
         return (action.name, *action.models)
-    held = state.deployments.get(action.name) if action.kind == "Deployment" else None
+    deployed = state.deployments.get(action.name) if action.kind == "Deployment" else None
+    staged = state.prefetches.get(action.name) if action.kind == "Prefetch" else None
+    held = deployed or staged
     return (*((held.spec.model,) if held else ()), *action.models)
 
 
@@ -167,7 +177,7 @@ def _models(action: Action, state: State) -> tuple[str, ...]:
 def _refusal_of_peer(peer: PeerId, action: Action, state: State) -> str:
     if peer.role is not PeerRole.CLUSTER or action.verb is not Verb.READ:
         return f"{peer.role.value} {peer.name!r} may not {action}."
-    if action.kind not in _PEER_KINDS:
+    if action.kind != "ModelVersion":
         return f"{peer.role.value} {peer.name!r} may not {action}: it may fetch packages only."
     if _is_assigned(peer.name, action, state):
         return ""
@@ -180,11 +190,4 @@ def _refusal_of_peer(peer: PeerId, action: Action, state: State) -> str:
 def _is_assigned(cluster: str, action: Action, state: State) -> bool:
     record = state.clusters.get(cluster)
     assigned = record.assignment.versions if record else ()
-    if action.kind == "ModelVersion":
-        return any(action.name == f"{each.model}/{each.version}" for each in assigned)
-    for each in assigned:
-        model = state.models.get(each.model)
-        version = version_or_none(model, each.version) if model else None
-        if version and any(file.blake3 == action.name for file in version.manifest.files):
-            return True
-    return False
+    return any(action.name == f"{each.model}/{each.version}" for each in assigned)

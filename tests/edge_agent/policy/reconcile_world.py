@@ -1,6 +1,8 @@
 """An engine and a worker, played for the reconciler; each decision is checked against the rules."""
 
 import random
+from collections.abc import Iterable
+from dataclasses import replace
 
 from edge_agent.policy.events import (
     AssignmentReceived,
@@ -8,6 +10,7 @@ from edge_agent.policy.events import (
     Command,
     EngineListed,
     Event,
+    Hasten,
     Job,
     JobDone,
     JobFailed,
@@ -19,7 +22,13 @@ from edge_agent.policy.events import (
 )
 from edge_agent.policy.reconcile import Reconciler
 from edge_agent.policy.schedule import BOUNDS, LANES
-from federation.contract.types import AssignedVersion, Assignment, ModelProtocol, VersionState
+from federation.contract.types import (
+    AssignedVersion,
+    Assignment,
+    ModelProtocol,
+    Urgency,
+    VersionState,
+)
 
 S = VersionState
 
@@ -52,14 +61,34 @@ class World:
                     self.told.append(f"{command.task} {command.model}@{command.version}")
                 case Cancel():
                     del self.jobs[command.job]
+                case Hasten():
+                    self.check_urgency(command)
                 case KeepAssignment():
                     self.kept = command.assignment
         self.check(before, commands)
         return commands
 
+    def check_urgency(self, command: Hasten) -> None:
+        job = self.jobs[command.job]
+        assert job.task is Task.STAGE
+        assert command.urgency > job.urgency
+        self.jobs[command.job] = replace(job, urgency=command.urgency)
+
+    def check_job(self, job: Job, wanted: set[Key]) -> None:
+        if job.task in (Task.UNLOAD, Task.DRAIN):
+            assert self.kept is not None
+            assert job.key not in wanted
+        if job.task in (Task.LOAD, Task.HEAL, Task.WARM_UP) and job.key not in wanted:
+            state = self.reconciler.records[job.key].state
+            assert state is S.WARMED, "only one that leaves after its successor is kept going"
+        versions = self.kept.versions if self.kept else ()
+        urgencies = {(v.model, v.version): v.urgency for v in versions}
+        assert job.urgency is urgencies.get(job.key, Urgency.NORMAL)
+
     def check(self, before: dict[Key, VersionState], commands: list[Command]) -> None:
         records = self.reconciler.records
-        wanted = {(v.model, v.version) for v in self.kept.versions} if self.kept else set()
+        versions = self.kept.versions if self.kept else ()
+        wanted = {(v.model, v.version) for v in versions if not v.stage_only}
         for key, record in records.items():
             if record.state is S.WARMED:
                 assert key in self.warm, f"{record} never answered since it was loaded"
@@ -69,19 +98,35 @@ class World:
                     if other[0] == key[0]:
                         assert records[other].state is S.WARMED, "new before old"
         for command in commands:
-            if isinstance(command, Job) and command.task in (Task.UNLOAD, Task.DRAIN):
-                assert self.kept is not None
-                assert command.key not in wanted
+            if isinstance(command, Job):
+                self.check_job(command, wanted)
         held = {r.job.id for r in records.values() if r.job}
         assert held == set(self.jobs), "every job is known to both sides"
         for lane, bound in BOUNDS.items():
             assert sum(LANES[job.task] == lane for job in self.jobs.values()) <= bound
 
-    def assign(self, *keys: Key, replicas: int = 1, fresh: bool = False) -> list[Command]:
+    def assign(
+        self,
+        *keys: Key,
+        stage: Iterable[Key] = (),
+        urgency: Urgency = Urgency.NORMAL,
+        replicas: int = 1,
+        fresh: bool = False,
+    ) -> list[Command]:
+        """The control plane wants `keys` loaded and `stage` lying ready."""
         self.generation += 1
+        wanted = [(key, False, urgency) for key in keys]
+        wanted += [(key, True, Urgency.PREFETCH) for key in stage]
         versions = tuple(
-            AssignedVersion(model=m, version=v, digest=digest_of((m, v)), replicas=replicas)
-            for m, v in keys
+            AssignedVersion(
+                model=key[0],
+                version=key[1],
+                digest=digest_of(key),
+                replicas=replicas,
+                stage_only=stage_only,
+                urgency=how,
+            )
+            for key, stage_only, how in wanted
         )
         assignment = Assignment(cluster="c", generation=self.generation, versions=versions)
         return self.send(AssignmentReceived(assignment=assignment, fresh=fresh))
@@ -137,7 +182,7 @@ class World:
             self.now += 61
             self.send(Ticked())
             if not self.jobs and all(
-                self.state(v.model, v.version) is S.WARMED
+                self.state(v.model, v.version) is (S.VERIFIED if v.stage_only else S.WARMED)
                 for v in (self.kept.versions if self.kept else ())
             ):
                 return

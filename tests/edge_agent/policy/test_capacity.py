@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.policy.capacity import make_report, merge, same_in_kind
+from federation.contract.sync import Disk, SyncProgress
 from federation.contract.types import (
+    Capacity,
     Device,
     EngineKind,
     EngineStatus,
@@ -21,8 +23,15 @@ def device(id: str, *, source: str = "x", healthy: bool = True) -> Device:
     return Device(id=id, vendor="v", product="p", memory_mib=1024, healthy=healthy, source=source)
 
 
-def observed(*, in_flight: int = 0, state: VersionState = VersionState.WARMED) -> Observed:
-    version = ObservedVersion(model="m", version=1, digest="d", state=state, in_flight=in_flight)
+def observed(
+    *,
+    in_flight: int = 0,
+    state: VersionState = VersionState.WARMED,
+    sync: SyncProgress | None = None,
+) -> Observed:
+    version = ObservedVersion(
+        model="m", version=1, digest="d", state=state, in_flight=in_flight, sync=sync
+    )
     engine = EngineStatus(kind=EngineKind.TRITON, ready=True)
     return Observed(observed_generation=1, engine=engine, versions=(version,))
 
@@ -55,11 +64,12 @@ def test_a_report_carries_all() -> None:
     report = make_report(
         cluster="c",
         stamp=(3, 7),
-        devices=(device("a"),),
+        capacity=Capacity(devices=(device("a"),), observed_at=now),
         observed=observed(),
         url="http://h:1",
-        observed_at=now,
+        disk=Disk(used_bytes=1, free_bytes=2),
     )
+    assert report.disk == Disk(used_bytes=1, free_bytes=2)
     assert (report.epoch, report.sequence, report.url) == (3, 7, "http://h:1")
     assert (report.capacity.gpus, report.capacity.observed_at) == (1, now)
     assert report.observed == observed()
@@ -67,5 +77,7 @@ def test_a_report_carries_all() -> None:
 
 def test_being_busy_is_no_change() -> None:
     assert same_in_kind(observed(in_flight=1), observed(in_flight=9))
+    moving = SyncProgress(total_bytes=9, done_bytes=3)
+    assert same_in_kind(observed(), observed(sync=moving)), "progress waits for the next report"
     assert not same_in_kind(observed(), observed(state=VersionState.DRAINING))
     assert not same_in_kind(None, observed())

@@ -376,7 +376,7 @@ def test_failed_versions_are_tried_at_once_when_the_engine_is_back(world: World)
 
 def test_the_bounds_hold_for_many(world: World) -> None:
     world.ask()
-    world.assign(*((name, 1) for name in "abcdefghij"))
-    assert len(world.jobs) == BOUNDS["disk"]
+    world.assign(*((f"m{n}", 1) for n in range(40)))
+    assert len(world.jobs) == BOUNDS["transfer"]
     world.run()
-    assert len(world.engine) == 10
+    assert len(world.engine) == 40

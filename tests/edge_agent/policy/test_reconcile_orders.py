@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edge_agent.policy.events import AssignmentReceived, EngineLost, Key, ServingDoubted, Ticked
 from edge_agent.policy.reconcile import Reconciler
-from federation.contract.types import VersionState
+from federation.contract.types import Urgency, VersionState
 from tests.edge_agent.policy.reconcile_world import World
 
 S = VersionState
@@ -23,9 +23,10 @@ class Orders(RuleBasedStateMachine):
     def begin(self) -> None:
         self.world = World()
 
-    @rule(keys=WISHES, replicas=st.integers(1, 2))
-    def assigned(self, keys: list[Key], replicas: int) -> None:
-        self.world.assign(*keys, replicas=replicas)
+    @rule(keys=WISHES, ready=WISHES, replicas=st.integers(1, 2), urgency=st.sampled_from(Urgency))
+    def assigned(self, keys: list[Key], ready: list[Key], replicas: int, urgency: Urgency) -> None:
+        stage = [key for key in ready if key not in keys]
+        self.world.assign(*keys, stage=stage, replicas=replicas, urgency=urgency)
 
     @rule()
     def listed(self) -> None:
@@ -86,11 +87,13 @@ class Orders(RuleBasedStateMachine):
         world, kept = self.world, self.world.kept
         world.run()
         world.run()
-        wanted = {(v.model, v.version): v for v in kept.versions}
+        wanted = {(v.model, v.version): v for v in kept.versions if not v.stage_only}
+        ready = {(v.model, v.version) for v in kept.versions if v.stage_only}
         assert set(world.engine) == set(wanted)
-        for key in wanted:
-            assert world.state(*key) is S.WARMED
-        assert {r.state for r in world.reconciler.records.values()} <= {S.WARMED, S.CACHED}
+        for key, record in world.reconciler.records.items():
+            ends = S.WARMED if key in wanted else S.VERIFIED if key in ready else S.CACHED
+            assert record.state is ends
+        assert (ready | set(wanted)) <= set(world.reconciler.records)
 
 
 TestOrders = Orders.TestCase

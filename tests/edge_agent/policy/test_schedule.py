@@ -15,7 +15,7 @@ from edge_agent.policy.schedule import (
     due_job,
     next_jobs,
 )
-from federation.contract.types import AssignedVersion, VersionState
+from federation.contract.types import AssignedVersion, Urgency, VersionState
 
 S = VersionState
 
@@ -26,9 +26,15 @@ def record(state: VersionState, *, version: int = 1, **changes: object) -> Recor
 
 
 def situation(
-    engine: EngineView = EngineView.UP, *, replicas: int = 1, now: float = 0.0
+    engine: EngineView = EngineView.UP,
+    *,
+    replicas: int = 1,
+    now: float = 0.0,
+    stage_only: bool = False,
 ) -> Situation:
-    wanted = AssignedVersion(model="m", version=1, digest="d", replicas=replicas)
+    wanted = AssignedVersion(
+        model="m", version=1, digest="d", replicas=replicas, stage_only=stage_only
+    )
     return Situation(wanted={("m", 1): wanted}, engine=engine, patience=Patience(), now=now)
 
 
@@ -50,6 +56,24 @@ def test_the_job_of_each_state(
 ) -> None:
     views = (EngineView.UP, EngineView.DOWN, EngineView.UNKNOWN)
     assert [due_job(record(state), situation(v)) for v in views] == [up, down, unknown]
+
+
+@pytest.mark.parametrize("engine", EngineView)
+def test_what_shall_only_lie_ready_needs_no_engine(engine: EngineView) -> None:
+    given = situation(engine, stage_only=True)
+    assert due_job(record(S.PENDING), given) is Task.STAGE
+    assert due_job(record(S.STAGED), given) is Task.VERIFY
+    assert due_job(record(S.VERIFIED), given) is None
+
+
+def test_more_urgent_versions_go_first() -> None:
+    wanted = {
+        ("m", number): AssignedVersion(model="m", version=number, digest="d", urgency=urgency)
+        for number, urgency in enumerate((Urgency.PREFETCH, Urgency.NORMAL, Urgency.ROLLBACK), 1)
+    }
+    given = Situation(wanted=wanted, engine=EngineView.UP, patience=Patience(), now=0.0)
+    waiting = [record(S.PENDING, version=number) for number in (1, 2, 3)]
+    assert [r.version for _, r in next_jobs(waiting, given)] == [3, 2, 1]
 
 
 @pytest.mark.parametrize(

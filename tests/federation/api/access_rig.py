@@ -9,18 +9,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import aiohttp
-from blake3 import blake3
 
 from federation.app import ControlPlane
 from federation.contract.access import Grant, Role
-from federation.contract.manifest import manifest_digest, parse_manifest
-from federation.contract.package import parse_package
 from federation.contract.resources import (
     ClusterSpec,
     DeploymentSpec,
+    PrefetchSpec,
     RegionSpec,
     RouterSpec,
     TenantSpec,
@@ -31,7 +28,8 @@ from federation.policy import events
 from federation.policy.access.events import KeyCreated, TenantApplied
 from federation.policy.access.records import KeyKind
 from federation.policy.membership.events import RouterRegistered
-from tests.fakes.control_plane import Operator, package, roots_of
+from federation.policy.sync.events import PrefetchApplied
+from tests.fakes.control_plane import Operator, roots_of
 
 GRANTS: Mapping[str, tuple[Grant, ...]] = {
     "viewer": (Grant(role=Role.VIEWER),),
@@ -53,7 +51,7 @@ class Target:
 
     whose: str
     name: str
-    digest: str = ""
+    pack: str = ""
 
 
 class Rig:
@@ -84,6 +82,11 @@ class Rig:
                 await self.model(model_of(name, "theirs" if whose == "mine" else "mine"))
                 spec = DeploymentSpec(model=name)
                 await self.do(events.DeploymentApplied(actor=ACTOR, name=name, spec=spec))
+            case "Prefetch":
+                await self.model(name)
+                await self.model(model_of(name, "theirs" if whose == "mine" else "mine"))
+                staged = PrefetchSpec(model=name, version=1)
+                await self.do(PrefetchApplied(actor=ACTOR, name=name, spec=staged))
             case "Router":
                 await self.do(
                     RouterRegistered(
@@ -119,30 +122,20 @@ class Rig:
     async def model(self, name: str) -> str:
         """Push version 1 with the alias "champion"; mine is assigned to the agent's cluster.
 
-        Returns the digest of a file.
+        Returns the id of the pack that it is in.
         """
-        files, manifest, text = package(name, name.encode())
-        parsed = parse_manifest(_json(manifest))
-        digest = manifest_digest(parsed)
-        await self.do(
-            events.ModelVersionPushed(
-                actor=ACTOR,
-                package=parse_package(text),
-                manifest=parsed,
-                digest=digest,
-                source="",
-            )
-        )
+        pushed = await self.api.push(name, name.encode())
+        assert pushed.status == 201, pushed.body
+        digest = pushed.json["digest"]
         await self.do(events.AliasMoved(actor=ACTOR, model=name, alias="champion", version=1))
-        for data in files:
-            await self.api.call("PUT", f"/api/v1/blobs/{blake3(data).hexdigest()}", data=data)
         if name.startswith("mine"):
             clusters = self.plane.loop.state.clusters
             assigned = (AssignedVersion(model=name, version=1, digest=digest),)
             held = clusters[AGENT]
             assignment = replace(held.assignment, versions=assigned)
             clusters[AGENT] = replace(held, assignment=assignment)
-        return blake3(files[0]).hexdigest()
+        located = await self.api.call("GET", f"/api/v1/models/{name}/versions/1/locations")
+        return str(located.json["packs"][0]["id"])
 
     async def key(self, name: str, grants: tuple[Grant, ...]) -> None:
         """Make a key whose text nobody knows."""
@@ -152,12 +145,6 @@ class Rig:
 def model_of(deployment: str, whose: str) -> str:
     """Return the model that a deployment names when it belongs to `whose`."""
     return deployment if deployment.startswith(whose) else f"{whose}-{deployment}"
-
-
-def _json(value: Any) -> bytes:
-    import json
-
-    return json.dumps(value).encode()
 
 
 @asynccontextmanager

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from blake3 import blake3
 
 from federation.app import ControlPlane
+from federation.contract.resources import KINDS
 from tests.fakes.control_plane import LOCATION, Operator, package
 from tests.federation.api.access_rig import Rig, Target, model_of, rig
 
@@ -77,6 +77,11 @@ RUN_MEMBER = Row("Cluster", OUR_OPERATORS, OPERATORS, (200, 409))
 OWN = Row("Model", OUR_OWNERS, OWNERS)
 READ_MINE = Row("Model", READERS | {"agent"}, READERS)
 
+
+def plural(kind: str) -> str:
+    return next(each.plural for each in KINDS if each.name == kind)
+
+
 MATRIX: dict[tuple[str, str], Row] = {
     ("GET", "/healthz"): same("", ALL),
     ("GET", "/readyz"): same("", ALL),
@@ -92,13 +97,16 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("GET", "/api/v1/ca"): same("", READERS),
     ("POST", "/api/v1/ca/rotate"): same("", ADMIN, 200, 409),
     # ------------------------------------------------------------ packages
-    ("POST", "/api/v1/blobs/missing"): same(
-        "", OUR_OWNERS, body=lambda _target, _becomes: {"digests": []}
-    ),
-    ("PUT", "/api/v1/blobs/{digest}"): same("Blob", OUR_OWNERS),
-    ("GET", "/api/v1/blobs/{digest}"): READ_MINE,
+    ("POST", "/api/v1/chunks/missing"): same("", OUR_OWNERS),
+    ("POST", "/api/v1/chunks"): same("", OUR_OWNERS),
+    # A certificate alone opens no pack; agents are given links.
+    ("GET", "/api/v1/packs/{id}"): same("Model", READERS),
+    ("POST", "/api/v1/gc"): same("", ADMIN, body=nothing),
     ("GET", "/api/v1/models/{name}/versions/{version}"): READ_MINE,
     ("GET", "/api/v1/models/{name}/versions/{version}/manifest"): READ_MINE,
+    ("GET", "/api/v1/models/{name}/versions/{version}/release"): READ_MINE,
+    ("GET", "/api/v1/models/{name}/versions/{version}/locations"): READ_MINE,
+    ("POST", "/api/v1/models/{name}/versions/{version}/verify"): OWN,
     ("POST", "/api/v1/models/{name}/versions"): Row("Model", OUR_OWNERS, OWNERS, (201,), push),
     ("PUT", "/api/v1/models/{name}/aliases/{alias}"): Row(
         "Model", OUR_OWNERS, OWNERS, body=lambda _target, _becomes: {"version": 1}
@@ -156,14 +164,26 @@ MATRIX: dict[tuple[str, str], Row] = {
         moves=True,
     ),
     ("DELETE", "/api/v1/deployments/{name}"): Row("Deployment", OUR_OWNERS, OWNERS),
+    ("PUT", "/api/v1/prefetches/{name}"): Row(
+        "Prefetch",
+        OUR_OWNERS,
+        OWNERS,
+        body=document(
+            "Prefetch",
+            lambda target, becomes: {"model": model_of(target.name, becomes), "version": 1},
+        ),
+        moves=True,
+    ),
+    ("DELETE", "/api/v1/prefetches/{name}"): Row("Prefetch", OUR_OWNERS, OWNERS),
+    ("GET", "/api/v1/sync"): same("", READERS),
     ("PUT", "/api/v1/tenants/{name}"): same(
         "Tenant", ADMIN, body=document("Tenant", lambda *_: {"max_concurrent": 2})
     ),
     ("DELETE", "/api/v1/tenants/{name}"): same("Tenant", ADMIN),
     **{
-        ("GET", f"/api/v1/{kind.lower()}s{path}"): same(kind, READERS)
+        ("GET", f"/api/v1/{plural(kind)}{path}"): same(kind, READERS)
         for kind in (
-            *("Region", "Cluster", "Model", "Deployment"),
+            *("Region", "Cluster", "Model", "Deployment", "Prefetch"),
             *("Router", "Tenant", "Key", "Event"),
         )
         for path in ("", "/{name}")
@@ -209,17 +229,13 @@ async def _call(
     method, path = route
     row = MATRIX[route]
     target = await made.target(row.kind, whose[0])
-    data = b""
-    if row.kind == "Blob":
-        data = target.name.encode()
-        target = Target(target.whose, target.name, blake3(data).hexdigest())
-    url = path.format(name=target.name, version="1", alias="champion", digest=target.digest)
+    url = path.format(name=target.name, version="1", alias="champion", id=target.pack)
     if path == "/api/v1/routes/explain":
         url += "?model=m&from=192.0.2.1"
     body = row.body(target, whose[1]) if row.body else None
     client = made.callers[caller]
     headers = {"Authorization": f"Bearer {client.token}"} if client.token else None
     async with client.session.request(
-        method, client.base + url, json=body, data=data or None, headers=headers
+        method, client.base + url, json=body, headers=headers
     ) as answer:
         return answer.status, await answer.read()

@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 
 from federation.app import ControlPlane
-from federation.contract import codec
+from federation.contract import codec_trust
 from federation.contract.spiffe import PeerId, PeerRole
 from federation.contract.types import ObservedVersion, VersionState
 from federation.contract.v1 import federation_pb2 as pb
@@ -193,7 +193,7 @@ async def test_trust_and_routers_come_first_and_at_each_change(
 ) -> None:
     async with stream(plane, "agent", await api.member("a")) as agent:
         await agent.send(agent_hello("a"))
-        first = codec.trust_from_proto(await agent.expect("trust"))
+        first = codec_trust.trust_from_proto(await agent.expect("trust"))
         assert first == plane.publisher.trust.newest
         router = await api.member("r", PeerRole.ROUTER)
         async with stream(plane, "router", router) as watcher:
@@ -202,7 +202,7 @@ async def test_trust_and_routers_come_first_and_at_each_change(
                 pass
         assert [(r.name, r.reverse_address) for r in told] == [("r", "192.0.2.1:7402")]
         await api.call("POST", "/api/v1/routers/r/revoke")
-        newer = codec.trust_from_proto(await agent.expect("trust"))
+        newer = codec_trust.trust_from_proto(await agent.expect("trust"))
         assert newer.version > first.version
         facts = router.require()[0].facts
         assert newer.refuses(facts.id.uri, facts.generation)

@@ -15,7 +15,7 @@ from federation.policy.events import Idempotency
 from federation.relay.server import BodyLimits
 from tests.fakes.control_plane import Operator, roots_of
 
-PATH = "/api/v1/blobs/missing"
+PATH = "/api/v1/gc"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 
 from federation.app import ControlPlane
-from federation.contract import codec
+from federation.contract import codec_trust
 from federation.contract.spiffe import control_plane_dns_name
 from federation.trust.credentials import Credentials
 from federation.trust.keys import new_key, sign, signing_request
@@ -26,10 +26,10 @@ async def test_a_rotation_is_told_at_once_and_only_one_at_a_time(
 ) -> None:
     async with stream(plane, "agent", await api.member("a")) as agent:
         await agent.send(agent_hello("a"))
-        before = codec.trust_from_proto(await agent.expect("trust"))
+        before = codec_trust.trust_from_proto(await agent.expect("trust"))
         done = await api.call("POST", "/api/v1/ca/rotate")
         assert [root["phase"] for root in done.json["roots"]] == ["active", "prepared"]
-        after = codec.trust_from_proto(await agent.expect("trust"))
+        after = codec_trust.trust_from_proto(await agent.expect("trust"))
     assert after.version > before.version
     assert (len(before.roots), len(after.roots)) == (1, 2)
     again = await api.call("POST", "/api/v1/ca/rotate")

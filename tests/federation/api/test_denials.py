@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from federation.api.denials import Denials
+from federation.api.denials import Denials, _denied
 from federation.app import ControlPlane
 from federation.contract.errors import PermissionDenied, Unauthenticated, Unavailable
 from federation.contract.spiffe import PeerRole
+from federation.identity.links import LINK_ENDED
 from federation.identity.tokens import TokenKind, mint
 from federation.policy.audit.events import AccessDenied, Origin
 from federation.policy.audit.flood import Flood
@@ -60,10 +61,15 @@ async def test_a_wrong_token_is_told_without_it(api: Operator) -> None:
 
 async def test_an_unwelcome_upload_is_told_before_its_body(api: Operator) -> None:
     headers = NO_TOKEN | {"Expect": "100-continue"}
-    answer = await api.call("PUT", f"/api/v1/blobs/{'0' * 64}", data=b"x", headers=headers)
+    answer = await api.call("POST", "/api/v1/chunks", data=b"x", headers=headers)
     assert answer.status == 401
     [entry] = await denials(api, 1)
-    assert entry["name"] == "PUT /api/v1/blobs/{digest}"
+    assert entry["name"] == "POST /api/v1/chunks"
+
+
+def test_a_link_that_ended_is_no_denial() -> None:
+    assert not _denied(PermissionDenied("it ended.", reason=LINK_ENDED))
+    assert _denied(PermissionDenied("it was never good.", reason="bad-link"))
 
 
 async def test_who_is_known_but_may_not_is_told_by_name(api: Operator) -> None:

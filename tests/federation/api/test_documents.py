@@ -6,6 +6,7 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 
 from federation.api.documents import DOCUMENTS, LISTS
+from federation.api.documents_sync import Transfers
 from federation.app import ControlPlane
 from federation.contract.resources import KINDS
 from federation.contract.spiffe import PeerRole
@@ -49,6 +50,7 @@ async def inhabit(api: Operator, plane: ControlPlane, agent: Any, router: Any) -
     version = ObservedVersion(model="m", version=1, digest=digest, state=VersionState.WARMED)
     await agent.send(agent_report("a", epoch, 2, generation=9, versions=(version,)))
     await agent.expect("lease_renewed")
+    await api.put("Prefetch", "p", {"model": "m", "version": 1})
     await api.put("Tenant", "t", {})
     await api.call("POST", "/api/v1/keys/k", {"tenant": "t"})
     await router.send(router_hello("r"))
@@ -65,6 +67,9 @@ async def test_the_types_tell_what_the_views_show(api: Operator, plane: ControlP
         stream(plane, "router", routers_own) as router,
     ):
         await inhabit(api, plane, agent, router)
+        transfers = await api.call("GET", "/api/v1/sync")
+        assert transfers.json["items"]
+        check(transfers.json, Transfers)
         for kind in KINDS:
             listed = await api.call("GET", f"/api/v1/{kind.plural}")
             assert listed.json["items"], kind.name

@@ -7,7 +7,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from federation.api.errors import (
     PROBLEM_JSON,
-    MissingBlobs,
+    MissingChunks,
     after_the_head,
     answer_errors,
     problem,
@@ -53,10 +53,12 @@ def test_a_slow_client_is_told_so() -> None:
     assert problem(SlowClient("slow")).status == 408
 
 
-def test_missing_blobs_are_listed() -> None:
-    body = problem(MissingBlobs(["a", "b"])).body
+def test_missing_chunks_are_counted_and_the_first_ones_listed() -> None:
+    body = problem(MissingChunks([str(number) for number in range(1001)])).body
     assert isinstance(body, bytes)
-    assert Answer(409, body, {}).json["missing"] == ["a", "b"]
+    told = Answer(409, body, {}).json
+    assert told["missing"] == [str(number) for number in range(1000)]
+    assert told["detail"].startswith("1001 chunks")
 
 
 async def fail(_: web.Request) -> web.Response:

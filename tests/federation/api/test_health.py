@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from federation.app import Settings, control_plane
+from federation.app import control_plane
+from federation.settings import Settings
 from tests.fakes.control_plane import Operator, operator
 
 

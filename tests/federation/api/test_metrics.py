@@ -2,6 +2,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from federation.app import ControlPlane
 from federation.contract.spiffe import PeerRole
+from federation.contract.sync import Disk, SyncProgress
+from federation.contract.types import ObservedVersion, VersionState
 from tests.fakes.control_plane import Operator, agent_hello, agent_report, router_hello, stream
 
 
@@ -26,7 +28,21 @@ async def test_the_numbers_of_a_federation_at_work(api: Operator, plane: Control
     ):
         await agent.send(agent_hello("a"))
         epoch = (await agent.expect("welcome")).epoch
-        await agent.send(agent_report("a", epoch, 1, gpus=3))
+        fetched = SyncProgress(
+            total_bytes=100,
+            done_bytes=40,
+            from_origin_bytes=30,
+            from_peers_bytes=10,
+            bytes_per_second=5,
+        )
+        versions = tuple(
+            ObservedVersion(
+                model="m", version=n, digest="d", state=VersionState.PENDING, sync=fetched
+            )
+            for n in (1, 2)
+        )
+        disk = Disk(used_bytes=40, free_bytes=60)
+        await agent.send(agent_report("a", epoch, 1, gpus=3, versions=versions, disk=disk))
         await agent.expect("lease_renewed")
         await router.send(router_hello("r"))
         await router.expect("snapshot")
@@ -44,6 +60,14 @@ async def test_the_numbers_of_a_federation_at_work(api: Operator, plane: Control
     assert numbers["fed_clusters{state=present}"] == 1
     assert numbers["fed_clusters{state=never-joined}"] == 1
     assert numbers["fed_cluster_gpus{cluster=a,state=healthy}"] == 3
+    assert numbers["fed_cluster_synced_bytes{cluster=a,source=origin}"] == 60
+    assert numbers["fed_cluster_synced_bytes{cluster=a,source=peers}"] == 20
+    assert numbers["fed_cluster_synced_bytes{cluster=a,source=reused}"] == 0
+    assert numbers["fed_cluster_transfers_running{cluster=a}"] == 2
+    assert numbers["fed_cluster_versions_behind{cluster=a}"] == 0  # nobody assigned them
+    assert numbers["fed_cluster_versions_behind{cluster=never}"] == 0
+    assert numbers["fed_cluster_disk_room_bytes{cluster=a}"] == 100
+    assert "fed_cluster_disk_room_bytes{cluster=never}" not in numbers
     assert 0 <= numbers["fed_cluster_report_age_seconds{cluster=a}"] < 10
     assert any(name.startswith("fed_build_info{version=") for name in numbers)
 

@@ -59,8 +59,8 @@ async def exchange(plane: ControlPlane, head: str, body: bytes = b"") -> bytes:
     return first + rest
 
 
-BODY = b'{"digests": []}'
-HEAD = "POST /api/v1/blobs/missing HTTP/1.1\r\nContent-Length: 15\r\nExpect: {expect}\r\n{more}"
+BODY = b"x" * 32
+HEAD = "POST /api/v1/chunks/missing HTTP/1.1\r\nContent-Length: 32\r\nExpect: {expect}\r\n{more}"
 
 
 async def test_strangers_are_not_invited_to_upload(plane: ControlPlane) -> None:

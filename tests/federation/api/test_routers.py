@@ -7,7 +7,7 @@ import pytest
 
 from federation.api.routers import QUESTIONS, Connection, RouterHub
 from federation.app import ControlPlane
-from federation.contract import codec
+from federation.contract import codec_trust
 from federation.contract.spiffe import PeerRole
 from federation.contract.types import Snapshot
 from federation.contract.v1 import federation_pb2 as pb
@@ -167,7 +167,7 @@ async def test_a_stream_ends_when_its_certificate_does(tmp_path: Path) -> None:
 async def test_trust_comes_first(plane: ControlPlane, held: Credentials) -> None:
     async with stream(plane, "router", held) as router:
         await router.send(router_hello("r"))
-        told = codec.trust_from_proto(await router.expect("trust"))
+        told = codec_trust.trust_from_proto(await router.expect("trust"))
         assert told == plane.publisher.trust.newest
 
 

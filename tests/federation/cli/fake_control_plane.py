@@ -10,25 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from blake3 import blake3
-
 from federation.contract.resources import API_VERSION, KINDS
+from tests.federation.cli.fake_store import FakeStore, Json, Refusal
 
-Json = dict[str, Any]
 TOKEN = "fed_admin_root_0123456789abcdef"
 SINGULAR = {kind.plural: kind.name for kind in KINDS}
-
-
-class Refusal(Exception):
-    """An answer that is a problem document."""
-
-    def __init__(self, status: int, reason: str, detail: str, hint: str = "") -> None:
-        super().__init__(detail)
-        self.status = status
-        self.problem = {"status": status, "reason": reason, "detail": detail, "hint": hint}
 
 
 class FakeControlPlane:
@@ -39,10 +27,11 @@ class FakeControlPlane:
         self.objects: dict[str, dict[str, Json]] = {kind.plural: {} for kind in KINDS}
         self.revision = 1
         self.changes: list[tuple[int, str, str, Json]] = []
-        self.blobs: dict[str, bytes] = {}
+        self.store = FakeStore(self)
         self.registrations: list[Json] = []
         self.receipts: dict[str, tuple[int, Json]] = {}
         self.explanation: Json = {"routers": []}
+        self.transfers: list[Json] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.statuses: Callable[[str, str], Json] = lambda _plural, _name: {}
         self.on_read: Callable[[], object] = lambda: None  # called after an object was read
@@ -50,7 +39,6 @@ class FakeControlPlane:
         self.silence_s = 0.0
         self.behind_once = False  # the next watch tells that it lost changes
         self.cut_watches = False  # end each watch after its first change
-        self.max_blob = 1 << 20
         self.stopping = False
 
     @property
@@ -107,15 +95,16 @@ class FakeControlPlane:
 
     def answer(self, method: str, parts: list[str], query: dict[str, str], body: bytes) -> Json:
         """Carry out one call."""
+        if (told := self.store.answer(method, parts, query, body)) is not None:
+            return told
         match method, parts:
             case "GET", ["openapi.json"]:
                 return {"info": {"version": "9.9.9"}}
+            case "GET", ["api", "v1", "sync"]:
+                model = query.get("model")
+                return {"items": [t for t in self.transfers if model in (None, t["model"])]}
             case "GET", ["api", "v1", "routes", "explain"]:
                 return self.explanation
-            case _, ["api", "v1", "blobs", digest]:
-                return self._blob(digest, body)
-            case "POST", ["api", "v1", "models", model, "versions"]:
-                return self._push(model, json.loads(body))
             case (("PUT" | "DELETE"), ["api", "v1", "models", model, "aliases", alias]):
                 return self._alias(method, model, alias, body)
             case "POST", ["api", "v1", ("clusters" | "routers") as plural, name, verb]:
@@ -160,32 +149,6 @@ class FakeControlPlane:
             return old or written
         with self.lock:
             return self._store(plural, name, written["spec"])
-
-    def _blob(self, digest: str, body: bytes) -> Json:
-        if digest == "missing":
-            asked = json.loads(body)["digests"]
-            return {"missing": [digest for digest in asked if digest not in self.blobs]}
-        if len(body) > self.max_blob:
-            raise Refusal(413, "too-large", "the blob is longer than the limit.")
-        if blake3(body).hexdigest() != digest:
-            raise Refusal(400, "invalid", "the bytes do not match their digest.")
-        self.blobs[digest] = body
-        return {"digest": digest, "size": len(body)}
-
-    def _push(self, model: str, pushed: Json) -> Json:
-        absent = {entry["blake3"] for entry in pushed["manifest"]["files"]} - set(self.blobs)
-        if absent:
-            raise Refusal(409, "missing-blobs", f"{len(absent)} files are not stored.")
-        digest = blake3(json.dumps(pushed["manifest"], sort_keys=True).encode()).hexdigest()
-        held = self.objects["models"].get(model)
-        versions = list(held["status"]["versions"]) if held else []
-        for version in versions:
-            if version["digest"] == digest:
-                return {**_pushed(model, version), "created": False}
-        version = {"version": len(versions) + 1, "digest": digest, "runtime": "onnx", "size": 5}
-        status = {"versions": [*versions, version], "latest": version["version"]}
-        self.put("models", model, held["spec"] if held else {"aliases": {}}, status)
-        return {**_pushed(model, version), "created": True}
 
     def _alias(self, method: str, model: str, alias: str, body: bytes) -> Json:
         held = self.find("models", model)
@@ -241,10 +204,6 @@ def missing(plural: str, name: str) -> Refusal:
     return Refusal(404, "not-found", f"{kind} {name!r} is unknown.", "There are none yet.")
 
 
-def _pushed(model: str, version: Json) -> Json:
-    return {"model": model, "version": version["version"], "digest": version["digest"]}
-
-
 # ------------------------------------------------------------ the server
 
 
@@ -261,12 +220,23 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(split.query).items()}
         headers = {key.lower(): value for key, value in self.headers.items()}
         plane.requests.append((self.command, self.path, headers))
-        body = self.rfile.read(int(headers.get("content-length", 0)))
+        body = self._body(headers)
         if headers.get("authorization") != f"Bearer {TOKEN}" and parts != ["openapi.json"]:
             self._reply(401, Refusal(401, "unauthenticated", "no valid token.").problem)
             return
         if query.get("watch") == "true":
             self._watch(parts[2], int(headers.get("last-event-id", 0)))
+            return
+        if self.close_connection:  # the body was cut: what came is kept
+            plane.answer(self.command, parts, query, body)
+            return
+        try:
+            data = plane.store.bytes_answer(self.command, parts, body)
+        except Refusal as refusal:
+            self._reply(refusal.status, refusal.problem)
+            return
+        if data is not None:
+            self._reply_bytes(200, "application/octet-stream", data)
             return
         key = headers.get("idempotency-key", "")
         done = plane.receipts.get(key)
@@ -285,9 +255,25 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(*done)
 
     def _reply(self, status: int, document: Json) -> None:
-        data = json.dumps(document).encode()
-        self.send_response(status)
         kind = "application/json" if status < 400 else "application/problem+json"
+        self._reply_bytes(status, kind, json.dumps(document).encode())
+
+    def _body(self, headers: dict[str, str]) -> bytes:
+        if headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(headers.get("content-length", 0)))
+        cut = self.plane.store.cut_uploads.pop(0) if self.plane.store.cut_uploads else None
+        body = b""
+        while length := int(self.rfile.readline(), 16):
+            body += self.rfile.read(length)
+            self.rfile.readline()
+            if cut is not None and len(body) >= cut:
+                self.close_connection = True
+                return body[:cut]
+        self.rfile.readline()
+        return body
+
+    def _reply_bytes(self, status: int, kind: str, data: bytes) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

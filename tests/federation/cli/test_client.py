@@ -1,12 +1,11 @@
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from federation.cli.client import ApiClient
+from federation.cli.client import ApiClient, LinkBroken
 from federation.contract.errors import (
     AlreadyExists,
     Conflict,
@@ -18,6 +17,7 @@ from federation.contract.errors import (
     Unauthenticated,
     Unavailable,
 )
+from federation.contract.locations import Frame
 from tests.federation.cli.fake_control_plane import TOKEN, FakeControlPlane
 
 
@@ -143,46 +143,58 @@ def test_a_write_on_a_broken_connection_is_sent_again_under_the_same_key(
     assert plane.requests[-1][2]["idempotency-key"] != keys[0]
 
 
-def test_files_are_streamed_with_progress(
-    client: ApiClient, plane: FakeControlPlane, tmp_path: Path
+def test_bytes_are_asked_again_on_a_broken_connection_and_streamed_only_once(
+    client: ApiClient, plane: FakeControlPlane
 ) -> None:
-    file, data = tmp_path / "weights", bytes(range(256)) * 2000
-    file.write_bytes(data)
-    told: list[int] = []
-    digest = blake3(data).hexdigest()
+    data = bytes(range(256)) * 2000
+    digest = blake3(data).digest()
+    assert client.ask(digest, "api", "v1", "chunks", "missing") == b"\1"
+    head = Frame(digest=digest, length=len(data), stored=len(data)).pack()
     plane.drop_answers = 1
-    client.upload(file, len(data), told.append, "api", "v1", "blobs", digest)
-    assert plane.blobs == {digest: data}
-    assert told[-1] == len(data)
+    with pytest.raises(LinkBroken, match="closed the connection"):
+        client.stream(iter([head, data]), "api", "v1", "chunks")
+    assert plane.store.chunks == {digest: data}
+    assert plane.store.uploads == [1]
+    assert client.ask(digest, "api", "v1", "chunks", "missing") == b"\0"
+    assert client.stream(iter([head, data]), "api", "v1", "chunks")["chunks"] == 1
 
 
-def test_a_refused_upload_tells_why_and_the_client_goes_on(
-    client: ApiClient, plane: FakeControlPlane, tmp_path: Path
+def test_a_refused_stream_tells_why_and_the_client_goes_on(
+    client: ApiClient, plane: FakeControlPlane
 ) -> None:
-    file = tmp_path / "weights"
-    file.write_bytes(b"x" * 100)
-    plane.max_blob = 50
+    plane.store.max_upload = 50
     with pytest.raises(TooLarge):
-        client.upload(file, 100, lambda _sent: None, "api", "v1", "blobs", "0" * 64)
+        client.stream(iter([b"x" * 100]), "api", "v1", "chunks")
     assert client.get("api", "v1", "regions")["items"] == []
 
 
-def test_a_server_that_refuses_an_upload_early_is_heard(tmp_path: Path) -> None:
-    file = tmp_path / "weights"
-    file.write_bytes(b"x" * 8_000_000)
+def test_a_server_that_refuses_a_stream_early_is_heard() -> None:
     answer = raw("413 Too Large", b'{"detail": "too long.", "reason": "too-large"}')
-    with ApiClient(serve_raw(answer, answer)) as client, pytest.raises((TooLarge, Unavailable)):
-        client.upload(file, 8_000_000, lambda _sent: None, "x")
+    blocks = (b"x" * 100_000 for _ in range(80))
+    with ApiClient(serve_raw(answer)) as client, pytest.raises((TooLarge, LinkBroken)):
+        client.stream(blocks, "x")
 
 
-def test_a_file_that_shrinks_or_vanishes_is_told(client: ApiClient, tmp_path: Path) -> None:
-    file = tmp_path / "weights"
-    file.write_bytes(b"x")
-    with pytest.raises(Invalid, match="became shorter"):
-        client.upload(file, 2, lambda _sent: None, "api", "v1", "blobs", "0" * 64)
-    file.unlink()
-    with pytest.raises(Invalid, match="cannot read"):
-        client.upload(file, 2, lambda _sent: None, "api", "v1", "blobs", "0" * 64)
+def test_what_goes_wrong_while_a_body_is_made_is_raised(
+    client: ApiClient, plane: FakeControlPlane
+) -> None:
+    def body() -> Iterator[bytes]:
+        yield b"x"
+        raise Conflict("the file was changed.")
+
+    with pytest.raises(Conflict):
+        client.stream(body(), "api", "v1", "chunks")
+
+
+def test_a_document_is_fetched_in_its_very_bytes(
+    client: ApiClient, plane: FakeControlPlane
+) -> None:
+    plane.put("models", "m", {"aliases": {}}, {"versions": [{"version": 1, "digest": "d"}]})
+    plane.store.documents["m", "1", "manifest"] = b'{ "a":1}'
+    path = ("api", "v1", "models", "m", "versions")
+    assert client.fetch(*path, "0", "manifest") == b'{ "a":1}'
+    with pytest.raises(NotFound):
+        client.fetch(*path, "2", "manifest")
 
 
 def test_changes_arrive_as_they_happen(client: ApiClient, plane: FakeControlPlane) -> None:

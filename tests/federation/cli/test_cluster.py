@@ -3,10 +3,14 @@ import shlex
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from federation.contract.sync import SyncSpec
 from tests.federation.cli.conftest import Fed
 from tests.federation.cli.fake_control_plane import FakeControlPlane
+
+ANY_TIME = json.loads(msgspec.json.encode(SyncSpec()))
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +33,7 @@ def test_registering_prints_one_command_on_stdout(fed: Fed, plane: FakeControlPl
         "labels": {"tier": "gold", "rack": "7"},
         "allow_code": True,
         "connectivity": "dial",
+        "sync": ANY_TIME,
     }
     assert f"--ca-pin sha256:{'0' * 64} " in result.out
     assert "--connectivity" not in result.out
@@ -88,6 +93,7 @@ def test_a_taken_name_ends_with_5_and_rejoin_keeps_the_spec(
         "labels": {"a": "b"},
         "allow_code": True,
         "connectivity": "dial",
+        "sync": ANY_TIME,
     }
     fed("cluster", "register", "eu-west", "--rejoin", "--no-allow-code")
     assert plane.objects["clusters"]["eu-west"]["spec"]["allow_code"] is False

@@ -1,11 +1,10 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.federation.cli.conftest import Fed
 from tests.federation.cli.fake_control_plane import FakeControlPlane
-from tests.federation.cli.test_push import MODEL_YAML
+from tests.federation.cli.test_packages import MODEL_YAML
 
 
 @pytest.fixture
@@ -15,29 +14,6 @@ def package(tmp_path: Path) -> str:
     (folder / "model.yaml").write_text(MODEL_YAML)
     (folder / "model.onnx").write_bytes(b"onnx")
     return str(folder)
-
-
-def test_push_tells_version_and_digest(fed: Fed, package: str) -> None:
-    first = fed("model", "push", package)
-    assert first.code == 0
-    assert first.out.startswith("model/filetype version 1 (digest ")
-    assert first.out.endswith(") created\n")
-    assert first.err == ""
-    assert fed("model", "push", package).out == first.out.replace("created", "exists")
-    shown = json.loads(fed("model", "push", package, "-o", "json").out)
-    assert (shown["version"], shown["created"]) == (1, False)
-    assert fed("model", "push", package, "-o", "name").out == "model/filetype\n"
-    assert fed("model", "push", package, "--name", "other").out.startswith("model/other version 1")
-
-
-def test_a_push_that_is_refused_tells_why(
-    fed: Fed, plane: FakeControlPlane, package: str, tmp_path: Path
-) -> None:
-    plane.max_blob = 1
-    refused = fed("model", "push", package)
-    assert refused.code == 1
-    assert "longer than the limit" in refused.err
-    assert fed("model", "push", str(tmp_path / "absent")).code == 3
 
 
 def test_list_is_get(fed: Fed, package: str) -> None:

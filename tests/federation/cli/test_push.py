@@ -1,114 +1,152 @@
-import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from blake3 import blake3
 
-from federation.cli.client import ApiClient
-from federation.cli.push import push_package, read_package
-from federation.contract.errors import Invalid, NotFound
-from federation.contract.package import parse_package
+from federation.cli import push as pushing
+from federation.cli.client import ApiClient, LinkBroken
+from federation.cli.packages import read_package
+from federation.cli.push import Sent, missing_bytes, register, send_chunks
+from federation.contract.errors import TooLarge
+from federation.contract.manifest import manifest_digest
 from tests.federation.cli.fake_control_plane import TOKEN, FakeControlPlane
+from tests.federation.cli.test_packages import make_package
 
-MODEL_YAML = """\
-# A small model.
-name: filetype
-runtime: onnx
-inputs: [{name: bytes, datatype: INT32, shape: [-1, 8]}]
-outputs: [{name: label, datatype: FP32, shape: [-1, 2]}]
-"""
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("federation.cli.push.time.sleep", lambda _s: None)
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    folder = tmp_path / "package"
-    (folder / "vocabulary").mkdir(parents=True)
-    (folder / "model.yaml").write_text(MODEL_YAML)
-    (folder / "model.onnx").write_bytes(b"onnx" * 1000)
-    (folder / "vocabulary" / "labels.txt").write_text("a\nb\n")
-    return folder
+    return make_package(tmp_path / "package")
 
 
-def push(url: str, directory: Path, name: str | None = None) -> dict[str, object]:
-    with read_package(directory, name) as package, ApiClient(url, token=TOKEN) as client:
-        return push_package(client, package)
+def push(url: str, directory: Path, **how: Any) -> tuple[Sent, dict[str, Any]]:
+    with read_package(directory) as package, ApiClient(url, token=TOKEN, timeout_s=5.0) as client:
+        sent = send_chunks(client, package, **how)
+        return sent, register(client, package, "file:///x")
 
 
-def test_all_files_are_sent_once(url: str, plane: FakeControlPlane, directory: Path) -> None:
-    first = push(url, directory)
+def test_all_chunks_are_sent_once(url: str, plane: FakeControlPlane, directory: Path) -> None:
+    sent, first = push(url, directory)
     assert (first["model"], first["version"], first["created"]) == ("filetype", 1, True)
-    assert sorted(plane.blobs.values()) == sorted([b"onnx" * 1000, b"a\nb\n", MODEL_YAML.encode()])
-    again = push(url, directory)
-    assert (again["version"], again["created"]) == (1, False)
-    assert sum(m.startswith("PUT /api/v1/blobs") for m in plane.methods) == 3
+    assert sent.chunks == len(plane.store.chunks) == 3
+    assert b"onnx" * 1000 in plane.store.chunks.values()
+    sent, again = push(url, directory)
+    assert (sent, again["version"], again["created"]) == (Sent(), 1, False)
     (directory / "vocabulary" / "labels.txt").write_text("c\n")
-    assert push(url, directory)["version"] == 2
-    assert sum(m.startswith("PUT /api/v1/blobs") for m in plane.methods) == 4
+    sent, second = push(url, directory)
+    assert (sent.chunks, sent.raw, second["version"]) == (1, 2, 2)
+    assert plane.store.uploads == [3, 1]
+
+
+def test_what_is_registered_is_what_was_read(
+    url: str, plane: FakeControlPlane, directory: Path
+) -> None:
+    with read_package(directory) as package:
+        digest = manifest_digest(package.manifest)
+    _, answer = push(url, directory)
+    assert answer["digest"] == digest
+    assert plane.store.pushed[0]["source"] == "file:///x"
+    assert "release" not in plane.store.pushed[0]
 
 
 def test_two_files_with_the_same_bytes_are_sent_once(
     url: str, plane: FakeControlPlane, directory: Path
 ) -> None:
     (directory / "copy.txt").write_text("a\nb\n")
-    push(url, directory)
-    assert len(plane.blobs) == 3
+    assert push(url, directory)[0].chunks == len(plane.store.chunks) == 3
 
 
-def test_another_name_is_written_into_the_package(
+def test_text_is_compressed_unless_told_otherwise(
     url: str, plane: FakeControlPlane, directory: Path
 ) -> None:
-    assert push(url, directory, "other.name")["model"] == "other.name"
-    texts = [data.decode() for data in plane.blobs.values() if b"runtime" in data]
-    assert len(texts) == 1
-    assert parse_package(texts[0]).name == "other.name"
-    assert texts[0].startswith("# A small model.\nname: other.name\n")
-    assert (directory / "model.yaml").read_text() == MODEL_YAML
-    (directory / "model.yaml").write_text(MODEL_YAML.replace("name: filetype", '"name": filetype'))
-    with pytest.raises(Invalid, match="cannot change the name"):
-        push(url, directory, "other")
-    with pytest.raises(Invalid, match="cannot name a model"):
-        push(url, directory, "../other")
+    compressed, _ = push(url, directory)
+    assert compressed.raw == sum(map(len, plane.store.chunks.values()))
+    assert compressed.wire < compressed.raw / 2
+    plane.store.chunks.clear()
+    plain, _ = push(url, directory, compress=False)
+    assert plain.raw == compressed.raw < plain.wire
 
 
-def test_what_is_no_package_is_told(directory: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no directory"), read_package(tmp_path / "absent", None):
-        pass
-    with pytest.raises(NotFound, match=r"no model\.yaml"), read_package(tmp_path, None):
-        pass
-    (directory / "model.yaml").write_text(MODEL_YAML.replace("runtime", "runtine"))
-    told = pytest.raises(Invalid, match=r"model\.yaml line 3: unknown key 'runtine'")
-    with told, read_package(directory, None):
-        pass
-    (directory / "model.yaml").write_bytes(b"\xff")
-    with pytest.raises(Invalid, match="not UTF-8"), read_package(directory, None):
-        pass
+@pytest.fixture
+def many(directory: Path) -> list[bytes]:
+    """Files of one chunk each that cannot be compressed."""
+    rng = np.random.default_rng(0)
+    made = [rng.bytes(10_000) for _ in range(20)]
+    for number, data in enumerate(made):
+        (directory / f"part-{number:02}.txt").write_bytes(data)
+    return made
 
 
-def test_a_missing_file_and_a_link_are_told(directory: Path) -> None:
-    (directory / "link").symlink_to("/etc/passwd")
-    with pytest.raises(Invalid, match="link"), read_package(directory, None):
-        pass
-    (directory / "link").unlink()
-    (directory / "model.onnx").unlink()
-    told = pytest.raises(Invalid, match=r"'model\.onnx', which is not in the package")
-    with told, read_package(directory, None):
-        pass
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_is_for_terminals(
-    url: str, plane: FakeControlPlane, directory: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_upload_that_breaks_off_goes_on_where_it_was(
+    url: str, plane: FakeControlPlane, directory: Path, many: list[bytes]
 ) -> None:
-    silent = io.StringIO()
-    monkeypatch.setattr("sys.stderr", silent)
+    plane.store.cut_uploads = [45_000, 80_000]
+    sent, answer = push(url, directory)
+    assert answer["created"]
+    assert sum(plane.store.uploads) == len(plane.store.chunks) == 23  # each was stored once
+    assert len(plane.store.uploads) == 3
+    assert sent.chunks >= 23
+
+
+def test_it_is_given_up_after_some_tries_without_progress(
+    url: str, plane: FakeControlPlane, directory: Path, many: list[bytes]
+) -> None:
+    plane.store.cut_uploads = [10] * 100
+    with pytest.raises(LinkBroken):
+        push(url, directory)
+    assert len(plane.store.uploads) == pushing.TRIES
+    assert plane.store.chunks == {}
+
+
+def test_progress_renews_the_patience(
+    url: str, plane: FakeControlPlane, directory: Path, many: list[bytes]
+) -> None:
+    plane.store.cut_uploads = [10, 10, 10, 45_000] * 3
+    _, answer = push(url, directory)
+    assert answer["created"]
+
+
+def test_large_packages_go_in_several_bodies(
+    url: str,
+    plane: FakeControlPlane,
+    directory: Path,
+    many: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pushing, "BODY_BYTES", 50_000)
+    monkeypatch.setattr(pushing, "ASKED_AT_ONCE", 7)
     push(url, directory)
-    assert silent.getvalue() == ""
-    plane.blobs.clear()
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
+    assert sum(plane.store.uploads) == 23
+    assert len(plane.store.uploads) == 5
+    monkeypatch.setattr(pushing, "BODY_BYTES", 1)  # less than one chunk
+    plane.store.chunks.clear()
+    plane.store.uploads.clear()
     push(url, directory)
-    assert "4.1 kB of 4.1 kB" in terminal.getvalue().replace("4.2", "4.1")
-    assert "\n" not in terminal.getvalue()
+    assert plane.store.uploads == [1] * 23
+
+
+def test_a_refusal_is_not_tried_again(
+    url: str, plane: FakeControlPlane, directory: Path, many: list[bytes]
+) -> None:
+    plane.store.max_upload = 1
+    with pytest.raises(TooLarge):
+        push(url, directory)
+    assert plane.methods.count("POST /api/v1/chunks") == 1
+
+
+def test_a_dry_run_asks_only(
+    url: str, plane: FakeControlPlane, directory: Path, many: list[bytes]
+) -> None:
+    with read_package(directory) as package, ApiClient(url, token=TOKEN) as client:
+        chunks, size = missing_bytes(client, package)
+        assert (chunks, size) == (23, package.manifest.size)
+    assert plane.store.chunks == {}
+    plane.store.chunks[blake3(many[0]).digest()] = many[0]
+    with read_package(directory) as package, ApiClient(url, token=TOKEN) as client:
+        assert missing_bytes(client, package) == (22, size - 10_000)

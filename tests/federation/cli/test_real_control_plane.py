@@ -1,17 +1,20 @@
 """`fed` against the real control plane, as processes: this keeps the fake one honest."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.federation.cli.test_push import MODEL_YAML
+from tests.federation.cli.test_packages import MODEL_YAML
 
 FED = [sys.executable, "-c", "import sys; from federation.cli import main; sys.exit(main())"]
 
@@ -108,6 +111,60 @@ def test_the_life_of_a_fleet(tmp_path: Path) -> None:
         assert "cluster/eu-1 deleted" in fed("cluster", "remove", "eu-1")
         assert "ClusterRegistered" in fed("events")
     fed("get", "clusters", code=6)
+
+
+def test_a_push_that_is_killed_twice_sends_each_chunk_once(tmp_path: Path) -> None:
+    fed, state, package = Shell(tmp_path), tmp_path / "state", tmp_path / "package"
+    package.mkdir()
+    (package / "model.yaml").write_text(MODEL_YAML)
+    size = 24 << 20
+    (package / "model.onnx").write_bytes(random.Random(0).randbytes(size))
+    with control_plane(state) as (address, _):
+        use(fed, state, address)
+        words = ("model", "push", str(package), "--no-compress")
+        for part in (size // 5, size // 2):
+            with fed.running(*words) as pushing:
+                until_stored(state / "artifacts", part)
+                pushing.kill()
+        settled = until_quiet(state / "artifacts")
+        told = json.loads(fed(*words, "-o", "json"))
+        assert told["version"] == 1
+        # Each chunk is there once: what the last push sent is what the others had not.
+        assert told["newBytes"] + settled == pytest.approx(told["size"], abs=100_000)
+        assert told["newBytes"] < size // 2 + (8 << 20)
+        packs = stored(state / "artifacts" / "packs")
+        assert packs == pytest.approx(told["size"], abs=100_000)
+        fed("model", "pull", "filetype", str(tmp_path / "pulled"))
+        assert "0 B of" in fed("model", "diff", "filetype@1", "filetype")
+        assert "is whole" in fed("model", "verify", "filetype")
+    for name in ("model.yaml", "model.onnx"):
+        assert (tmp_path / "pulled" / name).read_bytes() == (package / name).read_bytes()
+
+
+def stored(folder: Path) -> int:
+    """Return the bytes of all files below a folder, which may change meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def until_stored(folder: Path, size: int) -> None:
+    deadline = time.monotonic() + 30
+    while stored(folder) < size:
+        assert time.monotonic() < deadline, stored(folder)
+        time.sleep(0.005)
+
+
+def until_quiet(folder: Path) -> int:
+    """Wait until nothing is half-written any more; return the bytes of what is stored."""
+    deadline = time.monotonic() + 30
+    while any((folder / "incoming").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.2)
+    return stored(folder / "packs")
 
 
 def test_a_stranger_is_refused(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.contract import access as a
 from federation.contract import codec
 from federation.contract import types as t
-from federation.contract.trust import Revocation, RouterAddress, Trust
 from federation.contract.v1 import federation_pb2 as pb
+from tests.federation.contract.test_codec_sync import disks, progress
+from tests.federation.contract.test_codec_trust import accesses
 
 names = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12)
 numbers = st.integers(0, 2**63)
@@ -48,6 +48,7 @@ observed = st.builds(
             replicas=small,
             in_flight=small,
             protocol=st.sampled_from(t.ModelProtocol),
+            sync=st.none() | progress,
         ),
         max_size=3,
     ).map(tuple),
@@ -63,6 +64,7 @@ reports = st.builds(
         observed_at=st.none() | instants,
     ),
     observed=observed,
+    disk=disks,
     url=names,
 )
 assignments = st.builds(
@@ -70,7 +72,15 @@ assignments = st.builds(
     cluster=names,
     generation=numbers,
     versions=st.lists(
-        st.builds(t.AssignedVersion, model=names, version=numbers, digest=names, replicas=small),
+        st.builds(
+            t.AssignedVersion,
+            model=names,
+            version=numbers,
+            digest=names,
+            replicas=small,
+            stage_only=st.booleans(),
+            urgency=st.sampled_from(t.Urgency),
+        ),
         max_size=3,
     ).map(tuple),
 )
@@ -103,55 +113,8 @@ snapshots = st.builds(
     replicas=st.lists(
         st.builds(t.Replica, model=names, version=numbers, cluster=names), max_size=2
     ).map(tuple),
-    access=st.builds(
-        a.Access,
-        pepper=names,
-        tenants=st.lists(
-            st.builds(
-                a.Tenant,
-                name=names,
-                models=st.lists(names, max_size=2).map(tuple),
-                residency=st.lists(names, max_size=2).map(tuple),
-                requests_per_minute=small,
-                tokens_per_minute=numbers,
-                max_concurrent=small,
-            ),
-            max_size=2,
-        ).map(tuple),
-        keys=st.lists(
-            st.builds(
-                a.ApiKey,
-                id=names,
-                tenant=names,
-                digest=names,
-                expires_at=st.none() | instants.map(lambda d: d.replace(microsecond=0)),
-            ),
-            max_size=2,
-        ).map(tuple),
-    ),
+    access=accesses,
 )
-trusts = st.builds(
-    Trust,
-    version=numbers,
-    trust_domain=names,
-    roots=st.lists(names, max_size=2).map(tuple),
-    revoked=st.lists(st.builds(Revocation, uri=names, below=numbers), max_size=2).map(tuple),
-)
-routers = st.lists(st.builds(RouterAddress, name=names, reverse_address=names), max_size=3).map(
-    tuple
-)
-
-
-@given(trusts)
-def test_trust_round_trips(trust: Trust) -> None:
-    wire = codec.trust_to_proto(trust).SerializeToString()
-    assert codec.trust_from_proto(pb.Trust.FromString(wire)) == trust
-
-
-@given(routers)
-def test_router_addresses_round_trip(addresses: tuple[RouterAddress, ...]) -> None:
-    wire = codec.routers_to_proto(addresses).SerializeToString()
-    assert codec.routers_from_proto(pb.RouterAddresses.FromString(wire)) == addresses
 
 
 def test_connectivity_of_an_older_peer_is_dial_and_of_a_newer_one_unknown() -> None:

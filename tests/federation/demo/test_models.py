@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from federation.contract.manifest import manifest_digest, scan_directory
+from federation.chunking.scan import scan_directory
+from federation.contract.manifest import manifest_digest
 from federation.contract.package import parse_package
 from federation.contract.types import ModelProtocol, Runtime
 from federation.demo.filetype import SPECS

@@ -2,23 +2,28 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
+from blake3 import blake3
 
+from federation.api.frames import frames_of
 from federation.contract.errors import Conflict, FederationError, Unavailable
+from federation.contract.manifest import distinct_chunks
 from federation.contract.spiffe import PeerRole
+from federation.contract.types import Manifest
 from federation.demo.models import build_shakespeare
 from federation.demo.operator_api import Json, OperatorApi
 from tests.pki import credentials_for, make_authority, trust_of
 
 
 class _ControlPlane:
-    """The far end of the operator API, with one blob already stored."""
+    """The far end of the operator API, with one chunk already stored."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._authority = make_authority(directory)
-        self.blobs: dict[str, bytes] = {}
+        self.chunks: dict[bytes, bytes] = {}
         self.stored = 0
         self.versions: list[Json] = []
         self.tokens: set[str] = set()
@@ -36,12 +41,13 @@ class _ControlPlane:
         return await handler(request)  # type: ignore[operator,no-any-return]
 
     async def _missing(self, request: web.Request) -> web.Response:
-        digests = (await request.json())["digests"]
-        return web.json_response({"missing": digests[1:]})
+        count = len(await request.read()) // 32
+        return web.Response(body=b"\0" + b"\1" * (count - 1))
 
-    async def _blob(self, request: web.Request) -> web.Response:
-        self.blobs[request.match_info["digest"]] = await request.read()
-        return web.Response(status=204)
+    async def _chunks(self, request: web.Request) -> web.Response:
+        async for frame, stored in frames_of(request.content.iter_any()):
+            self.chunks[frame.digest] = stored
+        return web.json_response({})
 
     async def _version(self, request: web.Request) -> web.Response:
         self.versions.append(await request.json())
@@ -61,8 +67,8 @@ class _ControlPlane:
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[OperatorApi]:
         app = web.Application(middlewares=[self._gate])
-        app.router.add_post("/api/v1/blobs/missing", self._missing)
-        app.router.add_put("/api/v1/blobs/{digest}", self._blob)
+        app.router.add_post("/api/v1/chunks/missing", self._missing)
+        app.router.add_post("/api/v1/chunks", self._chunks)
         app.router.add_post("/api/v1/models/{model}/versions", self._version)
         app.router.add_post("/api/v1/clusters/{name}/register", self._register)
         app.router.add_post("/api/v1/keys/{name}", self._key)
@@ -99,7 +105,10 @@ async def test_a_push_sends_what_is_missing_and_then_the_manifest(
         assert await api.push(directory, "demo:test") == 1
     entries = control_plane.versions[0]["manifest"]["files"]
     assert {e["path"] for e in entries} == {p.name for p in directory.iterdir()}
-    assert len(control_plane.blobs) == len(entries) - 1
+    manifest = msgspec.convert(control_plane.versions[0]["manifest"], Manifest)
+    digests = list(distinct_chunks(manifest))
+    assert list(control_plane.chunks) == digests[1:]
+    assert all(blake3(data).digest() == d for d, data in control_plane.chunks.items())
     assert control_plane.versions[0]["source"] == "demo:test"
     assert control_plane.tokens == {"Bearer fed_admin_x_secret"}
 

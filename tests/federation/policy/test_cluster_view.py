@@ -59,7 +59,7 @@ def test_what_a_healthy_cluster_shows() -> None:
     epoch = world.state.clusters["c"].epoch
     assert shown["lease"] == {"epoch": epoch, "expires_in_s": 6.0, "connected": True}
     assert shown["last_report_s"] == 4.0
-    assert shown["models"] == {"warm": 1, "assigned": 1}
+    assert shown["models"] == {"warm": 1, "assigned": 1, "staged": 0}
     assert {c["status"] for c in shown["conditions"]} == {"True"}
 
 
@@ -99,7 +99,7 @@ def test_a_static_engine_counts_what_it_shows() -> None:
     world.cluster("c", engine=EngineKind.STATIC)
     shown = ObservedVersion(model="llama", version=1, digest="", state=VersionState.WARMED)
     world.report("c", [shown])
-    assert status(world)["models"] == {"warm": 1, "assigned": 1}
+    assert status(world)["models"] == {"warm": 1, "assigned": 1, "staged": 0}
 
 
 def test_a_cordoned_cluster_is_ready_and_not_schedulable() -> None:

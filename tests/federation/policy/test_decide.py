@@ -18,7 +18,7 @@ from federation.policy.events import (
     RegionApplied,
 )
 from federation.policy.records import RegionRecord
-from tests.federation.policy.world import World, manifest
+from tests.federation.policy.world import World
 
 KEY = Idempotency(key="k", fingerprint="f")
 
@@ -69,8 +69,9 @@ def test_a_pushed_version_is_answered_again_whole() -> None:
     event = ModelVersionPushed(
         actor="ada",
         package=ModelPackage(name="m", runtime=Runtime.ONNX),
-        manifest=manifest("m", "a"),
         digest="d",
+        size=1,
+        files=1,
         source="",
     )
     first = apply(world, event, KEY)

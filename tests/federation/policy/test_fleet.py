@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 
 from federation.contract.errors import AlreadyExists, Conflict, Invalid, NotFound
 from federation.contract.resources import ClusterSpec, DeploymentSpec, RegionSpec
+from federation.contract.sync import Day, SyncSpec, SyncWindow
 from federation.contract.types import Location, Scheduling
 from federation.policy.events import (
     CloseAgent,
@@ -168,3 +170,29 @@ def test_deleting_what_is_not_there_names_near_misses() -> None:
         world.remove("Region", "eu-wst")
     with pytest.raises(Invalid, match="not a kind that can be deleted"):
         world.do(ObjectRemoved(actor=ACTOR, kind="Event", name="1"))
+
+
+def test_how_a_cluster_fetches_is_checked_kept_and_told() -> None:
+    world = World()
+    world.cluster("c")
+    held = world.state.clusters["c"].spec
+    night = SyncWindow(start="22:00", end="06:00", days=(Day.MON,))
+    sync = SyncSpec(max_mbytes_per_second=20, windows=(night,), time_zone="Europe/Dublin")
+    world.do(ClusterApplied(actor=ACTOR, name="c", spec=replace(held, sync=sync)))
+    assert world.state.clusters["c"].spec.sync == sync
+    told = list(world.state.audit.values())[-1]
+    assert told.message == (
+        "cluster 'c' was changed: sync.max_mbytes_per_second 0.0 → 20, "
+        "sync.windows always → mon 22:00-06:00, sync.time_zone UTC → Europe/Dublin."
+    )
+    for wrong in (
+        SyncSpec(max_mbytes_per_second=-1),
+        SyncSpec(disk_budget_gib=math.nan),
+        SyncSpec(windows=(SyncWindow(start="24:00", end="06:00"),)),
+    ):
+        with pytest.raises(Invalid):
+            world.do(ClusterApplied(actor=ACTOR, name="c", spec=replace(held, sync=wrong)))
+        with pytest.raises(Invalid):
+            world.register("new", replace(held, sync=wrong))
+        with pytest.raises(Invalid):
+            world.register("c", replace(held, sync=wrong), rejoin=True)

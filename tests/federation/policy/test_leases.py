@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 
 from federation.contract.errors import Conflict, NotFound, Unauthenticated
-from federation.contract.resources import ClusterSpec, DeploymentSpec
+from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
+from federation.contract.sync import Disk, SyncProgress
 from federation.contract.types import Connectivity, EngineKind, VersionState
-from federation.policy.events import AgentReported, CloseAgent, ClusterApplied, Put, WakeAt
+from federation.policy.events import AgentReported, CloseAgent, ClusterApplied, Put, Touch, WakeAt
 from tests.federation.policy.world import ACTOR, World
 
 
@@ -206,3 +207,75 @@ def test_after_a_restart_a_cluster_that_never_joined_has_no_lease() -> None:
     world.join("waits")
     world.restart()
     assert world.state.presences == {}
+
+
+def test_the_progress_of_a_transfer_writes_nothing_and_is_in_no_record() -> None:
+    world = served()
+    world.push("m", "2")
+    pending = [replace(v, state=VersionState.PENDING) for v in world.seen("c", only=2)]
+    world.report("c", [*world.seen("c", only=1), *pending])
+    world.commands.clear()
+    for done in range(1, 200):
+        moving = [
+            replace(v, sync=SyncProgress(total_bytes=200, done_bytes=done, eta_s=200.0 - done))
+            for v in pending
+        ]
+        disk = Disk(used_bytes=done, free_bytes=10_000 - done)
+        world.disks["c"] = disk
+        world.report("c", [*world.seen("c", only=1), *moving], disk=disk)
+    writes = [c for c in world.commands if isinstance(c, Put)]
+    assert len(writes) == 1, "the disk was told for the first time"
+    last = world.state.clusters["c"].last
+    assert last is not None
+    assert all(v.sync is None for v in last.observed.versions)
+    shown = world.state.reports["c"]
+    assert [v.sync.done_bytes for v in shown.observed.versions if v.sync] == [199]
+    assert shown.disk.used_bytes == 199
+
+
+@pytest.mark.parametrize(
+    ("disk", "news"),
+    [
+        (Disk(used_bytes=900, free_bytes=100), False),
+        (Disk(used_bytes=0, free_bytes=1040), False),
+        (Disk(used_bytes=0, free_bytes=960), False),
+        (Disk(used_bytes=0, free_bytes=2000), True),
+        (Disk(used_bytes=500, free_bytes=100), True),
+        (Disk(used_bytes=0, free_bytes=1000, budget_bytes=1), True),
+        (Disk(), True),
+    ],
+)
+def test_a_disk_of_another_size_is_news(disk: Disk, *, news: bool) -> None:
+    world = served()
+    world.report("c", world.seen("c"), disk=Disk(used_bytes=0, free_bytes=1000))
+    world.commands.clear()
+    world.report("c", world.seen("c"), disk=disk)
+    assert any(isinstance(c, Put) for c in world.commands) is news
+
+
+def test_a_disk_that_grew_gets_what_did_not_fit() -> None:
+    world = World()
+    world.cluster("c")
+    world.disks["c"] = Disk(free_bytes=1 << 30)
+    world.report("c")
+    world.push("m", size=2 << 30)
+    world.deploy(DeploymentSpec(model="m"))
+    assert world.assigned("c") == []
+    world.disks["c"] = Disk(free_bytes=3 << 30)
+    world.report("c")
+    assert world.assigned("c") == [("m", 1)]
+
+
+def test_watchers_of_a_prefetch_hear_of_each_state_of_it_and_of_nothing_else() -> None:
+    world = served()
+    world.push("n")
+    world.push("o")
+    world.prefetch(PrefetchSpec(model="n", version=1), "pn")
+    world.prefetch(PrefetchSpec(model="o", version=1), "po")
+    world.report("c", world.seen("c", VersionState.PENDING))
+    staged = [v for v in world.seen("c") if v.model == "n"]
+    others = [v for v in world.seen("c", VersionState.PENDING) if v.model != "n"]
+    world.commands.clear()
+    for _ in range(2):
+        world.report("c", [*others, *staged])
+    assert [c.name for c in world.commands if isinstance(c, Touch)] == ["pn"]

@@ -7,14 +7,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from federation.contract.resources import DeploymentSpec
+from federation.contract.resources import DeploymentSpec, PrefetchSpec
+from federation.contract.sync import SyncProgress
 from federation.contract.types import (
+    AssignedVersion,
     Assignment,
     EngineKind,
     ObservedVersion,
     Report,
     Runtime,
     Scheduling,
+    Urgency,
     VersionState,
 )
 from federation.policy.events import AgentReported, Assign, Delete, Put, Started
@@ -38,8 +41,12 @@ class Agent:
         self.sequence = 0
         self.lost_at = (0, 0)
 
+    @property
+    def to_load(self) -> set[int]:
+        return {v.version for v in self.assignment.versions if not v.stage_only}
+
     def unload(self) -> None:
-        self.warm &= {v.version for v in self.assignment.versions}
+        self.warm &= self.to_load
 
 
 class Federation(RuleBasedStateMachine):
@@ -49,12 +56,13 @@ class Federation(RuleBasedStateMachine):
         self.world = World()
         self.clean = World()  # is told of nothing that is old
         for world in (self.world, self.clean):
-            world.cluster("a")
-            world.cluster("b")
-            world.cluster("c", engine=EngineKind.RAY_SERVE)
+            world.cluster("a", "ra")
+            world.cluster("b", "rb")
+            world.cluster("c", "rc", engine=EngineKind.RAY_SERVE)
             for content, runtime in (("1", Runtime.ONNX), ("2", Runtime.ONNX), ("3", last_runtime)):
                 world.push("m", content, runtime)
             world.deploy(DeploymentSpec(model="m", version=1))
+        self.regions = dict(zip(CLUSTERS, ("ra", "rb", "rc"), strict=True))
         self.stored: dict[tuple[str, str], object] = {}
         self.agents = {name: Agent(self.assignment(name)) for name in CLUSTERS}
         for name, agent in self.agents.items():
@@ -89,6 +97,16 @@ class Federation(RuleBasedStateMachine):
         for world in (self.world, self.clean):
             world.deploy(spec)
 
+    @rule(version=versions, names=st.sets(clusters), prefetch=st.sampled_from(["p", "q"]))
+    def prefetch(self, version: int, names: set[str], prefetch: str) -> None:
+        """Some clusters (or, with no name, none any more) shall have a version ready."""
+        for world in (self.world, self.clean):
+            if names:
+                regions = tuple(sorted(self.regions[name] for name in names))
+                world.prefetch(PrefetchSpec(model="m", version=version, regions=regions), prefetch)
+            elif prefetch in world.state.prefetches:
+                world.remove("Prefetch", prefetch)
+
     @rule(name=clusters, scheduling=st.sampled_from(list(Scheduling)[:3]))
     def schedule(self, name: str, scheduling: Scheduling) -> None:
         for world in (self.world, self.clean):
@@ -101,7 +119,7 @@ class Federation(RuleBasedStateMachine):
         """The agent obeys the newest assignment, warms some of it up and reports."""
         self.obey(name)
         agent = self.agents[name]
-        agent.warm |= warms & {v.version for v in agent.assignment.versions}
+        agent.warm |= warms & agent.to_load
         self.report(name, fate)
 
     @rule(name=clusters, fate=st.sampled_from(["arrives", "late", "both"]))
@@ -134,6 +152,11 @@ class Federation(RuleBasedStateMachine):
         agent.warm.clear()
         agent.lost_at = (agent.epoch, agent.sequence)
 
+    def state_of(self, version: AssignedVersion, agent: Agent) -> VersionState:
+        if version.version in agent.warm:
+            return VersionState.WARMED
+        return VersionState.VERIFIED if version.stage_only else VersionState.PENDING
+
     def report(self, name: str, fate: str) -> None:
         agent = self.agents[name]
         agent.sequence += 1
@@ -142,7 +165,8 @@ class Federation(RuleBasedStateMachine):
                 model="m",
                 version=v.version,
                 digest=v.digest,
-                state=VersionState.WARMED if v.version in agent.warm else VersionState.PENDING,
+                state=self.state_of(v, agent),
+                sync=SyncProgress(total_bytes=9, done_bytes=agent.sequence % 9),
             )
             for v in agent.assignment.versions
         ]
@@ -216,7 +240,7 @@ class Federation(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         self.drain_commands()
-        for kind in ("Region", "Cluster", "Model", "Deployment", "Event"):
+        for kind in ("Region", "Cluster", "Model", "Deployment", "Prefetch", "Event"):
             kept = {name: record for (k, name), record in self.stored.items() if k == kind}
             assert kept == self.world.state.table(kind)
 
@@ -234,6 +258,36 @@ class Federation(RuleBasedStateMachine):
         for name in CLUSTERS:
             assigned = {v.version for v in self.assignment(name).versions}
             assert assigned <= self.allowed(name)
+
+    @invariant()
+    def what_lies_ready_was_asked_for_and_is_in_no_hurry(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        state = self.world.state
+        for name in CLUSTERS:
+            numbers = [v.version for v in self.assignment(name).versions]
+            assert len(set(numbers)) == len(numbers)
+            for version in self.assignment(name).versions:
+                assert version.stage_only is (version.urgency is Urgency.PREFETCH)
+                if version.stage_only:
+                    assert any(
+                        p.spec.version == version.version and self.regions[name] in p.spec.regions
+                        for p in state.prefetches.values()
+                    )
+
+    @invariant()
+    def nothing_is_routed_to_what_only_lies_ready(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for replica in self.world.snapshot().replicas:
+            assert (replica.model, replica.version) not in self.world.staged(replica.cluster)
+
+    @invariant()
+    def progress_is_in_no_record(self) -> None:
+        if hasattr(self, "world"):
+            for record in self.world.state.clusters.values():
+                assert record.last is not None
+                assert all(seen.sync is None for seen in record.last.observed.versions)
 
     @invariant()
     def what_can_be_served_is_served(self) -> None:
@@ -263,7 +317,14 @@ class Federation(RuleBasedStateMachine):
         generations = [self.assignment(name).generation for name in CLUSTERS]
         for name in CLUSTERS:
             fitting = self.allowed(name) & set(wish.wanted)
-            served = {version for _, version in world.assigned(name)}
+            staged = {version for _, version in world.staged(name)}
+            served = {version for _, version in world.assigned(name)} - staged
+            asked = {
+                p.spec.version
+                for p in world.state.prefetches.values()
+                if self.regions[name] in p.spec.regions
+            }
+            assert staged == (asked & self.allowed(name)) - served
             assert served == fitting or (not fitting and served <= self.allowed(name))
         (route,) = world.snapshot().models
         assert route.default_version == wish.target

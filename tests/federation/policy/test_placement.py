@@ -3,9 +3,17 @@ from dataclasses import replace
 import pytest
 
 from federation.contract.resources import ClusterSpec, DeploymentSpec
-from federation.contract.types import EngineKind, Resources, Runtime, Scheduling
+from federation.contract.sync import Disk, SyncSpec
+from federation.contract.types import (
+    EngineKind,
+    Resources,
+    Runtime,
+    Scheduling,
+    Urgency,
+    VersionState,
+)
 from federation.policy import placement
-from federation.policy.events import ClusterApplied
+from federation.policy.events import AliasMoved, ClusterApplied
 from federation.policy.placement import Fit, judge, not_selected, wish_of
 from tests.federation.policy.world import ACTOR, World
 
@@ -215,3 +223,113 @@ def test_reasons_are_given_for_selected_clusters() -> None:
     wish = wish_of(world.state.deployments["d"], world.state.models["m"])
     (reason,) = placement.reasons(wish, world.state.clusters["c"])
     assert "set allow_code" in reason
+
+
+GIB = 1 << 30
+
+
+def test_a_version_that_the_disk_cannot_hold_is_not_given() -> None:
+    world = World()
+    world.cluster("c")
+    world.push("m", size=12 * GIB)
+    world.disks["c"] = Disk(used_bytes=4 * GIB, free_bytes=6 * GIB)
+    world.report("c")
+    found = verdict(world, "c", DeploymentSpec(model="m"))
+    assert found.fit is Fit.KEEPS
+    assert found.reason == ("version 1 needs 12 GiB of disk and packages may take 10 GiB there")
+
+
+@pytest.mark.parametrize(
+    ("budget_gib", "disk", "fits"),
+    [
+        (0, Disk(), True),  # nobody knows
+        (12, Disk(), True),
+        (11, Disk(), False),
+        (12, Disk(free_bytes=11 * GIB), False),
+        (12, Disk(free_bytes=100 * GIB, budget_bytes=5 * GIB), False),
+        (0, Disk(used_bytes=11 * GIB, free_bytes=GIB), True),  # the rest can make room
+    ],
+)
+def test_the_tightest_bound_counts(budget_gib: float, disk: Disk, *, fits: bool) -> None:
+    world = World()
+    sync = SyncSpec(disk_budget_gib=budget_gib)
+    world.region("eu")
+    world.cluster("c", spec=ClusterSpec(region="eu", sync=sync))
+    world.push("m", size=12 * GIB)
+    world.report("c", disk=disk)
+    assert (verdict(world, "c", DeploymentSpec(model="m")).fit is Fit.FITS) is fits
+
+
+def test_what_is_there_already_needs_no_room() -> None:
+    world = World()
+    world.cluster("c")
+    world.push("m", size=12 * GIB)
+    world.deploy(DeploymentSpec(model="m"))
+    cached = world.seen("c", VersionState.CACHED)
+    world.remove("Deployment", "d")
+    world.disks["c"] = Disk(free_bytes=GIB)
+    world.report("c", cached)
+    assert verdict(world, "c", DeploymentSpec(model="m")).fit is Fit.FITS
+    world.report("c")
+    assert verdict(world, "c", DeploymentSpec(model="m")).fit is Fit.KEEPS
+
+
+# ------------------------------------------------------------ urgency
+
+
+def test_the_way_back_is_urgent_and_the_way_forth_is_not(served: World) -> None:
+    assert served.urgency("e", 1) is Urgency.NORMAL
+    served.deploy(DeploymentSpec(model="m", version=2))
+    assert served.urgency("e", 2) is Urgency.NORMAL
+    served.serve("e")
+    served.deploy(DeploymentSpec(model="m", version=1))
+    assert served.urgency("e", 1) is Urgency.ROLLBACK
+    assert served.urgency("u", 1) is Urgency.ROLLBACK, "it had not left it yet"
+    told = [r.message for r in served.state.audit.values() if r.reason == "RollbackStarted"]
+    assert told == ["deployment 'd' goes back to version 1 of model 'm' (before: 2)."]
+
+
+def test_the_way_back_to_a_newer_version_that_served_before_is_urgent(served: World) -> None:
+    served.deploy(DeploymentSpec(model="m", version=2))
+    for version in (2, 1):
+        served.deploy(DeploymentSpec(model="m", version=version))
+        served.serve("e")
+        served.serve("u")
+    served.push("m", "3")
+    served.deploy(DeploymentSpec(model="m", version=3))
+    assert served.urgency("e", 3) is Urgency.NORMAL
+    served.deploy(DeploymentSpec(model="m", version=1))
+    served.serve("e")
+    served.serve("u")
+    served.deploy(DeploymentSpec(model="m", version=2))
+    assert served.urgency("e", 2) is Urgency.ROLLBACK
+
+
+def test_an_alias_that_moves_back_is_a_rollback(served: World) -> None:
+    def champion(version: int) -> None:
+        served.do(AliasMoved(actor=ACTOR, model="m", alias="champion", version=version))
+
+    champion(2)
+    served.deploy(DeploymentSpec(model="m", version="champion"))
+    served.serve("e")
+    champion(1)
+    assert served.urgency("e", 1) is Urgency.ROLLBACK
+
+
+def test_urgency_alone_makes_no_new_assignment(served: World) -> None:
+    served.deploy(DeploymentSpec(model="m", version=2))
+    served.serve("e")
+    served.deploy(DeploymentSpec(model="m", version=1))
+    served.serve("e")
+    generation = served.state.clusters["e"].assignment.generation
+    served.serve("u")
+    served.serve("e")
+    assert served.state.clusters["e"].assignment.generation == generation
+    assert served.urgency("e", 1) is Urgency.ROLLBACK
+
+
+def test_a_cluster_that_has_nothing_of_the_model_is_in_no_hurry(served: World) -> None:
+    served.deploy(DeploymentSpec(model="m", version=2))
+    served.deploy(DeploymentSpec(model="m", version=1))
+    served.cluster("new")
+    assert served.urgency("new", 1) is Urgency.NORMAL

@@ -1,5 +1,8 @@
-from federation.contract.resources import ClusterSpec, DeploymentSpec
-from federation.contract.types import Connectivity, Scheduling
+from dataclasses import replace
+
+from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
+from federation.contract.sync import Disk
+from federation.contract.types import Connectivity, Scheduling, VersionState
 from federation.policy import standing
 from tests.federation.policy.world import World
 
@@ -72,3 +75,42 @@ def test_a_reversed_cluster_is_routable_without_a_url() -> None:
     world.connect("c", connectivity=Connectivity.REVERSE)
     assert world.state.clusters["c"].last is not None
     assert standing.is_routable(world.state.clusters["c"])
+
+
+def test_what_lies_ready_is_assigned_and_neither_served_nor_warm() -> None:
+    world = World()
+    world.cluster("c")
+    world.push("m", "1")
+    world.push("m", "2")
+    world.deploy(DeploymentSpec(model="m", version=1))
+    world.prefetch(PrefetchSpec(model="m", version=2))
+    world.report("c", [replace(v, state=VersionState.WARMED) for v in world.seen("c")])
+    record = world.state.clusters["c"]
+    assert [v.version for v in standing.assigned_versions(record, "m")] == [1, 2]
+    assert [v.version for v in standing.serving_versions(record, "m")] == [1]
+    assert [v.version for v in standing.warm_versions(record)] == [1]
+
+
+def test_bytes_count_by_content_and_not_by_number() -> None:
+    world = World()
+    world.cluster("c")
+    world.push("m", "1")
+    version = world.state.models["m"].versions[0]
+    assert not standing.has_bytes(world.state.clusters["c"], version)
+    world.deploy(DeploymentSpec(model="m"))
+    for state in VersionState:
+        world.report("c", world.seen("c", state))
+        found = standing.has_bytes(world.state.clusters["c"], version)
+        assert found is (state in standing.WITH_BYTES)
+    world.report("c", [replace(v, digest="other") for v in world.seen("c")])
+    assert not standing.has_bytes(world.state.clusters["c"], version)
+
+
+def test_the_room_is_the_least_of_what_is_known() -> None:
+    world = World()
+    world.cluster("c")
+    assert standing.room_bytes(world.state.clusters["c"]) is None
+    world.report("c", disk=Disk(used_bytes=3, free_bytes=4))
+    assert standing.room_bytes(world.state.clusters["c"]) == 7
+    world.report("c", disk=Disk(used_bytes=3, free_bytes=4, budget_bytes=5))
+    assert standing.room_bytes(world.state.clusters["c"]) == 5

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from federation.contract.errors import Invalid, NotFound
-from federation.contract.resources import KINDS, DeploymentSpec, TenantSpec
+from federation.contract.resources import KINDS, DeploymentSpec, PrefetchSpec, TenantSpec
 from federation.policy import views
 from federation.policy.access.events import KeyCreated, TenantApplied
 from federation.policy.access.records import KeyKind
@@ -16,6 +16,7 @@ def world() -> World:
     world.cluster("c", gpus=2)
     world.push("m")
     world.deploy(DeploymentSpec(model="m"))
+    world.prefetch(PrefetchSpec(model="m", version=1))
     world.serve("c")
     world.router()
     world.do(TenantApplied(actor=ACTOR, name="t", spec=TenantSpec()))
@@ -56,9 +57,11 @@ def test_a_model_lists_its_versions(world: World) -> None:
             "version": 1,
             "digest": "m:1",
             "size": 1,
+            "files": 1,
             "runtime": "onnx",
             "protocol": "tensor",
             "source": "test",
+            "signed_by": [],
             "created_at": "2026-01-01T00:00:00.000Z",
         }
     ]

@@ -9,23 +9,29 @@ from datetime import UTC, datetime, timedelta
 
 from federation.contract.errors import FederationError
 from federation.contract.package import ModelPackage
-from federation.contract.resources import ClusterSpec, DeploymentSpec, RegionSpec, RouterSpec
+from federation.contract.resources import (
+    ClusterSpec,
+    DeploymentSpec,
+    PrefetchSpec,
+    RegionSpec,
+    RouterSpec,
+)
 from federation.contract.spiffe import PeerRole
+from federation.contract.sync import Disk
 from federation.contract.types import (
     Capacity,
     Connectivity,
     Device,
     EngineKind,
     EngineStatus,
-    FileEntry,
     Location,
-    Manifest,
     Observed,
     ObservedVersion,
     Report,
     Runtime,
     Scheduling,
     Snapshot,
+    Urgency,
     VersionState,
 )
 from federation.policy import snapshot
@@ -58,16 +64,10 @@ from federation.policy.membership.events import (
 )
 from federation.policy.records import PERSISTENT
 from federation.policy.state import State, restore
+from federation.policy.sync.events import PrefetchApplied
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ACTOR = "ada"
-
-
-def manifest(model: str, content: str) -> Manifest:
-    entry = FileEntry(
-        path="model.onnx", size=len(content), blake3=content * 64, sha256=content * 64
-    )
-    return Manifest(model=model, files=(entry,))
 
 
 def device(number: int, *, healthy: bool = True, memory_mib: int = 24_000) -> Device:
@@ -83,6 +83,7 @@ class World:
         self.commands: list[Command] = []
         self.engines: dict[str, EngineKind] = {}
         self.gpus: dict[str, int] = {}
+        self.disks: dict[str, Disk] = {}
 
     def do(self, event: Event) -> Result:
         before = self.state.copy()
@@ -160,18 +161,24 @@ class World:
         self.connect(name, connectivity=self.state.clusters[name].spec.connectivity)
         self.report(name)
 
-    def push(self, model: str, content: str = "1", runtime: Runtime = Runtime.ONNX) -> int:
+    def push(
+        self, model: str, content: str = "1", runtime: Runtime = Runtime.ONNX, *, size: int = 1
+    ) -> int:
         event = ModelVersionPushed(
             actor=ACTOR,
             package=ModelPackage(name=model, runtime=runtime),
-            manifest=manifest(model, content),
             digest=f"{model}:{content}",
+            size=size,
+            files=1,
             source="test",
         )
         return self.applied(event).version
 
     def deploy(self, spec: DeploymentSpec, name: str = "d") -> Applied:
         return self.applied(DeploymentApplied(actor=ACTOR, name=name, spec=spec))
+
+    def prefetch(self, spec: PrefetchSpec, name: str = "p") -> Applied:
+        return self.applied(PrefetchApplied(actor=ACTOR, name=name, spec=spec))
 
     def schedule(self, cluster: str, scheduling: Scheduling) -> None:
         event = ClusterSchedulingChanged(actor=ACTOR, name=cluster, scheduling=scheduling)
@@ -274,7 +281,12 @@ class World:
         self.do(AgentDisconnected(cluster=name, epoch=self.state.presences[name].epoch))
 
     def make_report(
-        self, name: str, versions: Sequence[ObservedVersion] = (), *, generation: int | None = None
+        self,
+        name: str,
+        versions: Sequence[ObservedVersion] = (),
+        *,
+        generation: int | None = None,
+        disk: Disk | None = None,
     ) -> Report:
         """The next report of the newest stream."""
         presence = self.state.presences[name]
@@ -289,21 +301,34 @@ class World:
                 engine=EngineStatus(kind=self.engines[name], version="2.1", ready=True),
                 versions=tuple(versions),
             ),
+            disk=disk or self.disks.get(name, Disk()),
             url=f"https://{name}:7500",
         )
 
     def report(
-        self, name: str, versions: Sequence[ObservedVersion] = (), *, generation: int | None = None
+        self,
+        name: str,
+        versions: Sequence[ObservedVersion] = (),
+        *,
+        generation: int | None = None,
+        disk: Disk | None = None,
     ) -> bool:
-        report = self.make_report(name, versions, generation=generation)
+        report = self.make_report(name, versions, generation=generation, disk=disk)
         return self.do(AgentReported(report=report)) is True
 
     def seen(
         self, name: str, state: VersionState = VersionState.WARMED, *, only: int | None = None
     ) -> list[ObservedVersion]:
-        """All assigned versions of a cluster (or one of them) in the given state."""
+        """All assigned versions of a cluster (or one of them) in the given state; those that shall
+        only lie ready are never warm."""
+        warm = state is VersionState.WARMED
         return [
-            ObservedVersion(model=v.model, version=v.version, digest=v.digest, state=state)
+            ObservedVersion(
+                model=v.model,
+                version=v.version,
+                digest=v.digest,
+                state=VersionState.VERIFIED if warm and v.stage_only else state,
+            )
             for v in self.state.clusters[name].assignment.versions
             if only in (None, v.version)
         ]
@@ -320,6 +345,15 @@ class World:
 
     def assigned(self, name: str) -> list[tuple[str, int]]:
         return [(v.model, v.version) for v in self.state.clusters[name].assignment.versions]
+
+    def staged(self, name: str) -> list[tuple[str, int]]:
+        """Those of the assigned versions that shall only lie ready."""
+        versions = self.state.clusters[name].assignment.versions
+        return [(v.model, v.version) for v in versions if v.stage_only]
+
+    def urgency(self, name: str, version: int) -> Urgency:
+        versions = self.state.clusters[name].assignment.versions
+        return next(v.urgency for v in versions if v.version == version)
 
     def told(self) -> list[str]:
         """The reasons of all events that were written down, oldest first."""

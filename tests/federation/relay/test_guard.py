@@ -307,3 +307,30 @@ async def test_who_does_not_shake_hands_is_cut_off(
             assert await reader.read() == b""
     writer.close()
     await runner.cleanup()
+
+
+async def test_some_paths_are_for_peers_of_another_role(
+    rig: Rig, session: aiohttp.ClientSession
+) -> None:
+    guard = PeerGuard(rig.own, ROUTER, rig.clock, paths={"/shared/": CLUSTER})
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=guard.peer(request).id.name)
+
+    runner = make_runner(make_application(handle, guard=guard))
+    _, rig.port = await listen(runner, "127.0.0.1:0", rig.own.server_context())
+    try:
+        for role, shared, other in ((CLUSTER, 200, 403), (ROUTER, 403, 200)):
+            peer = rig.peer(role)
+            # On one connection as long as nothing is refused: what was allowed before says nothing.
+            for path, status in (
+                ("/shared/x", shared),
+                ("/v2/x", other),
+                ("/shared", other),
+                ("/Shared/x", other),
+                ("/shared/x", shared),
+                ("/v2/x", other),
+            ):
+                assert (await rig.get(session, peer, path))[0] == status, (role, path)
+    finally:
+        await runner.cleanup()

@@ -1,3 +1,4 @@
+import json
 import random
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ from federation.contract.errors import Invalid
 from federation.policy.audit.chain import Broken
 from federation.policy.audit.records import Head
 from federation.policy.events import Put
-from federation.policy.records import RetiredModel
+from federation.policy.records import ModelRecord, RetiredModel
 from federation.store import migrations, sqlite
 from federation.store.base import AuditQuery
 from federation.store.sqlite import FILE, SqliteStore
@@ -138,6 +139,41 @@ def test_a_database_of_the_first_version_gets_an_empty_log(tmp_path: Path) -> No
     store = SqliteStore(tmp_path)
     assert list(Writer(store).commit()) == [1]
     store.close()
+
+
+def test_model_versions_of_the_second_version_keep_numbers_digests_and_sizes(
+    tmp_path: Path,
+) -> None:
+    SqliteStore(tmp_path).close()
+    files = [{"path": p, "size": n, "blake3": "b", "sha256": "s"} for p, n in (("x", 3), ("y", 4))]
+    version = {
+        "version": 2,
+        "digest": "d",
+        "manifest": {"model": "m", "files": files},
+        "package": {"name": "m", "runtime": "onnx"},
+        "source": "test",
+        "created_at": "2026-01-01T00:00:00Z",
+        "created_by": "user/ada",
+    }
+    meta = {
+        "name": "m",
+        "generation": 1,
+        "resource_version": 1,
+        "created_at": version["created_at"],
+    }
+    model = {"meta": meta, "spec": {}, "versions": [version]}
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num='0002'")
+        row = ("Model", "m", 1, json.dumps(model).encode())
+        connection.execute("INSERT INTO records VALUES (?, ?, ?, ?)", row)
+        connection.commit()
+    store = SqliteStore(tmp_path)
+    record = store.load().records["Model"]["m"]
+    store.close()
+    assert isinstance(record, ModelRecord)
+    (kept,) = record.versions
+    assert (kept.version, kept.digest, kept.size, kept.files) == (2, "d", 7, 2)
+    assert kept.package.name == "m"
 
 
 @pytest.mark.parametrize("sql", ["UPDATE audit SET json = ''", "DELETE FROM audit WHERE id = 2"])

@@ -4,7 +4,7 @@ import pytest
 
 from federation.contract.access import Grant, Role
 from federation.contract.errors import PermissionDenied
-from federation.contract.resources import ClusterSpec, DeploymentSpec, RegionSpec
+from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec, RegionSpec
 from federation.contract.spiffe import PeerRole
 from federation.contract.types import Location, Scheduling
 from federation.policy import events
@@ -16,6 +16,7 @@ from federation.policy.decide import decide
 from federation.policy.events import Event
 from federation.policy.membership.events import PeerAccepted, PeerRevoked
 from federation.policy.state import State
+from federation.policy.sync.events import PrefetchApplied
 from tests.federation.policy.world import START, World
 
 # What nobody asks for over the operator API: it comes from streams, timers and the gate itself.
@@ -82,6 +83,10 @@ def act(verb: Verb, kind: str, name: str, *regions: str, models: tuple[str, ...]
         (
             events.DeploymentApplied(actor="a", name="d", spec=DeploymentSpec(model="m")),
             act(Verb.WRITE, "Deployment", "d", models=("m",)),
+        ),
+        (
+            PrefetchApplied(actor="a", name="p", spec=PrefetchSpec(model="m", version=1)),
+            act(Verb.WRITE, "Prefetch", "p", models=("m",)),
         ),
         (
             events.AliasMoved(actor="a", model="m", alias="x", version=1),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.contract.access import Grant, Role
-from federation.contract.resources import ClusterSpec, DeploymentSpec
+from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
 from federation.contract.spiffe import PeerId, PeerRole
 from federation.contract.types import AssignedVersion
 from federation.policy.access.roles import Action, Caller, Verb, refusal
@@ -21,7 +21,9 @@ KINDS = (
     "Tenant",
     "Key",
     "Event",
-    "Blob",
+    "Prefetch",
+    "Chunk",
+    "Pack",
     "ModelVersion",
     "Audit",
     "Root",
@@ -50,6 +52,7 @@ def state() -> State:
     world.push("ocr")
     world.push("llama-7b", "b")
     world.deploy(DeploymentSpec(model="ocr"), name="ocr")
+    world.prefetch(PrefetchSpec(model="ocr", version=1), name="ocr")
     return world.state
 
 
@@ -140,15 +143,18 @@ def test_owners_change_their_models(state: State, verb: Verb) -> None:
     assert refusal(who(operator()), mine, state)
 
 
-def test_a_deployment_changes_hands_only_between_models_that_are_both_mine(state: State) -> None:
+@pytest.mark.parametrize("kind", ["Deployment", "Prefetch"])
+def test_a_wish_changes_hands_only_between_models_that_are_both_mine(
+    state: State, kind: str
+) -> None:
     def write(model: str) -> Action:
-        return Action(verb=Verb.WRITE, kind="Deployment", name="ocr", models=(model,))
+        return Action(verb=Verb.WRITE, kind=kind, name="ocr", models=(model,))
 
     assert refusal(who(owner("llama-*")), write("llama-7b"), state)  # it is of ocr now
     assert refusal(who(owner("ocr")), write("llama-7b"), state)
     assert refusal(who(owner("ocr")), write("ocr"), state) == ""
     assert refusal(who(owner("ocr", "llama-*")), write("llama-7b"), state) == ""
-    gone = Action(verb=Verb.DELETE, kind="Deployment", name="ocr")
+    gone = Action(verb=Verb.DELETE, kind=kind, name="ocr")
     assert refusal(who(owner("llama-*")), gone, state)
     assert refusal(who(owner("ocr")), gone, state) == ""
 
@@ -183,20 +189,19 @@ def test_an_agent_fetches_what_its_cluster_is_assigned_and_nothing_else() -> Non
     state.clusters["a"] = replace(held, assignment=assignment)
     agent = peer(PeerRole.CLUSTER, "a")
     assert refusal(agent, read("ModelVersion", "ocr/1"), state) == ""
-    assert refusal(agent, read("Blob", "a" * 64), state) == ""
     for kind, name in (
         ("ModelVersion", "ocr/2"),
         ("ModelVersion", "ocr/champion"),
         ("ModelVersion", "tts/1"),
-        ("Blob", "b" * 64),
-        ("Blob", "c" * 64),
+        ("Pack", "b" * 64),
+        ("Chunk", "c" * 64),
         ("Model", "ocr"),
         ("Cluster", "a"),
         ("Audit", ""),
     ):
         assert refusal(agent, read(kind, name), state), (kind, name)
-    assert refusal(peer(PeerRole.CLUSTER, "gone"), read("Blob", "a" * 64), state)
-    assert refusal(peer(PeerRole.ROUTER, "a"), read("Blob", "a" * 64), state)
+    assert refusal(peer(PeerRole.CLUSTER, "gone"), read("ModelVersion", "ocr/1"), state)
+    assert refusal(peer(PeerRole.ROUTER, "a"), read("ModelVersion", "ocr/1"), state)
 
 
 @given(actions)

@@ -1,0 +1,1 @@
+"""Cutting packages into chunks: where tensors start, content-defined cuts, hashes, encodings."""

@@ -1,0 +1,277 @@
+"""Fetching a version: its release is checked first, then every chunk before it is written.
+
+Input: manifest, release and locations from the control plane; packs from wherever the links lead.
+Output: a directory that appears whole, by one rename. What an interrupted pull left beside it is
+hashed and used again.
+"""
+
+import http.client
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from blake3 import blake3
+
+from federation.chunking.encoding import decode
+from federation.cli.client import ApiClient
+from federation.cli.progress import Progress
+from federation.cli.tls import Roots, connection
+from federation.contract.errors import (
+    AlreadyExists,
+    Exhausted,
+    Invalid,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
+from federation.contract.locations import WITH_BASE, Locations, Place, parse_locations, places_of
+from federation.contract.manifest import chunks_of, distinct_chunks, parse_manifest
+from federation.contract.release import Release, parse_envelope
+from federation.contract.types import Manifest
+from federation.runtime.files import fsync_directory
+from federation.trust.signing import verified
+
+RANGE_BYTES = 8 << 20
+TRIES = 5
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A version that may be fetched: what its verified release says, and its manifest."""
+
+    model: str
+    version: int
+    release: Release
+    manifest: Manifest
+
+
+def read_version(client: ApiClient, model: str, wanted: str, now: float) -> Version:
+    """Return a version by number, alias or "0" (= the newest).
+
+    Raises NotFound, and Invalid if its release is not signed by this federation, has expired, or
+    speaks of another content than is served.
+    """
+    path = ("api", "v1", "models", model, "versions", wanted)
+    document = client.get(*path)
+    number = str(document["version"])
+    data = client.fetch(*path[:-1], number, "manifest")
+    keys = [str(key) for key in client.get("api", "v1", "trust").get("releaseKeys", ())]
+    release = verified(parse_envelope(client.fetch(*path[:-1], number, "release")), keys)
+    manifest = parse_manifest(data)
+    told = (release.model, release.manifest, release.size)
+    if told != (model, blake3(data).hexdigest(), manifest.size) or manifest.model != model:
+        raise Invalid(f"the release of {model}@{number} speaks of another content.")
+    if release.expires and release.expires <= now:
+        raise Invalid(f"the release of {model}@{number} has expired.", hint="Push it again.")
+    return Version(model=model, version=int(number), release=release, manifest=manifest)
+
+
+def pull_version(
+    client: ApiClient, version: Version, target: Path, *, endpoint: str, roots: Roots | None
+) -> int:
+    """Fetch a version into `target`, which must not be there yet; return the bytes that came.
+
+    Raises AlreadyExists, Exhausted (no space), Invalid (damaged at the far end), Unavailable.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise AlreadyExists(f"{target} exists already and is not empty.", hint="Choose another.")
+    staging = target.with_name(f".{target.name}.{version.release.manifest[:16]}.part")
+    try:
+        with _Pull(version.manifest, staging) as pull:
+            came = _fetch(client, version, pull, endpoint=endpoint, roots=roots)
+            pull.publish(target)
+    except OSError as error:
+        raise Exhausted(f"cannot write {staging}: {error.strerror}.") from None
+    return came
+
+
+def _fetch(
+    client: ApiClient, version: Version, pull: "_Pull", *, endpoint: str, roots: Roots | None
+) -> int:
+    path = ("api", "v1", "models", version.model, "versions", str(version.version), "locations")
+    total = sum(distinct_chunks(version.manifest).values())
+    came = failures = 0
+    with Progress("fetching", total) as progress:
+        progress.add(total - sum(pull.missing.values()))
+        while pull.missing:
+            locations = parse_locations(client.fetch(*path))
+            source = _Source(locations, endpoint, roots)
+            before = len(pull.missing)
+            try:
+                for digest, stored, code in source.chunks(list(pull.digests), pull.missing):
+                    base = _base(pull, locations, digest) if code & WITH_BASE else b""
+                    pull.put(digest, decode(stored, code, pull.missing[digest], base))
+                    came += len(stored)
+                    progress.add(pull.digests[digest])
+            except (PermissionDenied, Unavailable) as error:  # a link ended, a connection broke
+                failures = 0 if len(pull.missing) < before else failures + 1
+                if failures >= TRIES:
+                    raise error from None
+            finally:
+                source.close()
+    return came
+
+
+def _base(pull: "_Pull", locations: Locations, digest: bytes) -> bytes:
+    told = locations.bases.get(list(pull.digests).index(digest), "")
+    if (base := bytes.fromhex(told)) in pull.digests and base not in pull.missing:
+        return pull.read(base)
+    raise Unavailable("a chunk is stored as a difference to a version that is not here.")
+
+
+class _Source:
+    """Fetches runs of adjacent chunks from packs, one connection for each host."""
+
+    def __init__(self, locations: Locations, endpoint: str, roots: Roots | None) -> None:
+        self._locations = locations
+        self._endpoint = endpoint
+        self._roots = roots
+        self._connections: dict[str, http.client.HTTPConnection] = {}
+
+    def close(self) -> None:
+        """Close all connections."""
+        for one in self._connections.values():
+            one.close()
+
+    def chunks(
+        self, digests: Sequence[bytes], wanted: dict[bytes, int]
+    ) -> Iterator[tuple[bytes, bytes, int]]:
+        """Yield the wanted chunks as they are stored, with their encoding."""
+        places = list(zip(digests, places_of(self._locations), strict=True))
+        needed = [(place, digest) for digest, place in places if digest in wanted]
+        needed.sort(key=lambda one: (bool(one[0].code & WITH_BASE), one[0].pack, one[0].offset))
+        for run in _runs(needed):
+            start = run[0][0].offset
+            data = self._range(run[0][0].pack, start, run[-1][0].offset + run[-1][0].stored)
+            for place, digest in run:
+                at = place.offset - start
+                yield digest, data[at : at + place.stored], place.code
+
+    def _range(self, pack: int, start: int, end: int) -> bytes:
+        url = urljoin(self._endpoint, self._locations.packs[pack].url)
+        parts = urlsplit(url)
+        host = f"{parts.scheme}://{parts.netloc}"
+        try:
+            made = self._connections.get(host)
+            if made is None:
+                ours = host == self._endpoint.rstrip("/")
+                made = connection(host, roots=self._roots if ours else None, timeout_s=_TIMEOUT_S)
+                self._connections[host] = made
+            target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+            headers = {"Range": f"bytes={start}-{end - 1}", "User-Agent": "fed"}
+            made.request("GET", target, headers=headers)
+            answer = made.getresponse()
+            data = answer.read(end - start + 1)
+        except (OSError, http.client.HTTPException) as error:
+            self._drop(host)
+            raise Unavailable(f"{host} broke off: {error}.") from None
+        if answer.status == http.client.PARTIAL_CONTENT and len(data) == end - start:
+            return data
+        self._drop(host)
+        if answer.status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
+            raise PermissionDenied(f"{host} does not let us fetch {parts.path} (any more).")
+        raise Unavailable(f"{host} answered {answer.status} with {len(data)} bytes for a range.")
+
+    def _drop(self, host: str) -> None:
+        if (held := self._connections.pop(host, None)) is not None:
+            held.close()
+
+
+def _runs(needed: list[tuple[Place, bytes]]) -> Iterator[list[tuple[Place, bytes]]]:
+    """Group chunks that lie one behind the other, up to RANGE_BYTES."""
+    run: list[tuple[Place, bytes]] = []
+    for one in needed:
+        place = one[0]
+        if run:
+            last, first = run[-1][0], run[0][0]
+            adjacent = place.pack == last.pack and place.offset == last.offset + last.stored
+            if not adjacent or place.offset + place.stored - first.offset > RANGE_BYTES:
+                yield run
+                run = []
+        run.append(one)
+    if run:
+        yield run
+
+
+class _Pull:
+    """A version being put together in `staging`; `missing` are the chunks that are not there."""
+
+    def __init__(self, manifest: Manifest, staging: Path) -> None:
+        self._manifest = manifest
+        self._staging = staging
+        self.digests = distinct_chunks(manifest)
+        self.missing = dict(self.digests)
+        self._places: dict[bytes, list[tuple[int, int]]] = {}
+        self._files: list[int] = []
+
+    def __enter__(self) -> "_Pull":
+        self._staging.mkdir(parents=True, exist_ok=True)
+        for number, entry in enumerate(self._manifest.files):
+            path = self._staging / entry.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._files.append(os.open(path, flags, 0o644))
+            os.ftruncate(self._files[-1], entry.size)
+            offset = 0
+            for chunk in chunks_of(entry):
+                self._places.setdefault(chunk.digest, []).append((number, offset))
+                offset += chunk.length
+        self._resume()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._files:
+            os.close(self._files.pop())
+
+    def _resume(self) -> None:
+        """Find out what lies here already."""
+        if all(os.fstat(file).st_blocks == 0 for file in self._files):
+            return
+        for digest, length in self.digests.items():
+            for file, offset in self._places[digest]:
+                data = os.pread(self._files[file], length, offset)
+                if blake3(data).digest() == digest:
+                    self.put(digest, data)
+                    break
+
+    def put(self, digest: bytes, data: bytes) -> None:
+        """Write a chunk to all of its places; raises Invalid if the bytes are others."""
+        if blake3(data).digest() != digest:
+            raise Invalid(
+                f"what was fetched is not chunk {digest.hex()}.",
+                hint="Check the version with: fed model verify",
+            )
+        for file, offset in self._places[digest]:
+            _write(self._files[file], data, offset)
+        self.missing.pop(digest, None)
+
+    def read(self, digest: bytes) -> bytes:
+        """Return a chunk that was put."""
+        file, offset = self._places[digest][0]
+        return os.pread(self._files[file], self.digests[digest], offset)
+
+    def publish(self, target: Path) -> None:
+        """Let the directory appear; raises NotFound if something is missing."""
+        if self.missing:
+            raise NotFound(f"{len(self.missing)} chunks are missing.")
+        for file in self._files:
+            os.fsync(file)
+        known = {entry.path for entry in self._manifest.files}
+        for path in self._staging.rglob("*"):  # what is no part of the version
+            if path.is_file() and path.relative_to(self._staging).as_posix() not in known:
+                path.unlink()
+        if target.exists():
+            target.rmdir()
+        shutil.move(self._staging, target)
+        fsync_directory(target.parent)
+
+
+def _write(file: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(file, view, offset)
+        view, offset = view[done:], offset + done

@@ -1,0 +1,68 @@
+"""Which versions of a model lie ready at a cluster without being loaded, and why not, in words.
+
+Input: prefetches with their versions looked up, a cluster's record, and what it is to serve of the
+model. Output: the versions to stage there. `settle` applies it to the State.
+
+Staging is free of the care that serving needs: nothing is in flight there, so a version that nobody
+wants staged any more goes at once.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from federation.contract.resources import PrefetchSpec
+from federation.contract.types import AssignedVersion, Urgency, VersionState
+from federation.policy.lookup import version_or_none
+from federation.policy.placement import Fit, judge_staging, not_selected
+from federation.policy.records import ClusterRecord, VersionRecord
+from federation.policy.standing import assigned_versions
+from federation.policy.state import State
+
+READY = frozenset(
+    {VersionState.VERIFIED, VersionState.LOADED, VersionState.WARMED, VersionState.CACHED}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staging:
+    """A prefetch with its version looked up."""
+
+    spec: PrefetchSpec
+    version: VersionRecord
+
+    def selects(self, cluster: ClusterRecord) -> bool:
+        """Whether the prefetch is about this cluster."""
+        return not not_selected(self.spec, cluster.spec)
+
+
+def stagings(state: State) -> Mapping[str, tuple[Staging, ...]]:
+    """Return all prefetches by model."""
+    found: dict[str, tuple[Staging, ...]] = {}
+    for prefetch in state.prefetches.values():
+        spec = prefetch.spec
+        model = state.models.get(spec.model)
+        if model and (version := version_or_none(model, spec.version)):
+            found[spec.model] = (*found.get(spec.model, ()), Staging(spec=spec, version=version))
+    return found
+
+
+def stage(
+    wanted: Iterable[Staging], cluster: ClusterRecord, model: str, served: Collection[int]
+) -> tuple[AssignedVersion, ...]:
+    """Return the versions of one model that the cluster shall stage, besides those it serves."""
+    held = {v.version for v in assigned_versions(cluster, model)}
+    chosen: dict[int, AssignedVersion] = {}
+    for staging in wanted:
+        number = staging.version.version
+        if number in served or not staging.selects(cluster):
+            continue
+        fit = judge_staging(cluster, staging.version).fit
+        if fit is Fit.FITS or (fit is Fit.KEEPS and number in held):
+            chosen[number] = AssignedVersion(
+                model=model,
+                version=number,
+                digest=staging.version.digest,
+                stage_only=True,
+                urgency=Urgency.PREFETCH,
+            )
+    return tuple(chosen.values())

@@ -1,0 +1,1 @@
+"""Where `fed model push` takes packages from: directories, buckets, hubs and registries."""

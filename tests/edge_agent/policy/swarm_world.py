@@ -1,0 +1,309 @@
+"""A region on a virtual clock: links that are shared fairly, and the real Swarm in every agent.
+
+Each agent has an uplink and a downlink, the origin one link to the region. A transfer runs at the
+least of its shares; polls and refusals take a round trip. No TCP, no packets.
+"""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from edge_agent.policy.swarm import ORIGIN, Fetch, Outcome, Swarm, SwarmLimits
+from edge_agent.policy.swarm_members import Members, PeerStatus, has_bit, to_bitmap
+from federation.contract.sync import SyncPeer
+
+GBIT = 125e6
+DIGEST = "ab" * 32
+RTT_S = 0.002
+
+
+@dataclass(eq=False)
+class Link:
+    """A link's rate in bytes/s, and the flows that share it."""
+
+    rate: float
+    flows: dict["Flow", None] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        return self.rate / max(1, len(self.flows))
+
+
+@dataclass(eq=False)
+class Flow:
+    links: tuple[Link, Link]
+    left: float
+    done: Callable[[], None]
+    rate: float = 0.0
+    at: float = 0.0
+    began: float = 0.0
+    version: int = 0
+
+
+@dataclass(kw_only=True)
+class Setup:
+    agents: int = 20
+    pieces: int = 256
+    piece_bytes: float = 4 * 2**20
+    origin_rate: float = GBIT
+    dead: int = 0  # listed, and refuse connections
+    slow: int = 0  # at 1/20 of the uplink
+    late: int = 0  # of them join at `late_s`
+    late_s: float = 5.0
+    liars: int = 0  # send wrong bytes
+    blind: int = 0  # agents that do not know of the last `hidden` members
+    hidden: int = 0
+    behind_nat: int = 0  # fetch, but cannot be dialled
+    stagger_s: float = 0.0  # the others begin within this time
+    poll_s: float = 0.7
+    answers: int = 4
+    seed: int = 1
+    limits: SwarmLimits = field(default_factory=SwarmLimits)
+
+    @property
+    def size(self) -> float:
+        return self.pieces * self.piece_bytes
+
+
+class Agent:
+    def __init__(self, world: "World", number: int, began_s: float) -> None:
+        self.world, self.number, self.began_s = world, number, began_s
+        self.name = f"c{number:03}"
+        setup, limits = world.setup, world.setup.limits
+        first_dead = setup.agents - setup.slow - setup.dead
+        self.dead = first_dead <= number < first_dead + setup.dead
+        slow = number >= setup.agents - setup.slow
+        self.url = "" if number < setup.behind_nat else f"https://{self.name}"
+        self.liar = setup.behind_nat <= number < setup.behind_nat + setup.liars
+        self.up = Link(GBIT / 20 if slow else GBIT)
+        self.down = Link(GBIT)
+        self.have: set[int] = set()
+        self.received = 0.0
+        self.done_s: float | None = None
+        self.sending: list[int] = []
+        self.rates: deque[float] = deque(maxlen=8)  # of what was sent
+        self.running: dict[Fetch, Flow] = {}
+        self.members = Members(
+            me=self.name,
+            digest=DIGEST,
+            began_s=began_s,
+            settle_s=limits.settle_s,
+            disgrace_s=limits.disgrace_s,
+        )
+        self.swarm = Swarm(
+            self.members,
+            range(setup.pieces),
+            count=setup.pieces,
+            dice=random.Random(f"{setup.seed}/{number}"),
+            limits=limits,
+        )
+
+    # ------------------------------------------------------------ as a server
+
+    def send_rate(self) -> float:
+        """As a gateway measures it: per MiB, also of what is still on its way."""
+        now = self.world.now
+        for flow in self.up.flows:
+            moved = self.world.setup.piece_bytes - flow.left + flow.rate * (now - flow.at)
+            if moved >= 2**20:
+                self.rates.append(moved / (now - flow.began))
+        return max(self.rates, default=0.0)
+
+    def status(self) -> PeerStatus:
+        self.members.send_rate = self.send_rate()
+        return self.swarm.status(
+            to_bitmap(self.have, self.world.setup.pieces), int(self.received), self.world.now
+        )
+
+    def answers(self, fetch: Fetch) -> Outcome:
+        busy = len(self.sending) >= self.world.setup.answers or fetch.piece in self.sending
+        if fetch.piece in self.have and busy:
+            return Outcome.NOT_YET
+        if fetch.piece in self.have:
+            return Outcome.BAD if self.liar else Outcome.GOT
+        return Outcome.NOT_YET if self.swarm.is_mine(fetch.piece) else Outcome.REFUSED
+
+    # ------------------------------------------------------------ as a client
+
+    def pump(self) -> None:
+        if not self.swarm.done:
+            for fetch in self.swarm.next(self.world.now):
+                self.world.begin(self, fetch)
+
+    def ended(self, fetch: Fetch, outcome: Outcome) -> None:
+        self.running.pop(fetch, None)
+        if outcome is Outcome.GOT:
+            self.have.add(fetch.piece)
+        for other in self.swarm.ended(fetch, outcome, self.world.now):
+            if flow := self.running.pop(other, None):
+                self.world.stop(flow)
+            self.swarm.ended(other, Outcome.GIVEN_UP, self.world.now)
+        if self.swarm.done and self.done_s is None:
+            self.done_s = self.world.now
+        self.pump()
+
+    def poll(self, peer: str) -> None:
+        """Ask a member for its status, from now on and again until all is here."""
+        world = self.world
+        if self.swarm.done or self.members.peer(peer) is None:
+            return
+        other = world.agents[peer]
+        if other.dead:
+            self.members.unheard(peer, world.now)
+        elif world.now < other.began_s:
+            self.members.absent(peer)
+        elif not other.liar:
+            self.members.heard(peer, other.status(), world.now)
+        else:
+            self.members.heard(peer, PeerStatus(have=b"\xff" * 1000), world.now)
+        often_s = world.setup.poll_s if self.members.met(world.now) else 0.2
+        world.after(often_s, partial(self.poll, peer))
+
+    def listed(self, peers: tuple[SyncPeer, ...]) -> None:
+        before = {p.cluster for p in self.members.peers(self.world.now)}
+        self.members.listed(peers)
+        for peer in self.members.peers(self.world.now):
+            if peer.cluster not in before:
+                dead = self.world.agents[peer.cluster].dead
+                self.world.after(1.0 if dead else RTT_S, partial(self.poll, peer.cluster))
+        self.world.after(RTT_S, self.pump)
+
+
+class World:
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.now = 0.0
+        self.origin = Link(setup.origin_rate)
+        self.egress = 0.0
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self.agents: dict[str, Agent] = {}
+        rng = random.Random(setup.seed)
+        for n in range(setup.agents):
+            late = n >= setup.agents - setup.slow - setup.dead - setup.late
+            late = late and n < setup.agents - setup.slow - setup.dead
+            began_s = setup.late_s if late else rng.random() * setup.stagger_s
+            agent = Agent(self, n, began_s)
+            self.agents[agent.name] = agent
+        for agent in self.agents.values():
+            if not agent.dead:
+                self.after(agent.began_s, partial(self._tick, agent))
+                self.after(agent.began_s + 0.05 * (setup.stagger_s > 0), self.publish)
+        self.publish()
+
+    def after(self, delay_s: float, do: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._queue, (self.now + delay_s, self._count, do))
+
+    def publish(self) -> None:
+        """The control plane's list goes to everybody who is there."""
+        peers = [
+            SyncPeer(
+                cluster=a.name,
+                url=a.url,
+                digests=(DIGEST,) if a.began_s <= self.now or a.dead else (),
+            )
+            for a in self.agents.values()
+        ]
+        seeing = len(peers) - self.setup.hidden
+        for agent in self.agents.values():
+            if agent.began_s <= self.now and not agent.dead:
+                blind = agent.number < self.setup.blind
+                agent.listed(tuple(peers[:seeing] if blind else peers))
+
+    def _tick(self, agent: Agent) -> None:
+        agent.pump()
+        if not agent.swarm.done:
+            self.after(0.25, partial(self._tick, agent))
+
+    # ------------------------------------------------------------ transfers
+
+    def begin(self, agent: Agent, fetch: Fetch) -> None:
+        if fetch.source == ORIGIN:
+            self.after(RTT_S, partial(self._send, agent, fetch, None, Outcome.GOT))
+            return
+        other = self.agents[fetch.source]
+        if other.dead:
+            self.after(1.0, partial(agent.ended, fetch, Outcome.FAILED))
+            return
+        outcome = other.answers(fetch)
+        if outcome in (Outcome.GOT, Outcome.BAD):
+            other.sending.append(fetch.piece)
+            self.after(RTT_S, partial(self._send, agent, fetch, other, outcome))
+        else:
+            self.after(RTT_S, partial(agent.ended, fetch, outcome))
+
+    def _send(self, agent: Agent, fetch: Fetch, other: Agent | None, outcome: Outcome) -> None:
+        def done() -> None:
+            if other:
+                other.sending.remove(fetch.piece)
+            else:
+                self.egress += 0 if agent.liar else self.setup.piece_bytes
+            agent.received += self.setup.piece_bytes
+            if fetch in agent.running:
+                agent.ended(fetch, outcome)
+
+        up = other.up if other else self.origin
+        flow = Flow((up, agent.down), self.setup.piece_bytes, done)
+        flow.at = flow.began = self.now
+        agent.running[fetch] = flow
+        for link in flow.links:
+            link.flows[flow] = None
+        self._share(flow.links)
+
+    def stop(self, flow: Flow) -> None:
+        """A fetch is given up; what it moved so far is not counted."""
+        self._land(flow, flow.version)
+
+    def _share(self, links: tuple[Link, Link]) -> None:
+        """The shares of two links changed."""
+        for flow in dict.fromkeys([*links[0].flows, *links[1].flows]):
+            flow.left -= flow.rate * (self.now - flow.at)
+            flow.at = self.now
+            rate = min(flow.links[0].share, flow.links[1].share)
+            if rate != flow.rate:
+                flow.rate = rate
+                flow.version += 1
+                self.after(max(0.0, flow.left) / rate, partial(self._land, flow, flow.version))
+
+    def _land(self, flow: Flow, version: int) -> None:
+        if version == flow.version:
+            flow.version = -1
+            for link in flow.links:
+                link.flows.pop(flow, None)
+            self._share(flow.links)
+            flow.done()
+
+    # ------------------------------------------------------------ the run
+
+    def run(self, limit_s: float = 3000.0) -> "Result":
+        while self._queue and self.now < limit_s:
+            self.now, _, do = heapq.heappop(self._queue)
+            do()
+        alive = [a for a in self.agents.values() if not a.dead]
+        late = sorted((a.done_s or limit_s) - a.began_s for a in alive)
+        ideal_s = self.setup.size / min(GBIT, self.setup.origin_rate)
+        return Result(
+            egress=self.egress / self.setup.size,
+            median=late[len(late) // 2] / ideal_s,
+            last=late[-1] / ideal_s,
+            unfinished=[a.name for a in alive if a.done_s is None],
+            torn=[a.name for a in alive if len(a.have) != self.setup.pieces],
+        )
+
+
+@dataclass
+class Result:
+    """Egress in sizes of the package, times in the time that the slower link alone needs."""
+
+    egress: float
+    median: float
+    last: float
+    unfinished: list[str]
+    torn: list[str]
+
+
+__all__ = ["GBIT", "Result", "Setup", "World", "has_bit"]

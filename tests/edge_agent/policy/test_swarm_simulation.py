@@ -1,0 +1,78 @@
+"""The real decisions of many agents on a virtual clock: what the origin sends, when all are done.
+
+20 agents in 2 regions; regions share nothing but the origin, so each is a world of its own.
+`FED_TEST_SEEDS` is how often each is run; `FED_TEST_SWARM=200` adds that many agents in one region,
+which takes many minutes.
+"""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from tests.edge_agent.policy.swarm_world import GBIT, Result, Setup, World
+
+SEEDS = range(1, 1 + int(os.environ.get("FED_TEST_SEEDS", "1")))
+MANY = int(os.environ.get("FED_TEST_SWARM", "0"))
+REGION = Setup(agents=10, pieces=128, piece_bytes=8 * 2**20)
+SETUPS = {
+    "equal": REGION,
+    "one dead, one slow": replace(REGION, dead=1, slow=1),
+    "begin within a second": replace(REGION, stagger_s=1.0),
+    "origin at a quarter": replace(REGION, origin_rate=GBIT / 4, pieces=64),
+    "origin at a hundredth": replace(REGION, origin_rate=GBIT / 100, pieces=24, agents=4),
+    "split view": replace(REGION, blind=5, hidden=1),
+    "one lies": replace(REGION, liars=1),
+    "three behind NAT": replace(REGION, behind_nat=3),
+    "one of two dies": replace(REGION, agents=2, dead=1),
+    "alone": replace(REGION, agents=1),
+}
+LATE = {
+    "a quarter late": replace(REGION, late=3),
+    "a quarter late, origin slow": replace(REGION, late=3, origin_rate=GBIT / 4, pieces=64),
+    "a quarter very late": replace(REGION, late=3, late_s=9.0),
+}
+
+
+def run(setup: Setup) -> list[Result]:
+    results = [World(replace(setup, seed=seed)).run() for seed in SEEDS]
+    for result in results:
+        assert result.unfinished == []
+        assert result.torn == []
+    return results
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_a_region_fetches_once(name: str) -> None:
+    for result in run(SETUPS[name]):
+        assert result.egress <= 1.05, result
+        assert result.last <= 2.5, result
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_late_ones_cost_little(name: str) -> None:
+    for result in run(LATE[name]):
+        assert result.egress <= 1.15, result
+        assert result.last <= 2.5, result
+
+
+def test_when_nobody_can_be_dialled_each_fetches_for_itself() -> None:
+    result = World(replace(REGION, agents=3, behind_nat=3, pieces=16)).run()
+    assert result.unfinished == []
+    assert result.egress == 3.0
+
+
+def test_the_simulation_can_fail() -> None:
+    """Where everybody is blind to everybody, the origin sends everything to each."""
+    result = World(replace(REGION, agents=4, blind=4, hidden=4, pieces=16)).run()
+    assert result.egress == 4.0
+
+
+@pytest.mark.skipif(not MANY, reason="FED_TEST_SWARM=200 runs it")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("setup", [{}, {"dead": 2, "slow": 2}, {"late": 50}], ids=str)
+def test_many(setup: dict[str, int]) -> None:
+    result = World(replace(REGION, agents=MANY, poll_s=MANY / 50, **setup)).run()  # type: ignore[arg-type]
+    assert result.unfinished == []
+    assert result.egress <= (1.15 if "late" in setup else 1.05), result
+    assert result.last <= 2.5, result

@@ -1,0 +1,80 @@
+"""Several versions at once, and what the syncer and the gateway are told of them."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from edge_agent.sync.bringing import Means
+from edge_agent.sync.exchange import Exchange
+from edge_agent.sync.shelf import Shelf
+from edge_agent.sync.staging import Staging
+from federation.contract.errors import Conflict
+from federation.contract.types import Urgency
+from federation.runtime.clock import SystemClock
+from tests.edge_agent.sync.region import in_pieces
+from tests.edge_agent.sync.test_bringing import OFFER, PACKAGE, Carrier, Told, listed
+
+
+def make(carrier: Carrier) -> Exchange:
+    means = Means(
+        me="me", carrier=carrier, statuses=Told(), clock=SystemClock(), dice=random.Random(1)
+    )
+    exchange = Exchange(means)
+    exchange.peers_changed(listed("me", "a", digest="00" * 32))
+    return exchange
+
+
+def opened(tmp_path: Path) -> Staging:
+    staging = PACKAGE.open(Shelf(tmp_path))
+    staging.resume()
+    staging.reuse()
+    return staging
+
+
+async def test_a_package_is_brought_once_at_a_time(tmp_path: Path) -> None:
+    carrier, staging = Carrier(), opened(tmp_path)
+    carrier.gate.clear()
+    exchange = make(carrier)
+    digest = PACKAGE.digest
+    told = (exchange.progress(digest), exchange.status(digest), exchange.finished(digest))
+    assert told == (None, None, None)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(exchange.bring(staging, OFFER, digest, Urgency.PREFETCH))
+        while not carrier.running:
+            await asyncio.sleep(0)
+        with pytest.raises(Conflict):
+            await exchange.bring(staging, OFFER, digest, Urgency.NORMAL)
+        exchange.hasten(digest, Urgency.NORMAL)
+        exchange.hasten("unknown", Urgency.NORMAL)
+        assert exchange.is_mine(digest, 0)
+        assert not exchange.is_mine("unknown", 0)
+        progress = exchange.progress(digest)
+        assert progress is not None
+        assert progress.done_bytes == 0
+        carrier.gate.set()
+    assert carrier.urgencies == {Urgency.PREFETCH, Urgency.NORMAL}
+    assert exchange.status(digest) is None
+    finished = exchange.finished(digest)
+    assert finished is not None
+    assert finished.done_bytes == finished.total_bytes
+    staging.close()
+    await exchange.close()
+
+
+def test_only_other_clusters_of_the_region_are_peers() -> None:
+    exchange = make(Carrier(in_pieces(1, 1000)))
+    assert [exchange.is_peer(name) for name in ("a", "me", "b")] == [True, False, False]
+
+
+def test_the_rate_of_giving_is_the_best_of_late() -> None:
+    exchange = make(Carrier())
+    means = exchange._means
+    assert means.send_rate() == 0
+    for seconds in (1.0, 0.5, 2.0):
+        exchange.gave(1000, seconds)
+    assert means.send_rate() == 2000
+    for _ in range(8):
+        exchange.gave(1000, 10.0)
+    assert means.send_rate() == 100
