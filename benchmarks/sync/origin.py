@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -64,10 +65,10 @@ def application(www: Path, link: Link) -> web.Application:
     return app
 
 
-async def main(config: dict[str, object]) -> None:
+async def main(config: dict[str, Any]) -> None:
     credentials = Credentials(Path(str(config["credentials"])))
     rate = float(str(config["bytes_per_s"]))
-    links = {name: Link(rate) for name in config["regions"]}  # type: ignore[attr-defined]
+    links = {name: Link(rate) for name in config["regions"]}
     ports, runners = {}, []
     for name, link in links.items():
         runner = make_runner(application(Path(str(config["www"])), link), ServerLimits())

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from edge_agent.policy.pieces import Piece
@@ -131,7 +131,7 @@ class Means:
     dice: Shuffler
     is_closed: Callable[[Urgency], bool] = lambda _: False
     send_rate: Callable[[], float] = lambda: 0.0
-    limits: SwarmLimits = SwarmLimits()  # noqa: RUF009  # frozen
+    limits: SwarmLimits = field(default_factory=SwarmLimits)
     on_bad_peer: Callable[[str], None] = lambda _: None
 
 

@@ -85,12 +85,12 @@ class ReleaseGate:
         return parsed
 
     def _read(self) -> Floors:
-        """Return what was kept. An unreadable file is moved aside, loudly: without floors a
+        """Return what was kept. An unreadable file is told loudly and not used: without floors a
         withdrawn version could come back, but without models nobody is served."""
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=Floors)
         except FileNotFoundError:
             return Floors()
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.error("%s cannot be read, floors begin anew: %s", self._path, error)  # noqa: TRY400
+            log.error("%s cannot be read, floors begin anew: %s", self._path, error)  # noqa: TRY400  # the disk's fault
             return Floors()

@@ -114,11 +114,9 @@ class Syncer:
         Unavailable if nothing came or the disk fails; Exhausted if it does not fit.
         """
         key = (model, version, digest)
-        with self._order(key, urgency):
+        with self._ordered(key, urgency) as order:
             path = await asyncio.to_thread(self._parts.shelf.find, *key)
-            if path is None:
-                path = await self._bring(key)
-            return path
+            return path or await self._bring(key, order)
 
     async def verify(self, model: str, version: int, digest: str) -> None:
         """Hash every byte of a staged package again.
@@ -154,7 +152,7 @@ class Syncer:
         try:
             self._follow(spec)
         except Invalid as error:
-            log.error("the sync settings cannot be followed: %s", error.sentence())  # noqa: TRY400
+            log.error("the sync settings cannot be followed: %s", error.sentence())  # noqa: TRY400  # told, not ours
         else:
             self._parts.settings.keep(spec)
 
@@ -204,17 +202,19 @@ class Syncer:
     # ------------------------------------------------------------ bringing one
 
     @contextlib.contextmanager
-    def _order(self, key: Key, urgency: Urgency) -> Iterator[None]:
-        self._orders[key] = _Order(urgency)
+    def _ordered(self, key: Key, urgency: Urgency) -> Iterator[_Order]:
+        """Show an order while it lasts; one that was cancelled may end after the next has begun."""
+        order = self._orders[key] = _Order(urgency)
         try:
-            yield
+            yield order
         finally:
-            del self._orders[key]
+            if self._orders.get(key) is order:
+                del self._orders[key]
 
-    async def _bring(self, key: Key) -> Path:
+    async def _bring(self, key: Key, order: _Order) -> Path:
         model, version, digest = key
         self._brought[model, version] = digest
-        order, origin = self._orders[key], self._parts.origin
+        origin = self._parts.origin
         order.doing = "asks for its manifest"
         manifest = await origin.manifest(model, version, order.urgency)
         release = await origin.release(model, version, order.urgency)

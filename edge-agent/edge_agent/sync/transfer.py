@@ -58,7 +58,7 @@ class Transfers:
         self._credentials, self._throttle, self._url = credentials, throttle, url.rstrip("/")
         self._streams = streams
         self._connections = Connections(credentials, clock or SystemClock())
-        dice = dice or random.Random()  # noqa: S311
+        dice = dice or random.Random()  # noqa: S311  # spreads retries, guards nothing
         self._origin = Means(
             connections=self._connections,
             patience=patience,

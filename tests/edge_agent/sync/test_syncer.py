@@ -232,3 +232,25 @@ async def test_without_an_identity_nothing_is_asked(tmp_path: Path) -> None:
         await side.syncer.stage("m", 1, "0" * 64)
     await side.syncer.close()
     await server.stop()
+
+
+async def test_an_order_that_was_cancelled_takes_nothing_from_the_next(
+    server: PackageServer, side: SyncSide, tmp_path: Path
+) -> None:
+    digest = server.add(tmp_path, "m", 1, FILES)
+    server.faults["pack"] = "stalls"
+    first = asyncio.create_task(side.syncer.stage("m", 1, digest))
+    while not server.asked["pack"]:
+        await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.sleep(0)
+    second = asyncio.create_task(side.syncer.stage("m", 1, digest))
+    await asyncio.wait({first}, timeout=10)
+    assert first.cancelled()
+    assert second.done() or side.syncer.figures().running == 1
+    try:
+        await second
+    except FederationError:  # the first one still held the folder
+        await side.syncer.stage("m", 1, digest)
+    assert visible(tmp_path) == [f"m/1-{digest[:16]}"]
+    assert side.syncer.figures().running == 0
