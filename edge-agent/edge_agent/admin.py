@@ -90,7 +90,7 @@ class AgentCollector(Collector):
         yield _gauge("epoch", "Epoch of this agent's lease.", link.session.epoch)
         yield _gauge("generation", "Generation of the assignment.", board.generation)
         yield _gauge("engine_ready", "Whether the engine answers.", board.engine.ready)
-        healthy = sum(device.healthy for device in board.devices)
+        healthy = sum(device.healthy for device in board.capacity.devices)
         yield _gauge("devices", "Healthy devices of this cluster.", healthy)
         states = GaugeMetricFamily("fed_agent_versions", "Model versions.", labels=["state"])
         counts = Counter(version.state for version in board.versions)

@@ -57,9 +57,10 @@ from edge_agent.settings import (
 from edge_agent.sync.build import SyncSide, make_sync_side
 from edge_agent.sync.courtesy import Watch
 from edge_agent.worker import Worker
+from federation.contract.capacity import Capacity
 from federation.contract.errors import FederationError, Invalid, Unavailable
 from federation.contract.spiffe import PeerRole
-from federation.contract.types import Assignment, Connectivity, Device, EngineKind
+from federation.contract.types import Assignment, Connectivity, EngineKind
 from federation.relay.guard import PeerGuard
 from federation.relay.server import ServerLimits, listen, make_runner, require_compiled_parser
 from federation.runtime.clock import SystemClock
@@ -314,7 +315,7 @@ def _make_link(settings: Settings, agent: Agent, *, url: str) -> Link:
         identity=agent.identity,
         sources=Sources(
             observe=lambda: (
-                agent.board.devices,
+                agent.board.capacity,
                 agent.board.observed(agent.gateway.in_flight, agent.sync.syncer.progress),
             ),
             disk=agent.sync.syncer.disk,
@@ -353,8 +354,8 @@ def _dice() -> random.Random:
     return random.Random()  # noqa: S311  # spreads dials and retries, guards nothing
 
 
-def _show(board: Board, devices: tuple[Device, ...]) -> None:
-    board.devices = devices
+def _show(board: Board, capacity: Capacity) -> None:
+    board.capacity = capacity
 
 
 def _state_dir(settings: Settings) -> Path:

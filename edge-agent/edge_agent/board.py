@@ -9,14 +9,9 @@ from dataclasses import replace
 
 from edge_agent.gateway.gateway import ServedVersion
 from edge_agent.policy.events import Key
+from federation.contract.capacity import Capacity
 from federation.contract.sync import SyncProgress
-from federation.contract.types import (
-    Device,
-    EngineKind,
-    EngineStatus,
-    Observed,
-    ObservedVersion,
-)
+from federation.contract.types import EngineKind, EngineStatus, Observed, ObservedVersion
 
 
 class Board:
@@ -24,7 +19,7 @@ class Board:
 
     def __init__(self, kind: EngineKind) -> None:
         self.engine = EngineStatus(kind=kind, reason="it was not asked yet")
-        self.devices: tuple[Device, ...] = ()
+        self.capacity = Capacity()
         self.generation = 0
         self.versions: tuple[ObservedVersion, ...] = ()
         self.served: dict[Key, ServedVersion] = {}

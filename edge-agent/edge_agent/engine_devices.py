@@ -7,7 +7,7 @@ import asyncio
 
 from edge_agent.backends.base import BackendError
 from edge_agent.inventory.base import DeviceSource
-from federation.contract.types import Device
+from federation.contract.capacity import Capacity, Device
 
 DEADLINE_S = 5.0
 
@@ -22,11 +22,11 @@ class EngineInventory:
     def __repr__(self) -> str:
         return f"EngineInventory({len(self._devices)} devices)"
 
-    async def read(self) -> tuple[Device, ...]:
+    async def read(self) -> Capacity:
         """Return the engine's devices; never raises."""
         try:
             async with asyncio.timeout(DEADLINE_S):
                 self._devices = await self._source.devices()
         except (BackendError, TimeoutError):
             pass  # what is wrong with the engine is told by its status
-        return self._devices
+        return Capacity(devices=self._devices)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc.aio
 
@@ -19,17 +19,11 @@ from edge_agent.identity import Identity
 from edge_agent.policy.capacity import make_report, same_in_kind
 from edge_agent.policy.session import LinkState, Session, Welcomed
 from federation.contract import codec, codec_sync, codec_trust
+from federation.contract.capacity import Capacity
 from federation.contract.spiffe import control_plane_dns_name
 from federation.contract.sync import Disk, SyncPeer, SyncSpec
 from federation.contract.trust import RouterAddress, Trust
-from federation.contract.types import (
-    Assignment,
-    Capacity,
-    Connectivity,
-    Device,
-    EngineKind,
-    Observed,
-)
+from federation.contract.types import Assignment, Connectivity, EngineKind, Observed
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1 import federation_pb2_grpc as rpc
 from federation.runtime.channel import connect
@@ -78,9 +72,9 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where a report comes from: devices and versions as they are now, and the disk."""
+    """Where a report comes from: capacity and versions as they are now, and the disk."""
 
-    observe: Callable[[], tuple[tuple[Device, ...], Observed]]
+    observe: Callable[[], tuple[Capacity, Observed]]
     disk: Callable[[], Disk] = Disk
 
 
@@ -354,12 +348,12 @@ class Link:
                     async with asyncio.timeout(wait_s):
                         await self._wake.wait()
                 continue
-            devices, observed = self._sources.observe()
+            capacity, observed = self._sources.observe()
             self._reported = observed
             report = make_report(
                 cluster=self._hello.cluster,
                 stamp=self.session.stamp_report(self._clock.monotonic_s()),
-                capacity=Capacity(devices=devices, observed_at=self._clock.utc()),
+                capacity=replace(capacity, observed_at=self._clock.utc()),
                 observed=observed,
                 url=self._hello.url,
                 disk=self._sources.disk(),

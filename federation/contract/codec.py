@@ -1,4 +1,5 @@
-"""The only place where our types meet protobuf, with `codec_sync` and `codec_trust`.
+"""The only place where our types meet protobuf, with `codec_capacity`,
+`codec_sync` and `codec_trust`.
 
 Input and output: values of `federation.contract.types` and messages of `v1/federation.proto`.
 Tolerant of newer peers: protobuf itself ignores unknown fields, an unknown enum value becomes
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TypeVar
 
+from federation.contract import codec_capacity as capacity
 from federation.contract import codec_sync as sync
 from federation.contract import codec_trust
 from federation.contract import types as t
@@ -84,6 +86,7 @@ def assignment_to_proto(assignment: t.Assignment) -> pb.Assignment:
                 replicas=v.replicas,
                 stage_only=v.stage_only,
                 urgency=sync.urgency_to_proto(v.urgency),
+                needs=capacity.resources_to_proto(v.needs),
             )
             for v in assignment.versions
         ],
@@ -103,6 +106,7 @@ def assignment_from_proto(message: pb.Assignment) -> t.Assignment:
                 replicas=v.replicas,
                 stage_only=v.stage_only,
                 urgency=sync.urgency_from_proto(v.urgency),
+                needs=capacity.resources_from_proto(v.needs),
             )
             for v in message.versions
         ),
@@ -111,26 +115,12 @@ def assignment_from_proto(message: pb.Assignment) -> t.Assignment:
 
 def report_to_proto(report: t.Report) -> pb.Report:
     """Encode what an agent sends up."""
-    observed_at = report.capacity.observed_at
     return pb.Report(
         cluster=report.cluster,
         epoch=report.epoch,
         sequence=report.sequence,
         url=report.url,
-        capacity=pb.Capacity(
-            devices=[
-                pb.Device(
-                    id=d.id,
-                    vendor=d.vendor,
-                    product=d.product,
-                    memory_mib=d.memory_mib,
-                    unhealthy=not d.healthy,
-                    source=d.source,
-                )
-                for d in report.capacity.devices
-            ],
-            observed_at_unix_ms=round(observed_at.timestamp() * 1000) if observed_at else 0,
-        ),
+        capacity=capacity.capacity_to_proto(report.capacity),
         observed=_observed_to_proto(report.observed),
         disk=sync.disk_to_proto(report.disk),
     )
@@ -157,6 +147,10 @@ def _observed_to_proto(observed: t.Observed) -> pb.Observed:
                 in_flight=v.in_flight,
                 protocol=pb.ModelProtocol.ValueType(_PROTOCOLS[v.protocol]),
                 sync=sync.progress_to_proto(v.sync),
+                queued=v.queued,
+                rate=v.rate,
+                latency_ms=v.latency_ms,
+                calibration=capacity.calibration_to_proto(v.calibration),
             )
             for v in observed.versions
         ],
@@ -165,26 +159,12 @@ def _observed_to_proto(observed: t.Observed) -> pb.Observed:
 
 def report_from_proto(message: pb.Report) -> t.Report:
     """Decode what an agent sends up."""
-    milliseconds = message.capacity.observed_at_unix_ms
     return t.Report(
         cluster=message.cluster,
         epoch=message.epoch,
         sequence=message.sequence,
         url=message.url,
-        capacity=t.Capacity(
-            devices=tuple(
-                t.Device(
-                    id=d.id,
-                    vendor=d.vendor,
-                    product=d.product,
-                    memory_mib=d.memory_mib,
-                    healthy=not d.unhealthy,
-                    source=d.source,
-                )
-                for d in message.capacity.devices
-            ),
-            observed_at=codec_trust.utc_or_none(milliseconds),
-        ),
+        capacity=capacity.capacity_from_proto(message.capacity),
         observed=_observed_from_proto(message.observed),
         disk=sync.disk_from_proto(message.disk),
     )
@@ -210,6 +190,12 @@ def _observed_from_proto(message: pb.Observed) -> t.Observed:
                 in_flight=v.in_flight,
                 protocol=_named(_PROTOCOLS, v.protocol, t.ModelProtocol.UNKNOWN),
                 sync=sync.progress_from_proto(v.sync) if v.HasField("sync") else None,
+                queued=v.queued,
+                rate=v.rate,
+                latency_ms=v.latency_ms,
+                calibration=capacity.calibration_from_proto(v.calibration)
+                if v.HasField("calibration")
+                else None,
             )
             for v in message.versions
         ),

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any
 
+from federation.contract.capacity import Resources
 from federation.contract.errors import Invalid
 from federation.contract.names import check_model_name, did_you_mean
-from federation.contract.types import ModelProtocol, Resources, Runtime
+from federation.contract.types import ModelProtocol, Runtime
 
 PACKAGE_FILE = "model.yaml"
 _FORMAT = re.compile(r"[a-z0-9_-]{1,32}")

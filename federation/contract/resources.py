@@ -7,8 +7,9 @@ deciders take. Every document has apiVersion, kind, metadata, spec and status.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from federation.contract.capacity import Resources
 from federation.contract.sync import SyncSpec
-from federation.contract.types import Connectivity, Location, Resources
+from federation.contract.types import Connectivity, Location
 
 API_VERSION = "federation/v1"
 

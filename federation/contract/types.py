@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from federation.contract.access import Access
+from federation.contract.capacity import Calibration, Capacity, Resources
 from federation.contract.sync import Disk, SyncProgress
 
 
@@ -88,44 +89,12 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """One physical accelerator as its cluster reports it."""
-
-    id: str  # UUID or PCI bus id where known
-    vendor: str
-    product: str
-    memory_mib: int
-    healthy: bool = True
-    source: str = ""  # which inventory saw it: "nvml", "declared", ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
-    """What a cluster says it has. `observed_at` is the agent's clock: for display only."""
-
-    devices: tuple[Device, ...] = ()
-    observed_at: datetime | None = None
-
-    @property
-    def gpus(self) -> int:
-        """Number of healthy devices."""
-        return sum(device.healthy for device in self.devices)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """What one replica of a model needs."""
-
-    gpus: int = 0
-    memory_mib: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AssignedVersion:
     """One model version that a cluster shall have. `digest` is the manifest's (BLAKE3, hex).
 
     `stage_only`: its bytes shall lie ready there, verified, and it is not loaded. Of two versions
-    that are being fetched, the one of the lower `urgency` waits.
+    that are being fetched, the one of the lower `urgency` waits. `needs` is what each replica was
+    given room for.
     """
 
     model: str
@@ -134,6 +103,7 @@ class AssignedVersion:
     replicas: int = 1
     stage_only: bool = False
     urgency: Urgency = Urgency.NORMAL
+    needs: Resources = field(default_factory=Resources)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +117,11 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedVersion:
-    """One model version as it stands at a cluster."""
+    """One model version as it stands at a cluster.
+
+    `queued` requests wait inside the engine (0 where it cannot tell). `rate` is how many requests a
+    second ended lately, `latency_ms` their median; 0 = there were none.
+    """
 
     model: str
     version: int
@@ -156,6 +130,10 @@ class ObservedVersion:
     reason: str = ""  # in words; set when state is FAILED or a step is slow
     replicas: int = 0
     in_flight: int = 0
+    queued: int = 0
+    rate: float = 0.0
+    latency_ms: float = 0.0
+    calibration: Calibration | None = None  # None = not measured (yet)
     protocol: ModelProtocol = ModelProtocol.TENSOR
     sync: SyncProgress | None = None  # of its transfer; None = nothing was fetched in this run
 

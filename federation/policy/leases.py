@@ -11,11 +11,11 @@ cheap: it writes to the store only if what the snapshot is made of changed.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from federation.contract.capacity import Capacity
 from federation.contract.errors import Conflict
 from federation.contract.spiffe import PeerRole
 from federation.contract.sync import Disk
 from federation.contract.types import (
-    Capacity,
     EngineStatus,
     ModelProtocol,
     Observed,
@@ -174,7 +174,7 @@ def _last_of(report: Report, last: LastObserved | None) -> LastObserved:
         engine=report.observed.engine.kind,
         engine_version=report.observed.engine.version,
         url=report.url or (last.url if last else ""),
-        capacity=report.capacity,
+        capacity=report.capacity.at_rest(),
         observed=replace(report.observed, versions=tuple(versions)),
         disk=last.disk if last and _same_room(last.disk, report.disk) else report.disk,
     )
@@ -203,7 +203,7 @@ def _states(last: LastObserved) -> list[tuple[str, int, str, VersionState, Model
 
 def _fitness(last: LastObserved) -> tuple[object, ...]:
     """What decides whether a model fits."""
-    return last.engine, last.capacity.devices, last.disk
+    return last.engine, last.capacity, last.disk
 
 
 def _tell_progress(

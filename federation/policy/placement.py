@@ -12,15 +12,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from federation.contract.capacity import Resources
 from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
-from federation.contract.types import (
-    AssignedVersion,
-    EngineKind,
-    Resources,
-    Runtime,
-    Scheduling,
-    Urgency,
-)
+from federation.contract.types import AssignedVersion, EngineKind, Runtime, Scheduling, Urgency
 from federation.policy import lookup
 from federation.policy.records import (
     ClusterRecord,
@@ -72,7 +66,12 @@ class Wish:
             version=version,
             digest=self.wanted[version].digest,
             replicas=self.spec.replicas,
+            needs=self.needs(version),
         )
+
+    def needs(self, version: int) -> Resources:
+        """Return what a replica of one of the wanted versions needs."""
+        return self.spec.resources or self.wanted[version].package.resources
 
 
 def wish_of(deployment: DeploymentRecord, model: ModelRecord) -> Wish:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from federation.contract.capacity import Capacity
 from federation.contract.package import ModelPackage
 from federation.contract.resources import ClusterSpec, DeploymentSpec, ModelSpec, RegionSpec
 from federation.contract.sync import Disk
 from federation.contract.types import (
     Assignment,
-    Capacity,
     EngineKind,
     Location,
     Observed,

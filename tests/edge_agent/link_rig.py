@@ -9,6 +9,7 @@ import grpc.aio
 from edge_agent.identity import Identity
 from edge_agent.link import Hello, Link, Sources, Told
 from edge_agent.policy.session import LinkPatience, Session
+from federation.contract.capacity import Capacity, Device
 from federation.contract.errors import (
     Conflict,
     FederationError,
@@ -19,7 +20,6 @@ from federation.contract.trust import RouterAddress
 from federation.contract.types import (
     Assignment,
     Connectivity,
-    Device,
     EngineKind,
     EngineStatus,
     Observed,
@@ -133,10 +133,11 @@ class Agent:
         self.link = make_link(plane.port, self.identity, self)
         self.task: asyncio.Task[None] | None = None
 
-    def observe(self) -> tuple[tuple[Device, ...], Observed]:
+    def observe(self) -> tuple[Capacity, Observed]:
         engine = EngineStatus(kind=EngineKind.TRITON, ready=True)
         device = Device(id="g", vendor="v", product="p", memory_mib=1)
-        return (device,), Observed(observed_generation=1, engine=engine, versions=self.versions)
+        observed = Observed(observed_generation=1, engine=engine, versions=self.versions)
+        return Capacity(devices=(device,)), observed
 
     def heard(self, assignment: Assignment, fresh: bool) -> None:
         self.assignments.append((assignment, fresh))

@@ -20,6 +20,7 @@ from edge_agent.policy.events import Task
 from edge_agent.policy.session import Session, Welcomed
 from edge_agent.sync.build import make_sync_side
 from edge_agent.worker import Worker
+from federation.contract.capacity import Capacity
 from federation.contract.spiffe import PeerRole
 from federation.contract.types import EngineKind, EngineStatus, ObservedVersion, VersionState
 from federation.relay.guard import PeerGuard
@@ -60,7 +61,7 @@ def parts(tmp_path: Path) -> Parts:
         Hello(control_plane="127.0.0.1:1", cluster="c", url="", engine=EngineKind.TRITON),
         session=Session(dice=random.Random(1)),
         identity=identity,
-        sources=Sources(observe=lambda: ((), board.observed(lambda _m, _v: 0))),
+        sources=Sources(observe=lambda: (Capacity(), board.observed(lambda _m, _v: 0))),
         told=Told(assignment=lambda _assignment, _fresh: None),
         clock=clock,
     )

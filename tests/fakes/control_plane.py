@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from federation.app import ControlPlane, control_plane
 from federation.contract import codec
+from federation.contract.capacity import Capacity, Device
 from federation.contract.locations import Frame
 from federation.contract.manifest import Chunk, manifest_bytes, pack_chunks
 from federation.contract.resources import kind_of
@@ -24,8 +25,6 @@ from federation.contract.spiffe import PeerRole, control_plane_dns_name
 from federation.contract.sync import Disk
 from federation.contract.trust import Revocation, Trust
 from federation.contract.types import (
-    Capacity,
-    Device,
     EngineKind,
     EngineStatus,
     FileEntry,

@@ -26,7 +26,8 @@ from edge_agent.backends.bundle import write_bundle
 from edge_agent.backends.engine_http import Answer, EngineHttp, one_line
 from edge_agent.backends.warmup import warm_tensors, warm_text
 from edge_agent.serving.v2 import Tensor
-from federation.contract.types import Device, EngineKind, EngineStatus, ModelProtocol, Runtime
+from federation.contract.capacity import Device
+from federation.contract.types import EngineKind, EngineStatus, ModelProtocol, Runtime
 
 _APPLICATIONS = "/api/serve/applications/"
 _POLL_S = 0.2

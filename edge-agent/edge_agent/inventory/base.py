@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from edge_agent.policy.capacity import merge
-from federation.contract.types import Device
+from federation.contract.capacity import Capacity, Device
 
 MEASURE_S = 10.0
 
@@ -16,8 +16,9 @@ MEASURE_S = 10.0
 class Inventory(Protocol):
     """One way to see devices."""
 
-    async def read(self) -> tuple[Device, ...]:
-        """Return what is seen now; bounded in time, never raises. What is unknown is absent."""
+    async def read(self) -> Capacity:
+        """Return what is seen now; bounded in time, never raises. What is unknown is absent; what
+        could not be read is as before, with its age and the reason."""
         ...
 
 
@@ -30,10 +31,8 @@ class DeviceSource(Protocol):
         ...
 
 
-async def watch(
-    inventories: Sequence[Inventory], show: Callable[[tuple[Device, ...]], None]
-) -> None:
-    """Read all inventories every few seconds and show the devices as one list, for ever."""
+async def watch(inventories: Sequence[Inventory], show: Callable[[Capacity], None]) -> None:
+    """Read all inventories every few seconds and show one picture, for ever."""
     while True:
         seen = await asyncio.gather(*(inventory.read() for inventory in inventories))
         show(merge(seen))

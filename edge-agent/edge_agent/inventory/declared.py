@@ -16,9 +16,9 @@ from pathlib import Path
 
 import yaml
 
+from federation.contract.capacity import Capacity, Device
 from federation.contract.errors import Invalid
 from federation.contract.strict_yaml import load_document
-from federation.contract.types import Device
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class DeclaredInventory:
     def __repr__(self) -> str:
         return f"DeclaredInventory({self._path}, {len(self._devices)} devices)"
 
-    async def read(self) -> tuple[Device, ...]:
+    async def read(self) -> Capacity:
         """Return the declared devices."""
         try:
             self._devices = await asyncio.to_thread(read_declared, self._path)
@@ -66,7 +66,7 @@ class DeclaredInventory:
             if error.message != self._told:
                 self._told = error.message
                 log.warning("the last good inventory counts: %s", error.sentence())
-        return self._devices
+        return Capacity(devices=self._devices)
 
 
 def read_declared(path: Path) -> tuple[Device, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 
-from federation.contract.types import Device
+from federation.contract.capacity import Capacity, Device
 
 log = logging.getLogger(__name__)
 
@@ -34,24 +34,26 @@ class NvmlInventory:
     def __repr__(self) -> str:
         return f"NvmlInventory({len(self._devices)} devices{', hanging' if self._hanging else ''})"
 
-    async def read(self) -> tuple[Device, ...]:
+    async def read(self) -> Capacity:
         """Return the devices seen now; never raises."""
         if self._library is None:
-            return ()
+            return Capacity()
         if self._hanging is None or self._hanging.done():
             self._hanging = _in_daemon_thread(self._library)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 devices = await asyncio.shield(self._hanging)
         except TimeoutError:
-            self._tell(f"the driver did not answer within {DEADLINE_S:.0f} seconds")
-            return tuple(replace(device, healthy=False) for device in self._devices)
+            reason = f"the driver did not answer within {DEADLINE_S:.0f} seconds"
+            self._tell(reason)
+            sick = (replace(d, healthy=False, reason=reason) for d in self._devices)
+            return Capacity(devices=tuple(sick), reason=reason)
         except self._library.NVMLError as error:
             self._tell(f"no NVIDIA GPU can be seen: {error}")
             devices = ()
         self._hanging = None
         self._devices = devices
-        return devices
+        return Capacity(devices=devices)
 
     def _tell(self, what: str) -> None:
         if what != self._told:

@@ -3,18 +3,34 @@
 Input: what each inventory saw, and what the reconciler observed. Output: a Report for the link.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from federation.contract.capacity import Capacity, Device, pools_of
 from federation.contract.sync import Disk
-from federation.contract.types import Capacity, Device, Observed, Report
+from federation.contract.types import Observed, Report
 
 
-def merge(seen: Iterable[Iterable[Device]]) -> tuple[Device, ...]:
-    """Return each device once, by id; the first inventory that saw it tells what it is.
+def merge(seen: Sequence[Capacity]) -> Capacity:
+    """Return what several inventories of one cluster saw as one picture.
 
-    A device that any inventory calls unhealthy is unhealthy. Devices without an id are all kept.
+    Each device is there once, by id; the first inventory that saw it tells what it is. A device
+    that any inventory calls unhealthy is unhealthy. Devices without an id are all kept. Pools are
+    those of the first inventory that has some (a scheduler's), else they follow from the devices.
     """
+    devices = merge_devices(capacity.devices for capacity in seen)
+    pools = next((capacity.pools for capacity in seen if capacity.pools), None)
+    return Capacity(
+        devices=devices,
+        pools=pools_of(devices) if pools is None else pools,
+        age_s=max((capacity.age_s for capacity in seen), default=0.0),
+        reason="; ".join(dict.fromkeys(c.reason for c in seen if c.reason)),
+        waiting=max((capacity.waiting for capacity in seen), default=0),
+    )
+
+
+def merge_devices(seen: Iterable[Iterable[Device]]) -> tuple[Device, ...]:
+    """Return each device once, by id."""
     devices: dict[str, Device] = {}
     for number, device in enumerate(d for inventory in seen for d in inventory):
         known = devices.setdefault(device.id or f"\x00{number}", device)

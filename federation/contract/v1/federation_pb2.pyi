@@ -131,6 +131,27 @@ URGENCY_PREFETCH: Urgency.ValueType  # 1
 URGENCY_ROLLBACK: Urgency.ValueType  # 2
 Global___Urgency: _TypeAlias = Urgency  # noqa: Y015
 
+class _Sharing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SharingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sharing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHARING_UNSPECIFIED: _Sharing.ValueType  # 0
+    """a unit is a whole device"""
+    SHARING_PARTITION: _Sharing.ValueType  # 1
+    SHARING_MPS: _Sharing.ValueType  # 2
+    SHARING_TIME_SLICING: _Sharing.ValueType  # 3
+
+class Sharing(_Sharing, metaclass=_SharingEnumTypeWrapper): ...
+
+SHARING_UNSPECIFIED: Sharing.ValueType  # 0
+"""a unit is a whole device"""
+SHARING_PARTITION: Sharing.ValueType  # 1
+SHARING_MPS: Sharing.ValueType  # 2
+SHARING_TIME_SLICING: Sharing.ValueType  # 3
+Global___Sharing: _TypeAlias = Sharing  # noqa: Y015
+
 @_typing.final
 class AgentMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -562,6 +583,7 @@ class AssignedVersion(_message.Message):
     REPLICAS_FIELD_NUMBER: _builtins.int
     STAGE_ONLY_FIELD_NUMBER: _builtins.int
     URGENCY_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -569,6 +591,10 @@ class AssignedVersion(_message.Message):
     stage_only: _builtins.bool
     """its bytes shall be there, verified; it is not loaded"""
     urgency: Global___Urgency.ValueType
+    @_builtins.property
+    def needs(self) -> Global___Resources:
+        """of each replica"""
+
     def __init__(
         self,
         *,
@@ -578,14 +604,66 @@ class AssignedVersion(_message.Message):
         replicas: _builtins.int = ...,
         stage_only: _builtins.bool = ...,
         urgency: Global___Urgency.ValueType = ...,
+        needs: Global___Resources | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "model", b"model", "replicas", b"replicas", "stage_only", b"stage_only", "urgency", b"urgency", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "model", b"model", "needs", b"needs", "replicas", b"replicas", "stage_only", b"stage_only", "urgency", b"urgency", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AssignedVersion: _TypeAlias = AssignedVersion  # noqa: Y015
+
+@_typing.final
+class Resources(_message.Message):
+    """What one replica needs, all of it on one node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPUS_FIELD_NUMBER: _builtins.int
+    MEMORY_MIB_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
+    VENDOR_FIELD_NUMBER: _builtins.int
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    MIN_COMPUTE_CAPABILITY_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    EXCLUSIVE_FIELD_NUMBER: _builtins.int
+    gpus: _builtins.int
+    memory_mib: _builtins.int
+    """of each of these"""
+    fraction: _builtins.float
+    """of one; 0 = all of it"""
+    vendor: _builtins.str
+    architecture: _builtins.str
+    min_compute_capability: _builtins.str
+    profile: _builtins.str
+    """shell pattern"""
+    exclusive: _builtins.bool
+    @_builtins.property
+    def products(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """shell patterns"""
+
+    def __init__(
+        self,
+        *,
+        gpus: _builtins.int = ...,
+        memory_mib: _builtins.int = ...,
+        fraction: _builtins.float = ...,
+        vendor: _builtins.str = ...,
+        products: _abc.Iterable[_builtins.str] | None = ...,
+        architecture: _builtins.str = ...,
+        min_compute_capability: _builtins.str = ...,
+        profile: _builtins.str = ...,
+        exclusive: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "exclusive", b"exclusive", "fraction", b"fraction", "gpus", b"gpus", "memory_mib", b"memory_mib", "min_compute_capability", b"min_compute_capability", "products", b"products", "profile", b"profile", "vendor", b"vendor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resources: _TypeAlias = Resources  # noqa: Y015
 
 @_typing.final
 class Report(_message.Message):
@@ -658,19 +736,35 @@ class Capacity(_message.Message):
 
     DEVICES_FIELD_NUMBER: _builtins.int
     OBSERVED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    AGE_S_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     observed_at_unix_ms: _builtins.int
     """the agent's clock; 0 = not given"""
+    age_s: _builtins.float
+    """of the picture when it was reported"""
+    reason: _builtins.str
+    """why it is old, or what could not be seen"""
+    waiting: _builtins.int
+    """units that workloads of the cluster wait for"""
     @_builtins.property
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Device]: ...
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pool]: ...
     def __init__(
         self,
         *,
         devices: _abc.Iterable[Global___Device] | None = ...,
         observed_at_unix_ms: _builtins.int = ...,
+        pools: _abc.Iterable[Global___Pool] | None = ...,
+        age_s: _builtins.float = ...,
+        reason: _builtins.str = ...,
+        waiting: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "observed_at_unix_ms", b"observed_at_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_s", b"age_s", "devices", b"devices", "observed_at_unix_ms", b"observed_at_unix_ms", "pools", b"pools", "reason", b"reason", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -686,12 +780,31 @@ class Device(_message.Message):
     MEMORY_MIB_FIELD_NUMBER: _builtins.int
     UNHEALTHY_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    COMPUTE_CAPABILITY_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vendor: _builtins.str
     product: _builtins.str
     memory_mib: _builtins.int
     unhealthy: _builtins.bool
     source: _builtins.str
+    reason: _builtins.str
+    """why it is unhealthy"""
+    node: _builtins.str
+    parent: _builtins.str
+    """of a partition: the id of its device"""
+    profile: _builtins.str
+    architecture: _builtins.str
+    compute_capability: _builtins.str
+    @_builtins.property
+    def use(self) -> Global___DeviceUse:
+        """absent = not known"""
+
     def __init__(
         self,
         *,
@@ -701,14 +814,129 @@ class Device(_message.Message):
         memory_mib: _builtins.int = ...,
         unhealthy: _builtins.bool = ...,
         source: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        node: _builtins.str = ...,
+        parent: _builtins.str = ...,
+        profile: _builtins.str = ...,
+        architecture: _builtins.str = ...,
+        compute_capability: _builtins.str = ...,
+        use: Global___DeviceUse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["use", b"use"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "memory_mib", b"memory_mib", "product", b"product", "source", b"source", "unhealthy", b"unhealthy", "vendor", b"vendor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "compute_capability", b"compute_capability", "id", b"id", "memory_mib", b"memory_mib", "node", b"node", "parent", b"parent", "product", b"product", "profile", b"profile", "reason", b"reason", "source", b"source", "unhealthy", b"unhealthy", "use", b"use", "vendor", b"vendor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Device: _TypeAlias = Device  # noqa: Y015
+
+@_typing.final
+class DeviceUse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMORY_MIB_FIELD_NUMBER: _builtins.int
+    UTILIZATION_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_C_FIELD_NUMBER: _builtins.int
+    POWER_W_FIELD_NUMBER: _builtins.int
+    memory_mib: _builtins.int
+    utilization: _builtins.float
+    """0 to 1"""
+    temperature_c: _builtins.float
+    power_w: _builtins.float
+    def __init__(
+        self,
+        *,
+        memory_mib: _builtins.int | None = ...,
+        utilization: _builtins.float | None = ...,
+        temperature_c: _builtins.float | None = ...,
+        power_w: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_mib", b"_memory_mib", "_power_w", b"_power_w", "_temperature_c", b"_temperature_c", "_utilization", b"_utilization", "memory_mib", b"memory_mib", "power_w", b"power_w", "temperature_c", b"temperature_c", "utilization", b"utilization"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_mib", b"_memory_mib", "_power_w", b"_power_w", "_temperature_c", b"_temperature_c", "_utilization", b"_utilization", "memory_mib", b"memory_mib", "power_w", b"power_w", "temperature_c", b"temperature_c", "utilization", b"utilization"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__memory_mib: _TypeAlias = _typing.Literal["memory_mib"]  # noqa: Y015
+    _WhichOneofArgType__memory_mib: _TypeAlias = _typing.Literal["_memory_mib", b"_memory_mib"]  # noqa: Y015
+    _WhichOneofReturnType__power_w: _TypeAlias = _typing.Literal["power_w"]  # noqa: Y015
+    _WhichOneofArgType__power_w: _TypeAlias = _typing.Literal["_power_w", b"_power_w"]  # noqa: Y015
+    _WhichOneofReturnType__temperature_c: _TypeAlias = _typing.Literal["temperature_c"]  # noqa: Y015
+    _WhichOneofArgType__temperature_c: _TypeAlias = _typing.Literal["_temperature_c", b"_temperature_c"]  # noqa: Y015
+    _WhichOneofReturnType__utilization: _TypeAlias = _typing.Literal["utilization"]  # noqa: Y015
+    _WhichOneofArgType__utilization: _TypeAlias = _typing.Literal["_utilization", b"_utilization"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_mib) -> _WhichOneofReturnType__memory_mib | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power_w) -> _WhichOneofReturnType__power_w | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature_c) -> _WhichOneofReturnType__temperature_c | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__utilization) -> _WhichOneofReturnType__utilization | None: ...
+
+Global___DeviceUse: _TypeAlias = DeviceUse  # noqa: Y015
+
+@_typing.final
+class Pool(_message.Message):
+    """Equal units on one node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    VENDOR_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    MEMORY_MIB_FIELD_NUMBER: _builtins.int
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    COMPUTE_CAPABILITY_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    SHARING_FIELD_NUMBER: _builtins.int
+    PHYSICAL_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    ALLOCATABLE_FIELD_NUMBER: _builtins.int
+    FREE_FIELD_NUMBER: _builtins.int
+    OURS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    resource: _builtins.str
+    vendor: _builtins.str
+    product: _builtins.str
+    memory_mib: _builtins.int
+    """that one unit may count on"""
+    architecture: _builtins.str
+    compute_capability: _builtins.str
+    profile: _builtins.str
+    sharing: Global___Sharing.ValueType
+    physical: _builtins.int
+    total: _builtins.int
+    allocatable: _builtins.int
+    free: _builtins.int
+    ours: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        vendor: _builtins.str = ...,
+        product: _builtins.str = ...,
+        memory_mib: _builtins.int = ...,
+        architecture: _builtins.str = ...,
+        compute_capability: _builtins.str = ...,
+        profile: _builtins.str = ...,
+        sharing: Global___Sharing.ValueType = ...,
+        physical: _builtins.int = ...,
+        total: _builtins.int = ...,
+        allocatable: _builtins.int = ...,
+        free: _builtins.int = ...,
+        ours: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocatable", b"allocatable", "architecture", b"architecture", "compute_capability", b"compute_capability", "free", b"free", "memory_mib", b"memory_mib", "node", b"node", "ours", b"ours", "physical", b"physical", "product", b"product", "profile", b"profile", "reason", b"reason", "resource", b"resource", "sharing", b"sharing", "total", b"total", "vendor", b"vendor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pool: _TypeAlias = Pool  # noqa: Y015
 
 @_typing.final
 class Observed(_message.Message):
@@ -778,6 +1006,10 @@ class ObservedVersion(_message.Message):
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
     SYNC_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    LATENCY_MS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -786,9 +1018,19 @@ class ObservedVersion(_message.Message):
     replicas: _builtins.int
     in_flight: _builtins.int
     protocol: Global___ModelProtocol.ValueType
+    queued: _builtins.int
+    """requests that wait inside the engine"""
+    rate: _builtins.float
+    """requests a second that ended lately"""
+    latency_ms: _builtins.float
+    """their median"""
     @_builtins.property
     def sync(self) -> Global___SyncProgress:
         """absent = nothing was fetched in this run of the agent"""
+
+    @_builtins.property
+    def calibration(self) -> Global___Calibration:
+        """absent = not measured"""
 
     def __init__(
         self,
@@ -802,14 +1044,49 @@ class ObservedVersion(_message.Message):
         in_flight: _builtins.int = ...,
         protocol: Global___ModelProtocol.ValueType = ...,
         sync: Global___SyncProgress | None = ...,
+        queued: _builtins.int = ...,
+        rate: _builtins.float = ...,
+        latency_ms: _builtins.float = ...,
+        calibration: Global___Calibration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sync", b"sync"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "sync", b"sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "in_flight", b"in_flight", "model", b"model", "protocol", b"protocol", "reason", b"reason", "replicas", b"replicas", "state", b"state", "sync", b"sync", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "digest", b"digest", "in_flight", b"in_flight", "latency_ms", b"latency_ms", "model", b"model", "protocol", b"protocol", "queued", b"queued", "rate", b"rate", "reason", b"reason", "replicas", b"replicas", "state", b"state", "sync", b"sync", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ObservedVersion: _TypeAlias = ObservedVersion  # noqa: Y015
+
+@_typing.final
+class Calibration(_message.Message):
+    """What the replicas of a version can do together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PER_SECOND_FIELD_NUMBER: _builtins.int
+    LATENCY_MS_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    per_second: _builtins.float
+    latency_ms: _builtins.float
+    concurrency: _builtins.int
+    unit: _builtins.str
+    """"inferences" or "tokens" """
+    def __init__(
+        self,
+        *,
+        per_second: _builtins.float = ...,
+        latency_ms: _builtins.float = ...,
+        concurrency: _builtins.int = ...,
+        unit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency", b"concurrency", "latency_ms", b"latency_ms", "per_second", b"per_second", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Calibration: _TypeAlias = Calibration  # noqa: Y015
 
 @_typing.final
 class SyncProgress(_message.Message):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edge_agent.backends.bundle import served_package, write_bundle
 from edge_agent.serving.package import read_package
-from federation.contract.types import Resources
+from federation.contract.capacity import Resources
 from tests.engines.packages import add_package, count_package
 
 

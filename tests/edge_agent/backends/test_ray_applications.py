@@ -6,7 +6,8 @@ import pytest
 
 from edge_agent.backends import ray_applications as ray
 from edge_agent.backends.base import StagedVersion
-from federation.contract.types import ModelProtocol, Resources, Runtime
+from federation.contract.capacity import Resources
+from federation.contract.types import ModelProtocol, Runtime
 from tests.engines.packages import add_package, count_package
 
 SERVE = "http://127.0.0.1:8123"

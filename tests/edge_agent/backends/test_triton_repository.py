@@ -5,8 +5,8 @@ import pytest
 
 from edge_agent.backends.base import BackendError, StagedVersion
 from edge_agent.backends.triton_repository import make_config, sweep, write_model
+from federation.contract.capacity import Resources
 from federation.contract.package import TensorSpec
-from federation.contract.types import Resources
 from tests.engines.packages import add_package, count_package, stage
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from edge_agent.inventory import base
-from federation.contract.types import Device
+from federation.contract.capacity import Capacity, Device
 
 
 class Listed:
@@ -14,9 +14,9 @@ class Listed:
     def __init__(self, *seen: str) -> None:
         self.seen = list(seen)
 
-    async def read(self) -> tuple[Device, ...]:
+    async def read(self) -> Capacity:
         name = self.seen.pop(0) if len(self.seen) > 1 else self.seen[0]
-        return (Device(id=name, vendor="v", product="p", memory_mib=1),)
+        return Capacity(devices=(Device(id=name, vendor="v", product="p", memory_mib=1),))
 
 
 async def test_watching_merges_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +26,6 @@ async def test_watching_merges_and_repeats(monkeypatch: pytest.MonkeyPatch) -> N
         async with asyncio.timeout(0.3):
             await base.watch(
                 [Listed("a", "b"), Listed("a")],
-                lambda devices: shown.append([d.id for d in devices]),
+                lambda capacity: shown.append([d.id for d in capacity.devices]),
             )
     assert shown[:2] == [["a"], ["b", "a"]]

@@ -25,7 +25,7 @@ devices:
   - {product: T4, memory_mib: 15360}
 """,
     )
-    devices = await DeclaredInventory(path).read()
+    devices = (await DeclaredInventory(path).read()).devices
     assert [d.id for d in devices] == [
         "declared-0",
         "declared-1",
@@ -40,7 +40,7 @@ devices:
 
 async def test_json_is_fine_too(tmp_path: Path) -> None:
     path = written(tmp_path, '{"devices": [{"product": "H100", "memory_mib": 81559}]}')
-    assert len(await DeclaredInventory(path).read()) == 1
+    assert len((await DeclaredInventory(path).read()).devices) == 1
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ async def test_changes_are_seen_and_a_bad_change_is_told_once(
     path = written(tmp_path, "devices: [{product: X, memory_mib: 1}]")
     inventory = DeclaredInventory(path)
     path.write_text("devices: [{product: X, memory_mib: 1, count: 3}]")
-    assert len(await inventory.read()) == 3
+    assert len((await inventory.read()).devices) == 3
     path.write_text("devices: [")
     for _ in range(3):
-        assert len(await inventory.read()) == 3
+        assert len((await inventory.read()).devices) == 3
     assert len(caplog.records) == 1

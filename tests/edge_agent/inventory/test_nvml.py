@@ -7,6 +7,7 @@ import pytest
 
 from edge_agent.inventory import nvml
 from edge_agent.inventory.nvml import NvmlInventory
+from federation.contract.capacity import Capacity
 
 
 class NVMLError(Exception):
@@ -73,7 +74,7 @@ def driver() -> Driver:
 
 
 async def test_gpus_and_their_instances(driver: Driver) -> None:
-    devices = await NvmlInventory(library=driver).read()
+    devices = (await NvmlInventory(library=driver).read()).devices
     assert [(d.id, d.product, d.memory_mib) for d in devices] == [
         ("UUID-gpu-0", "H100", 81920),
         ("UUID-gpu-1-mig-0", "H100-MIG", 9856),
@@ -89,7 +90,7 @@ async def test_no_driver_is_no_gpu_and_is_told_once(
     driver.missing = True
     inventory = NvmlInventory(library=driver)
     for _ in range(3):
-        assert await inventory.read() == ()
+        assert (await inventory.read()).devices == ()
     assert [r.getMessage() for r in caplog.records if r.name == nvml.__name__] == [
         "no NVIDIA GPU can be seen: Driver Not Loaded"
     ]
@@ -100,16 +101,16 @@ async def test_a_driver_that_hangs_holds_up_nothing(
 ) -> None:
     monkeypatch.setattr(nvml, "DEADLINE_S", 0.05)
     inventory = NvmlInventory(library=driver)
-    assert len(await inventory.read()) == 3
+    assert len((await inventory.read()).devices) == 3
     driver.hang.clear()
     for _ in range(3):
-        assert [d.healthy for d in await inventory.read()] == [False] * 3
+        assert [d.healthy for d in (await inventory.read()).devices] == [False] * 3
     hanging = [thread for thread in threading.enumerate() if thread.name == "nvml"]
     assert len(hanging) == 1, "no pile of threads that hang"
     driver.hang.set()
     monkeypatch.setattr(nvml, "DEADLINE_S", 5.0)
-    assert [d.healthy for d in await inventory.read()] == [True] * 3
+    assert [d.healthy for d in (await inventory.read()).devices] == [True] * 3
 
 
 async def test_the_real_library_never_raises() -> None:
-    assert isinstance(await NvmlInventory().read(), tuple)
+    assert isinstance(await NvmlInventory().read(), Capacity)

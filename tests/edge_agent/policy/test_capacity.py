@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.policy.capacity import make_report, merge, same_in_kind
+from edge_agent.policy.capacity import make_report, merge, merge_devices, same_in_kind
+from federation.contract.capacity import Capacity, Device, Pool
 from federation.contract.sync import Disk, SyncProgress
 from federation.contract.types import (
-    Capacity,
-    Device,
     EngineKind,
     EngineStatus,
     Observed,
@@ -37,24 +36,28 @@ def observed(
 
 
 def test_the_first_inventory_that_saw_a_device_tells_what_it_is() -> None:
-    merged = merge([[device("a", source="nvml")], [device("a", source="declared"), device("b")]])
+    merged = merge_devices(
+        [[device("a", source="nvml")], [device("a", source="declared"), device("b")]]
+    )
     assert [(d.id, d.source) for d in merged] == [("a", "nvml"), ("b", "x")]
 
 
 @pytest.mark.parametrize("first_healthy", [True, False])
 def test_a_device_that_anyone_calls_sick_is_sick(first_healthy: bool) -> None:
-    merged = merge([[device("a", healthy=first_healthy)], [device("a", healthy=not first_healthy)]])
+    merged = merge_devices(
+        [[device("a", healthy=first_healthy)], [device("a", healthy=not first_healthy)]]
+    )
     assert [d.healthy for d in merged] == [False]
 
 
 def test_devices_without_an_id_are_all_kept() -> None:
     sick = device("", healthy=False)
-    assert merge([[device(""), device("")], [sick]]) == (device(""), device(""), sick)
+    assert merge_devices([[device(""), device("")], [sick]]) == (device(""), device(""), sick)
 
 
 @given(st.lists(st.lists(st.sampled_from("abc").map(device))))
 def test_merging_loses_nothing_and_repeats_nothing(seen: list[list[Device]]) -> None:
-    ids = [d.id for d in merge(seen)]
+    ids = [d.id for d in merge_devices(seen)]
     assert len(ids) == len(set(ids))
     assert set(ids) == {d.id for inventory in seen for d in inventory}
 
@@ -81,3 +84,17 @@ def test_being_busy_is_no_change() -> None:
     assert same_in_kind(observed(), observed(sync=moving)), "progress waits for the next report"
     assert not same_in_kind(observed(), observed(state=VersionState.DRAINING))
     assert not same_in_kind(None, observed())
+
+
+def test_one_picture_has_the_schedulers_pools_or_those_of_the_devices() -> None:
+    seen = Capacity(devices=(device("a"), device("b", healthy=False)), reason="partly")
+    scheduler = Capacity(
+        pools=(Pool(node="n", resource="nvidia.com/gpu", vendor="nvidia", total=8),),
+        age_s=3.0,
+        waiting=2,
+    )
+    (pool,) = merge([seen]).pools
+    assert (pool.total, pool.allocatable, pool.free) == (2, 1, 1)
+    both = merge([seen, scheduler])
+    assert both.pools == scheduler.pools
+    assert (both.reason, both.age_s, both.waiting) == ("partly", 3.0, 2)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from federation.contract import codec
 from federation.contract import types as t
 from federation.contract.v1 import federation_pb2 as pb
+from tests.federation.contract.test_codec_capacity import calibrations, capacities, resources
 from tests.federation.contract.test_codec_sync import disks, progress
 from tests.federation.contract.test_codec_trust import accesses
 
@@ -17,15 +18,6 @@ small = st.integers(0, 2**31)
 locations = st.builds(t.Location, latitude=st.floats(-90, 90), longitude=st.floats(-180, 180))
 instants = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(  # noqa: DTZ001
     lambda d: d.replace(microsecond=d.microsecond // 1000 * 1000, tzinfo=UTC)
-)
-devices = st.builds(
-    t.Device,
-    id=names,
-    vendor=names,
-    product=names,
-    memory_mib=small,
-    healthy=st.booleans(),
-    source=names,
 )
 observed = st.builds(
     t.Observed,
@@ -49,6 +41,10 @@ observed = st.builds(
             in_flight=small,
             protocol=st.sampled_from(t.ModelProtocol),
             sync=st.none() | progress,
+            queued=small,
+            rate=st.floats(0, 1e6),
+            latency_ms=st.floats(0, 1e6),
+            calibration=st.none() | calibrations,
         ),
         max_size=3,
     ).map(tuple),
@@ -58,11 +54,7 @@ reports = st.builds(
     cluster=names,
     epoch=numbers,
     sequence=numbers,
-    capacity=st.builds(
-        t.Capacity,
-        devices=st.lists(devices, max_size=3).map(tuple),
-        observed_at=st.none() | instants,
-    ),
+    capacity=capacities,
     observed=observed,
     disk=disks,
     url=names,
@@ -80,6 +72,7 @@ assignments = st.builds(
             replicas=small,
             stage_only=st.booleans(),
             urgency=st.sampled_from(t.Urgency),
+            needs=resources,
         ),
         max_size=3,
     ).map(tuple),

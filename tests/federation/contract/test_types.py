@@ -1,15 +1,7 @@
 """The snapshot's consistency check, and the few computed fields."""
 
-from federation.contract.types import (
-    Capacity,
-    Device,
-    Endpoint,
-    FileEntry,
-    Manifest,
-    ModelRoute,
-    Replica,
-    Snapshot,
-)
+from federation.contract.capacity import Capacity, Device
+from federation.contract.types import Endpoint, FileEntry, Manifest, ModelRoute, Replica, Snapshot
 
 ENDPOINT = Endpoint(cluster="eu-west", region="eu-west", url="http://10.0.0.1:7500")
 ROUTE = ModelRoute(name="filetype", default_version=1)

@@ -1,8 +1,8 @@
 import pytest
 
+from federation.contract.capacity import Resources
 from federation.contract.errors import Conflict, FederationError, Invalid, NotFound
 from federation.contract.resources import DeploymentSpec, ModelSpec
-from federation.contract.types import Resources
 from federation.policy.events import DeploymentApplied, ModelApplied
 from tests.federation.policy.world import ACTOR, World
 

@@ -2,16 +2,10 @@ from dataclasses import replace
 
 import pytest
 
+from federation.contract.capacity import Resources
 from federation.contract.resources import ClusterSpec, DeploymentSpec
 from federation.contract.sync import Disk, SyncSpec
-from federation.contract.types import (
-    EngineKind,
-    Resources,
-    Runtime,
-    Scheduling,
-    Urgency,
-    VersionState,
-)
+from federation.contract.types import EngineKind, Runtime, Scheduling, Urgency, VersionState
 from federation.policy import placement
 from federation.policy.events import AliasMoved, ClusterApplied
 from federation.policy.placement import Fit, judge, not_selected, wish_of

@@ -2,7 +2,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from federation.contract.types import Device, Location, Runtime
+from federation.contract.capacity import Device
+from federation.contract.types import Location, Runtime
 from federation.policy.plain import plain
 
 

@@ -7,6 +7,7 @@ all of them are kept in `commands`, and every refusal is checked to have changed
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from federation.contract.capacity import Capacity, Device
 from federation.contract.errors import FederationError
 from federation.contract.package import ModelPackage
 from federation.contract.resources import (
@@ -19,9 +20,7 @@ from federation.contract.resources import (
 from federation.contract.spiffe import PeerRole
 from federation.contract.sync import Disk
 from federation.contract.types import (
-    Capacity,
     Connectivity,
-    Device,
     EngineKind,
     EngineStatus,
     Location,

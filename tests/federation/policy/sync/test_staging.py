@@ -2,9 +2,10 @@
 
 import pytest
 
+from federation.contract.capacity import Resources
 from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
 from federation.contract.sync import Disk, SyncSpec
-from federation.contract.types import EngineKind, Resources, Runtime, Scheduling, Urgency
+from federation.contract.types import EngineKind, Runtime, Scheduling, Urgency
 from federation.policy.events import ClusterApplied
 from federation.policy.sync.staging import stage, stagings
 from tests.federation.policy.world import ACTOR, World
