@@ -7,6 +7,7 @@ looked at once a second at most.
 
 from datetime import datetime, timedelta
 
+from federation.contract.sync import SyncSpec
 from federation.policy.state import State
 from federation.policy.sync.peers import peers
 from federation.publisher import Publisher
@@ -21,6 +22,7 @@ class AgentNews:
         self._settings = publisher.sync_settings
         self._peers = publisher.sync_peers
         self._pause = pause
+        self._told: dict[str, SyncSpec] = {}  # by cluster
         self._looked_at: datetime | None = None
 
     def __repr__(self) -> str:
@@ -29,7 +31,11 @@ class AgentNews:
     def tell(self, state: State, now: datetime) -> datetime | None:
         """Publish what is new; returns when to look at the peers again, None = they are told."""
         for name, record in state.clusters.items():
-            self._settings.publish(name, record.spec.sync)
+            if self._told.get(name) is not record.spec.sync:  # the same value is told to nobody
+                self._told[name] = record.spec.sync
+                self._settings.publish(name, record.spec.sync)
+        if self._told.keys() != state.clusters.keys():
+            self._told = {n: spec for n, spec in self._told.items() if n in state.clusters}
         self._settings.keep_only(state.clusters)
         self._peers.keep_only(state.clusters)
         # A clock that was set back must not silence us.

@@ -40,6 +40,7 @@ from federation.relay.connections import ConnectionLimits
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.channel import add_port, serve
 from federation.runtime.clock import Clock, SystemClock
+from federation.runtime.collector import collect_rarely
 from federation.runtime.config import load_settings
 from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
@@ -86,6 +87,7 @@ async def run(settings: Settings) -> None:
     """Serve until a signal."""
     with stop_on_signals() as stop:
         async with control_plane(settings) as plane:
+            collect_rarely()
             log.info("listening", extra={"http": plane.http_address, "grpc": plane.grpc_address})
             await stop.wait()
             log.info("stopping")

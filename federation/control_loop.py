@@ -25,7 +25,7 @@ from federation.contract.types import Snapshot
 from federation.policy import snapshot
 from federation.policy.access.roles import Caller
 from federation.policy.audit.events import INSIDE, AppendAudit, Origin
-from federation.policy.decide import decide
+from federation.policy.decide import decide, decide_among, finish
 from federation.policy.events import (
     Assign,
     CloseAgent,
@@ -236,6 +236,7 @@ class ControlLoop:
         for answer in answers:
             if isinstance(answer, Outcome):
                 commands.extend(answer.commands)
+        commands.extend(finish(self._state, now))
         await self._commit(commands, writer)
         self._publish(commands)
         for letter, answer in zip(batch, answers, strict=True):
@@ -250,7 +251,7 @@ class ControlLoop:
     def _decide(self, letter: _Letter, now: datetime) -> Outcome | FederationError:
         self.events_total[type(letter.event).__name__] += 1
         try:
-            return decide(
+            return decide_among(
                 self._state, letter.event, now, letter.idempotency, letter.caller, letter.origin
             )
         except FederationError as refusal:

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from federation.cli.documents import parse_wanted
+from federation.contract.capacity import Resources
 from federation.contract.package import ModelPackage, parse_package
+from federation.contract.requirements import resource_problems
+from federation.contract.resources import DeploymentSpec
 from federation.policy.audit import chain
 from federation.policy.audit.flood import BUDGET
 from federation.policy.audit.records import AuditEntry
+from federation.policy.packing_search import DEPTH, STEPS
 from federation.store.memory import MemoryStore
 from router.policy import table
 from router.tablefile import load_written
@@ -35,6 +40,23 @@ def test_every_key_of_a_package_is_told() -> None:
     rows = re.findall(r"^\| (`.+?) \|", text, re.MULTILINE)
     told = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
     assert told == {field.name for field in fields(ModelPackage)}
+
+
+@pytest.mark.parametrize("text", _blocks("placement.md"))
+def test_every_deployment_shown_is_one(text: str) -> None:
+    (wanted,) = parse_wanted(text, source="placement.md")
+    assert isinstance(wanted.spec, DeploymentSpec)
+    assert wanted.spec.resources
+    assert list(resource_problems(wanted.spec.resources)) == []
+
+
+def test_every_key_of_a_deployment_is_told() -> None:
+    text = (DOCS / "placement.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?) \|", text, re.MULTILINE)
+    told = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+    known = {field.name for spec in (DeploymentSpec, Resources) for field in fields(spec)}
+    assert told == known
+    assert f"{DEPTH} replicas\nand {STEPS:,} steps" in text
 
 
 def test_the_table_shown_is_one(tmp_path: Path) -> None:

@@ -20,23 +20,22 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from edge_agent import inventories
 from edge_agent.admin import Admin
 from edge_agent.admin import Parts as AdminParts
 from edge_agent.agent_loop import AgentLoop, AssignmentFile, Decider, Inbox
 from edge_agent.backends.base import Backend
 from edge_agent.board import Board
+from edge_agent.dialling import Hello
 from edge_agent.door import Address, Door, ListeningDoor, ReverseDoor
-from edge_agent.engine_devices import EngineInventory
 from edge_agent.engine_poll import EnginePoll
 from edge_agent.exposure import warn_if_exposed
 from edge_agent.gateway.gateway import PEER_PATHS, Gateway
 from edge_agent.gateway.peers import PeerDesk
 from edge_agent.identity import Identity, load_identity
-from edge_agent.inventory.base import DeviceSource, Inventory, watch
-from edge_agent.inventory.declared import DeclaredInventory
-from edge_agent.inventory.nvml import NvmlInventory
+from edge_agent.inventory.base import watch
 from edge_agent.known_routers import KnownRouters
-from edge_agent.link import Hello, Link, Sources, Told
+from edge_agent.link import Link, Sources, Told
 from edge_agent.policy.events import AssignmentReceived, ServingDoubted
 from edge_agent.policy.readonly import ReadOnlyView
 from edge_agent.policy.reconcile import Reconciler
@@ -78,7 +77,10 @@ Addresses = tuple[Address | None, Address]  # gateway (None: nothing listens), a
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; returns 0 stopped as asked, 1 cannot run, 2 bad settings."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        if argv[:1] == [inventories.COMMAND]:
+            return inventories.main(argv[1:], prog=PROG, make_backend=_backend_to_ask)
         settings = load_settings(Settings, prog=PROG, argv=argv)
         check(settings)
         set_up_logging("edge-agent", level=settings.log_level)
@@ -202,7 +204,7 @@ async def serve(
             registry=registry,
         )
         stack.push_async_callback(agent.close)
-        inventories = make_inventories(settings, agent.backend)
+        seen = inventories.make_inventories(settings, agent.backend, clock=SystemClock())
         door = _make_door(settings, agent, registry)
         stack.push_async_callback(door.close)
         address = await door.open()
@@ -217,7 +219,8 @@ async def serve(
         supervisor.start("membership", identity.membership.run)
         supervisor.start("agent-loop", agent.loop.run)
         supervisor.start("engine-poll", agent.poll.run)
-        supervisor.start("inventory", lambda: watch(inventories, partial(_show, agent.board)))
+        show = partial(_show, agent.board, link)
+        supervisor.start("inventory", lambda: watch(seen.seeing, show, telling=seen.telling))
         supervisor.start("disk", agent.sync.syncer.watch_disk)
         watch_serving = Watch(agent.sync.throttle, lambda: agent.gateway.serving)
         supervisor.start("courtesy", watch_serving.run)
@@ -257,16 +260,8 @@ def make_backend(settings: Settings, state_dir: Path) -> Backend:
             return StaticBackend(settings.engine_url, token=token)
 
 
-def make_inventories(settings: Settings, backend: Backend) -> tuple[Inventory, ...]:
-    """Return what sees the devices: what was declared, or the engine, or this machine's driver.
-
-    Only one of them: they name the same GPU differently, and it would be counted twice.
-    """
-    if settings.inventory_file:
-        return (DeclaredInventory(Path(settings.inventory_file)),)
-    if isinstance(backend, DeviceSource):
-        return (EngineInventory(backend),)
-    return (NvmlInventory(),)
+def _backend_to_ask(settings: Settings) -> Backend:
+    return make_backend(settings, state_directory(settings, os.environ))
 
 
 def _decider(kind: EngineKind) -> Decider:
@@ -315,8 +310,10 @@ def _make_link(settings: Settings, agent: Agent, *, url: str) -> Link:
         identity=agent.identity,
         sources=Sources(
             observe=lambda: (
-                agent.board.capacity,
-                agent.board.observed(agent.gateway.in_flight, agent.sync.syncer.progress),
+                agent.board.capacity_at(SystemClock().monotonic_s()),
+                agent.board.observed(
+                    agent.gateway.in_flight, agent.gateway.recent, agent.sync.syncer.progress
+                ),
             ),
             disk=agent.sync.syncer.disk,
         ),
@@ -354,8 +351,9 @@ def _dice() -> random.Random:
     return random.Random()  # noqa: S311  # spreads dials and retries, guards nothing
 
 
-def _show(board: Board, capacity: Capacity) -> None:
-    board.capacity = capacity
+def _show(board: Board, link: Link, capacity: Capacity) -> None:
+    board.show_capacity(capacity, SystemClock().monotonic_s())
+    link.notify()
 
 
 def _state_dir(settings: Settings) -> Path:

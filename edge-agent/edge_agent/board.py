@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edge_agent.gateway.gateway import ServedVersion
+from edge_agent.gateway.recent import Figures
 from edge_agent.policy.events import Key
 from federation.contract.capacity import Capacity
 from federation.contract.sync import SyncProgress
@@ -20,6 +21,7 @@ class Board:
     def __init__(self, kind: EngineKind) -> None:
         self.engine = EngineStatus(kind=kind, reason="it was not asked yet")
         self.capacity = Capacity()
+        self._capacity_s = 0.0  # when it was shown
         self.generation = 0
         self.versions: tuple[ObservedVersion, ...] = ()
         self.served: dict[Key, ServedVersion] = {}
@@ -33,12 +35,21 @@ class Board:
         self.generation, self.versions = generation, versions
         self.served = {(v.model, v.version): ServedVersion(v.state, v.protocol) for v in versions}
 
+    def show_capacity(self, capacity: Capacity, now_s: float) -> None:
+        """Replace what is known of the devices; `now_s` by a monotonic clock."""
+        self.capacity, self._capacity_s = capacity, now_s
+
+    def capacity_at(self, now_s: float) -> Capacity:
+        """Return what is known of the devices, as old as it is by now."""
+        return replace(self.capacity, age_s=self.capacity.age_s + now_s - self._capacity_s)
+
     def observed(
         self,
         in_flight: Callable[[str, int], int],
+        recent: Callable[[str, int], Figures] = lambda _model, _version: Figures(),
         progress: Callable[[str, int], SyncProgress | None] = lambda _model, _version: None,
     ) -> Observed:
-        """Return all for a report, with the requests in flight and the transfers of now."""
+        """Return all for a report, with requests, figures and transfers of now."""
         return Observed(
             observed_generation=self.generation,
             engine=self.engine,
@@ -46,8 +57,11 @@ class Board:
                 replace(
                     v,
                     in_flight=in_flight(v.model, v.version),
+                    rate=figures.rate,
+                    latency_ms=figures.latency_ms,
                     sync=progress(v.model, v.version),
                 )
                 for v in self.versions
+                for figures in (recent(v.model, v.version),)
             ),
         )

@@ -15,49 +15,22 @@ from dataclasses import dataclass, replace
 
 import grpc.aio
 
+from edge_agent.dialling import Call, Ending, Hello, NoStream, Stream, dial, ending_of
 from edge_agent.identity import Identity
 from edge_agent.policy.capacity import make_report, same_in_kind
-from edge_agent.policy.session import LinkState, Session, Welcomed
+from edge_agent.policy.session import LinkState, Session
 from federation.contract import codec, codec_sync, codec_trust
 from federation.contract.capacity import Capacity
-from federation.contract.spiffe import control_plane_dns_name
+from federation.contract.codec_deltas import CapacityWriter
 from federation.contract.sync import Disk, SyncPeer, SyncSpec
 from federation.contract.trust import RouterAddress, Trust
-from federation.contract.types import Assignment, Connectivity, EngineKind, Observed
+from federation.contract.types import Assignment, Observed
 from federation.contract.v1 import federation_pb2 as pb
-from federation.contract.v1 import federation_pb2_grpc as rpc
-from federation.runtime.channel import connect
 from federation.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
-Call = grpc.aio.StreamStreamCall[pb.AgentMessage, pb.AgentInstruction]
-
-WELCOME_TIMEOUT_S = 10.0
 MOVE_RETRY_S = 1.0
-# Answers that will not change within seconds: an operator has to do something. Those of the first
-# set are about our certificate; a renewed one may do.
-IDENTITY_REFUSALS = {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED}
-REFUSALS = IDENTITY_REFUSALS | {
-    grpc.StatusCode.ABORTED,  # another agent of this cluster took over
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.UNIMPLEMENTED,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hello:
-    """How this agent introduces itself. `control_plane` is HOST:PORT, `url` what routers dial."""
-
-    control_plane: str
-    cluster: str
-    url: str
-    engine: EngineKind
-    connectivity: Connectivity = Connectivity.DIAL
-    software_version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,37 +49,6 @@ class Sources:
 
     observe: Callable[[], tuple[Capacity, Observed]]
     disk: Callable[[], Disk] = Disk
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """Why a stream ended."""
-
-    reason: str
-    refusal: bool = False  # an operator has to do something
-    identity: bool = False  # it is about the certificate that was shown
-
-
-class NoStream(Exception):
-    """A dial gave no stream; the argument says why."""
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.reason)
-        self.ending = ending
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
-    """A stream that was welcomed."""
-
-    channel: grpc.aio.Channel
-    call: Call
-    welcome: Welcomed
-
-    async def close(self) -> None:
-        """End it."""
-        self.call.cancel()
-        await self.channel.close()
 
 
 class Link:
@@ -137,6 +79,7 @@ class Link:
         self._logged: set[str] = set()
         self._fresh = False  # no assignment came yet since the welcome
         self._stream: Stream | None = None  # the newest; reports go nowhere else
+        self._writer = CapacityWriter()  # of that stream
         identity.credentials.on_change.append(self._credentials_changed)
 
     def __repr__(self) -> str:
@@ -149,7 +92,10 @@ class Link:
 
     def notify(self) -> None:
         """Tell that what is observed may have changed; it is reported soon if it did."""
-        if not same_in_kind(self._reported, self._sources.observe()[1]):
+        capacity, observed = self._sources.observe()
+        leans = self._stream is not None and self._stream.compact
+        told = not leans or self._writer.is_told(capacity)
+        if not (told and same_in_kind(self._reported, observed)):
             self.session.changed()
             self._wake.set()
 
@@ -201,51 +147,7 @@ class Link:
     async def _dial(self) -> Stream:
         """Return a stream that was welcomed; raises NoStream."""
         self._renewed.clear()
-        leaf, trust = self._identity.credentials.require()
-        if leaf.facts.not_after <= self._clock.utc():
-            raise NoStream(Ending(reason="our certificate expired and could not be renewed yet."))
-        channel = connect(
-            self._hello.control_plane,
-            self._identity.credentials.channel_credentials(),
-            control_plane_dns_name(trust.trust_domain),
-        )
-        async with contextlib.AsyncExitStack() as undo:
-            undo.push_async_callback(channel.close)
-            call: Call = rpc.AgentServiceStub(channel).Connect()
-            undo.callback(call.cancel)
-            welcome = await self._greet(call)
-            undo.pop_all()  # it lives on
-        return Stream(channel=channel, call=call, welcome=welcome)
-
-    async def _greet(self, call: Call) -> Welcomed:
-        """Say hello and return the welcome; raises NoStream."""
-        try:
-            async with asyncio.timeout(WELCOME_TIMEOUT_S):
-                await call.write(pb.AgentMessage(hello=self._introduction()))
-                first = await call.read()
-        except TimeoutError:
-            reason = f"no welcome within {WELCOME_TIMEOUT_S:.0f} seconds."
-            raise NoStream(Ending(reason=reason)) from None
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            raise NoStream(await _ending(call)) from None
-        if not isinstance(first, pb.AgentInstruction):
-            raise NoStream(await _ending(call))
-        if first.WhichOneof("body") != "welcome":
-            raise NoStream(Ending(refusal=True, reason="the far end is no control plane of ours."))
-        return Welcomed(
-            epoch=first.welcome.epoch,
-            report_interval_s=(first.welcome.report_interval_ms or 1000) / 1000,
-        )
-
-    def _introduction(self) -> pb.AgentHello:
-        return pb.AgentHello(
-            cluster=self._hello.cluster,
-            instance=self._identity.instance,
-            software_version=self._hello.software_version,
-            engine=codec.engine_to_proto(self._hello.engine),
-            url=self._hello.url,
-            connectivity=codec.connectivity_to_proto(self._hello.connectivity),
-        )
+        return await dial(self._hello, self._identity, self._clock)
 
     def _welcomed(self, stream: Stream) -> None:
         self.welcomes += 1
@@ -313,7 +215,7 @@ class Link:
                 self._hear(message)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the status says it all
-        return await _ending(call)
+        return await ending_of(call)
 
     def _hear(self, message: pb.AgentInstruction) -> None:
         match message.WhichOneof("body"):
@@ -328,6 +230,10 @@ class Link:
                 self._told.sync(codec_sync.settings_from_proto(message.sync))
             case "peers":
                 self._told.peers(codec_sync.peers_from_proto(message.peers))
+            case "capacity_wanted":
+                self._writer.forget()
+                self.session.changed()
+                self._wake.set()
             case _:
                 pass
 
@@ -339,7 +245,11 @@ class Link:
             self._identity.credentials.keep_trust(trust)
 
     async def _report(self, stream: Stream) -> None:
-        """Send reports when they are due; the reader learns why the stream ended, not this."""
+        """Send reports when they are due; the reader learns why the stream ended, not this.
+
+        The capacity goes out whole first, later only as far as it changed.
+        """
+        self._writer = CapacityWriter()
         while stream is self._stream:
             wait_s = self.session.report_s() - self._clock.monotonic_s()
             if wait_s > 0:
@@ -358,24 +268,12 @@ class Link:
                 url=self._hello.url,
                 disk=self._sources.disk(),
             )
+            compact = None
+            if stream.compact:
+                compact = self._writer.write(report.sequence, report.capacity)
+            message = codec.report_to_proto(report, compact)
             try:
-                await stream.call.write(pb.AgentMessage(report=codec.report_to_proto(report)))
+                await stream.call.write(pb.AgentMessage(report=message))
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return
             self.reports += 1
-
-
-async def _ending(call: Call) -> Ending:
-    code, details = await call.code(), await call.details() or ""
-    if code is grpc.StatusCode.OK:
-        return Ending(reason="the control plane ended the stream.")
-    sentence = details or f"the control plane answered {code.name}."
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        sentence = "the far end is no control plane: look at --control-plane."
-    elif code is grpc.StatusCode.INTERNAL:  # what gRPC says when it was ended while we wrote
-        sentence = "the control plane broke off."
-    elif code is grpc.StatusCode.UNAVAILABLE and "VERIFY_FAILED" in details:
-        sentence = "the far end does not prove to be our control plane: look at --control-plane."
-    elif code is grpc.StatusCode.UNAVAILABLE:
-        sentence = "the control plane does not answer."
-    return Ending(reason=sentence, refusal=code in REFUSALS, identity=code in IDENTITY_REFUSALS)

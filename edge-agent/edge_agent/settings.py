@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from edge_agent.policy.kube.tolerations import GPU_TOLERATIONS, Toleration, toleration
 from edge_agent.policy.releases import Publishers, parse_publishers
 from federation.contract.errors import Invalid
 from federation.contract.names import check_name
@@ -22,7 +23,9 @@ _WILDCARDS = ("0.0.0.0", "[::]", "")  # noqa: S104  # they are looked for, not l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Connects one cluster's serving engine to an inference federation."""
+    """Connects one cluster's serving engine to an inference federation. `fed-edge-agent inventory`
+    only prints the devices that it sees.
+    """
 
     cluster: str = setting(help="name of this cluster, as registered")
     state_dir: str = setting(
@@ -67,7 +70,31 @@ class Settings:
     publisher_keys: str = setting(
         "", help="file with lines PATTERN PUBLIC-KEY: who must have signed models of these names"
     )
+    inventory: Literal["auto", "none", "nvml", "amd", "declared", "engine", "kubernetes"] = setting(
+        "auto",
+        help="what sees the devices: auto, none, nvml, amd, declared (--inventory-file), engine "
+        "or kubernetes",
+    )
+    kubeconfig: str = setting(
+        "", help="kubeconfig file (default: in a pod its service account, else as kubectl)"
+    )
+    kube_context: str = setting("", help="context of the kubeconfig (default: the current one)")
+    kube_namespace: str = setting(
+        "", help="namespace of the serving workloads (default: in a pod its own, else default)"
+    )
+    kube_toleration: tuple[str, ...] = setting(
+        (),
+        help="taint that serving workloads bear, as key, key:effect, key=value or "
+        "key=value:effect; vendors' GPU taints are borne anyway",
+    )
     inventory_file: str = setting("", help="YAML or JSON file that declares this cluster's devices")
+    dcgm_url: tuple[str, ...] = setting(
+        (), help="URL of a DCGM exporter's metrics, for use and health of devices"
+    )
+    dcgm_metrics: str = setting(
+        "auto", help="its metric names: auto, dcgm, dcgm-4.9, or a YAML file that maps them"
+    )
+    triton_metrics_url: str = setting("", help="URL of Triton's metrics, for use of its GPUs")
     log_level: str = setting("INFO", help="DEBUG, INFO, WARNING or ERROR")
 
 
@@ -75,10 +102,8 @@ def check(settings: Settings) -> None:
     """Refuse settings that cannot work; raises Invalid."""
     check_name("cluster", settings.cluster)
     for flag in ("engine_url", "ray_dashboard_url"):
-        value = getattr(settings, flag)
-        if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc:
-            name = flag.replace("_", "-")
-            raise Invalid(f"--{name} {value!r} is no URL.", hint="Use http://HOST:PORT.")
+        _check_http(flag, getattr(settings, flag))
+    _check_inventory(settings)
     check_url(settings.control_plane_url)
     if settings.ca_pin:
         check_pin(settings.ca_pin)
@@ -94,6 +119,22 @@ def check(settings: Settings) -> None:
         )
     if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise Invalid(f"--log-level {settings.log_level!r}: use DEBUG, INFO, WARNING or ERROR.")
+
+
+def _check_http(flag: str, value: str) -> None:
+    if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc:
+        name = flag.replace("_", "-")
+        raise Invalid(f"--{name} {value!r} is no URL.", hint="Use http://HOST:PORT.")
+
+
+def _check_inventory(settings: Settings) -> None:
+    for url in settings.dcgm_url:
+        _check_http("dcgm_url", url)
+    if settings.triton_metrics_url:
+        _check_http("triton_metrics_url", settings.triton_metrics_url)
+    tolerations(settings)
+    if settings.inventory == "declared" and not settings.inventory_file:
+        raise Invalid("--inventory=declared needs --inventory-file.")
 
 
 def _check_dialled(settings: Settings) -> None:
@@ -156,6 +197,11 @@ def read_secret(path: str, flag: str) -> str:
     if not secret:
         raise Invalid(f"--{flag}: {path} is empty.")
     return secret
+
+
+def tolerations(settings: Settings) -> tuple[Toleration, ...]:
+    """Return the taints that our workloads on Kubernetes bear; raises Invalid."""
+    return (*GPU_TOLERATIONS, *map(toleration, settings.kube_toleration))
 
 
 def publishers(settings: Settings) -> Publishers:

@@ -22,6 +22,10 @@ from federation.api.streams import (
     run_until_first,
 )
 from federation.contract import codec, codec_sync, codec_trust
+from federation.contract.capacity import Capacity
+from federation.contract.capacity_rules import checked_version
+from federation.contract.codec_deltas import CapacityReader, Told
+from federation.contract.device_use import UseColumns
 from federation.contract.errors import (
     Conflict,
     FederationError,
@@ -50,7 +54,6 @@ from federation.trust.peers import Peer
 
 log = logging.getLogger(__name__)
 
-MAX_DEVICES = 10_000
 MAX_VERSIONS = 10_000
 
 Context = grpc.aio.ServicerContext[pb.AgentMessage, pb.AgentInstruction]
@@ -126,6 +129,7 @@ class AgentService(rpc.AgentServiceServicer):
             lease_seconds=welcomed.lease_seconds,
             report_interval_ms=self._report_interval_ms,
             allow_code=welcomed.allow_code,
+            compact_reports=True,
         )
         await outbox.send(pb.AgentInstruction(welcome=welcome))
         log.info(
@@ -180,11 +184,17 @@ class AgentService(rpc.AgentServiceServicer):
         return record
 
     async def _receive(self, session: _Session, messages: AsyncIterator[pb.AgentMessage]) -> None:
-        epoch = session.welcomed.epoch
+        epoch, reader = session.welcomed.epoch, CapacityReader()
         async for message in messages:
             match message.WhichOneof("body"):
                 case "report":
-                    report = _checked_report(message.report, session.cluster, epoch)
+                    _check_report(message.report, session.cluster, epoch)
+                    told = reader.read(message.report)
+                    if told is None:
+                        told = Told(self._last_capacity(session.cluster), UseColumns())
+                        wanted = pb.CapacityWanted(base=message.report.compact.base)
+                        await session.outbox.send(pb.AgentInstruction(capacity_wanted=wanted))
+                    report = _bounded(codec.report_from_proto(message.report, told))
                     accepted = await self._loop.submit(AgentReported(report=report))
                     if accepted:
                         renewed = pb.LeaseRenewed(epoch=epoch, sequence=report.sequence)
@@ -193,6 +203,13 @@ class AgentService(rpc.AgentServiceServicer):
                     raise Invalid("a second hello on one stream.", hint="Open a new stream.")
                 case _:  # a message of a newer agent
                     continue
+
+    def _last_capacity(self, cluster: str) -> Capacity:
+        """What is known of a cluster whose report leans on one that we don't have."""
+        if (report := self._loop.state.reports.get(cluster)) is not None:
+            return report.capacity
+        record = self._loop.state.clusters.get(cluster)
+        return record.last.capacity if record and record.last else Capacity()
 
     async def _farewell(self, session: _Session) -> None:
         event = AgentDisconnected(cluster=session.cluster, epoch=session.welcomed.epoch)
@@ -252,16 +269,15 @@ def _checked_hello(message: pb.AgentMessage, peer: Peer) -> pb.AgentHello:
     return hello
 
 
-def _checked_report(message: pb.Report, cluster: str, epoch: int) -> Report:
-    """Return the report if the agent speaks for itself; an old epoch is the decider's business."""
+def _check_report(message: pb.Report, cluster: str, epoch: int) -> None:
+    """Refuse a report of an agent that does not speak for itself, or that says too much; an old
+    epoch is the decider's business."""
     if message.cluster != cluster:
         raise PermissionDenied(
             f"the agent of cluster {cluster!r} reported for {message.cluster[:64]!r}."
         )
     if message.epoch > epoch:
         raise Invalid(f"a report of epoch {message.epoch} came in epoch {epoch}.")
-    if len(message.capacity.devices) > MAX_DEVICES:
-        raise Invalid(f"a report lists more than {MAX_DEVICES} devices.")
     if len(message.observed.versions) > MAX_VERSIONS:
         raise Invalid(f"a report lists more than {MAX_VERSIONS} model versions.")
     check_url("the agent's url", message.url)
@@ -269,13 +285,13 @@ def _checked_report(message: pb.Report, cluster: str, epoch: int) -> Report:
         check_text("a model's name", version.model)
         check_text("a reason", version.reason)
         check_text("what a transfer waits for", version.sync.waiting)
-    return _bounded(codec.report_from_proto(message))
 
 
 def _bounded(report: Report) -> Report:
     """Return the report with its measured numbers within bounds."""
     versions = tuple(
-        replace(v, sync=bounded_progress(v.sync)) if v.sync else v for v in report.observed.versions
+        checked_version(replace(v, sync=bounded_progress(v.sync)) if v.sync else v)
+        for v in report.observed.versions
     )
     return replace(
         report,

@@ -11,6 +11,7 @@ from types import GenericAlias
 from typing import Any
 
 from federation.api.documents_access import KeyStatus, TenantStatus
+from federation.api.documents_capacity import CapacityStatus, VersionView
 from federation.api.documents_sync import DiskView, PrefetchStatus
 from federation.contract.resources import (
     ClusterSpec,
@@ -106,18 +107,6 @@ class ModelCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VersionView:
-    """One model version at a cluster."""
-
-    model: str
-    version: int
-    state: VersionState
-    reason: str
-    in_flight: int
-    stage_only: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """One aspect of an object's health, in Kubernetes' words."""
 
@@ -138,6 +127,7 @@ class ClusterStatus:
     url: str
     gpus: int
     gpu_products: Mapping[str, int]
+    capacity: CapacityStatus
     lease: LeaseView
     last_report_s: float | None
     joined: bool

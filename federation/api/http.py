@@ -12,6 +12,7 @@ from aiohttp import web
 from federation.api.audit import AuditLog
 from federation.api.auth import Gate, only_known_hosts
 from federation.api.ca import CertificateAuthority
+from federation.api.capacity import CapacityLists
 from federation.api.chunks import Chunks
 from federation.api.clusters import Clusters
 from federation.api.denials import Denials
@@ -23,6 +24,7 @@ from federation.api.keys import Keys
 from federation.api.metrics import ControlPlaneMetrics
 from federation.api.models import Models
 from federation.api.packs import PackLinks, Packs
+from federation.api.plans import Plans
 from federation.api.releases import Releases
 from federation.api.resources import Resources, Submitter
 from federation.api.route import Route, add_route
@@ -100,6 +102,8 @@ class OperatorApi:
             *Keys(submitter, token_key=parts.token_key).routes(),
             *Models(parts.loop, submitter, parts.artifacts, releases, parts.links).routes(),
             *Sync(parts.loop).routes(),
+            *CapacityLists(parts.loop).routes(),
+            *Plans(parts.loop, parts.artifacts).routes(),
             *Resources(parts.loop, submitter, self.watch).routes(),
         ]
         self.document = open_to_all.describe(self.routes)

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from federation.api.agents import AgentService
+from federation.api.families import counter as _counter
+from federation.api.families import gauge as _gauge
+from federation.api.metrics_capacity import capacity_families
 from federation.api.packs import PackLinks
 from federation.api.routers import RouterHub
 from federation.control_loop import ControlLoop
@@ -59,6 +62,7 @@ class ControlPlaneMetrics(Collector):
         yield from self._of_process()
         yield from self._of_loop()
         yield from self._of_fleet(self._sources.loop.state)
+        yield from capacity_families(self._sources.loop.state, self._sources.clock.utc())
         yield from self._of_sync(self._sources.loop.state)
 
     def _of_process(self) -> Iterable[Metric]:
@@ -110,7 +114,6 @@ class ControlPlaneMetrics(Collector):
         now = self._sources.clock.utc()
         counts = dict.fromkeys(("present", "absent", "never-joined"), 0)
         ages: dict[tuple[str, ...], float] = {}
-        gpus: dict[tuple[str, ...], float] = {}
         for name, record in state.clusters.items():
             presence = state.presences.get(name)
             joined = record.membership.valid
@@ -118,13 +121,8 @@ class ControlPlaneMetrics(Collector):
             counts["present" if present else "absent" if joined else "never-joined"] += 1
             if presence is not None and presence.reported_at is not None:
                 ages[(name,)] = (now - presence.reported_at).total_seconds()
-            if record.last is not None:
-                healthy = record.last.capacity.gpus
-                gpus[(name, "healthy")] = healthy
-                gpus[(name, "unhealthy")] = len(record.last.capacity.devices) - healthy
         by_state: dict[tuple[str, ...], float] = {(n,): count for n, count in counts.items()}
         yield _gauge("fed_clusters", "Registered clusters.", by_state, "state")
-        yield _gauge("fed_cluster_gpus", "GPUs as reported.", gpus, "cluster", "state")
         told = "Time since the newest report."
         yield _gauge("fed_cluster_report_age_seconds", told, ages, "cluster")
 
@@ -158,21 +156,3 @@ class ControlPlaneMetrics(Collector):
                 rooms[(name,)] = room
         told = "What packages may take of a cluster's disk, all together."
         yield _gauge("fed_cluster_disk_room_bytes", told, rooms, "cluster")
-
-
-def _gauge(
-    name: str, told: str, values: Mapping[tuple[str, ...], float], *labels: str
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, told, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family
-
-
-def _counter(
-    name: str, told: str, values: Mapping[tuple[str, ...], float], *labels: str
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, told, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family

@@ -199,7 +199,7 @@ class Resources:
     async def _put(self, request: web.Request, kind: Kind) -> web.Response:
         name = request.match_info["name"]
         body = await read_document(request)
-        written = _checked_envelope(body, kind, name)
+        written = checked_envelope(body, kind, name)
         event = _applied(kind, body, name, actor(request), written.metadata.resourceVersion)
         state, applied = await self._submitter.submit(
             event,
@@ -225,7 +225,7 @@ class Resources:
         return reply(removed)
 
 
-def _checked_envelope(body: Document, kind: Kind, name: str) -> Written:
+def checked_envelope(body: Document, kind: Kind, name: str) -> Written:
     """Return the document without its spec checked; raises Invalid if it is of something else."""
     written = converted(body, Written)
     if written.apiVersion != API_VERSION:

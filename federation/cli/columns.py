@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from federation.cli.documents import Json, look, look_list, look_map, name_of
+from federation.cli.load import condition_words, percent
 from federation.cli.output import Column
 
 
@@ -92,13 +93,17 @@ def _rtt_each(document: Json, _now: datetime) -> str:
 
 
 def _cluster_reason(document: Json, _now: datetime) -> str:
-    words = [] if look(document, "status", "ready") else [shown(look(document, "status", "reason"))]
+    words = [condition_words(document)]
     scheduling = look(document, "status", "scheduling")
     if scheduling == "cordoned":
         words.append("cordoned: receives no new models")
     elif scheduling == "draining":
         words.append("draining: receives no traffic and no new models")
     return "; ".join(word for word in words if word)
+
+
+def _utilization(document: Json, _now: datetime) -> str:
+    return percent(look(document, "status", "capacity", "utilization"))
 
 
 def _in_flight(document: Json, _now: datetime) -> str:
@@ -262,6 +267,7 @@ def _key_expiry(document: Json, _now: datetime) -> str:
     return str(look(document, "status", "expires_at") or "never")
 
 
+_UNITS = ("status", "capacity", "units")
 _NAME = Column("NAME", lambda document, _now: name_of(document))
 _AGE = Column("AGE", age)
 
@@ -276,6 +282,11 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("MODELS", _cluster_models),
         Column("RTT", _rtt),
         _AGE,
+        Column("UNITS", text(*_UNITS, "total"), wide=True),
+        Column("ALLOCATABLE", text(*_UNITS, "allocatable"), wide=True),
+        Column("FREE", text(*_UNITS, "free"), wide=True),
+        Column("LARGEST-BLOCK", text(*_UNITS, "largest_block"), wide=True),
+        Column("UTIL", _utilization, wide=True),
         Column("URL", text("status", "url"), wide=True),
         Column("CONNECTIVITY", text("spec", "connectivity"), wide=True),
         Column("ENGINE-VERSION", text("status", "engine", "version"), wide=True),

@@ -22,12 +22,15 @@ from federation.cli.options import (
     wait_options,
 )
 from federation.cli.output import Format, note, put, put_value
+from federation.cli.plan import ask, show_plans
 from federation.cli.session import Session, command, pass_session
 from federation.cli.wait import wait_for
 from federation.contract.errors import Conflict
 from federation.contract.names import check_model_name, check_name, split_reference
 from federation.contract.resources import KINDS, DeploymentSpec
+from federation.contract.types import EngineKind
 
+_ENGINES = (EngineKind.TRITON.value, EngineKind.RAY_SERVE.value)
 _KIND = next(kind for kind in KINDS if kind.plural == "deployments")
 
 
@@ -41,6 +44,10 @@ class _Said:
     pinned: tuple[int, ...] | None
     residency: tuple[str, ...] | None
     labels: tuple[tuple[str, str], ...]
+    clusters: int | None
+    engine: EngineKind | None
+    apart_from: tuple[str, ...] | None
+    max_price: float | None
 
 
 @command("deploy")
@@ -51,6 +58,10 @@ class _Said:
 @click.option("--pinned", type=NumbersType(), help="Versions to serve besides.")
 @click.option("--residency", type=ListType(), help="Guarantee: never served outside these regions.")
 @click.option("--label", "labels", type=LabelType(), multiple=True, help="Only clusters with it.")
+@click.option("--clusters", type=click.IntRange(min=0), help="At how many clusters; 0 = all.")
+@click.option("--engine", type=click.Choice(_ENGINES), help="Only clusters with this engine.")
+@click.option("--apart-from", type=ListType(), help="Models that must not be at the same cluster.")
+@click.option("--max-price", type=click.FloatRange(min=0), help="Per GPU-hour; 0 = any.")
 @dry_run_option
 @wait_options
 @output_option()
@@ -64,6 +75,10 @@ def deploy(
     pinned: tuple[int, ...] | None,
     residency: tuple[str, ...] | None,
     labels: tuple[tuple[str, str], ...],
+    clusters: int | None,
+    engine: str | None,
+    apart_from: tuple[str, ...] | None,
+    max_price: float | None,
     dry_run: bool,
     wait: bool,
     timeout: float,
@@ -80,6 +95,7 @@ def deploy(
       fed deploy filetype --regions eu-west,us-east --wait
       fed deploy filetype@2 --pinned 1
       fed deploy filetype@champion --name filetype-eu --residency eu-west,eu-north
+      fed deploy llama --clusters 3 --dry-run
     """
     model, version = _reference(reference)
     wanted_name = check_name("deployment", name or default_name(model))
@@ -90,12 +106,19 @@ def deploy(
         pinned=pinned,
         residency=residency,
         labels=labels,
+        clusters=clusters,
+        engine=EngineKind(engine) if engine else None,
+        apart_from=apart_from,
+        max_price=max_price,
     )
     with session.client() as client:
         wanted = _wanted(client, model, wanted_name, said)
-        outcome, document = apply_one(client, wanted, dry_run=dry_run)
-        _report(wanted, f"{outcome}{' (server dry run)' if dry_run else ''}", document, output)
-        if wait and not dry_run:
+        if dry_run:
+            show_plans([ask(client, wanted)], output)
+            return
+        outcome, document = apply_one(client, wanted, dry_run=False)
+        _report(wanted, outcome, document, output)
+        if wait:
             ready = wait_for(client, _KIND, wanted_name, not_ready, timeout_s=timeout)
             note(
                 f"{wanted.title} is ready: {model} version {look(ready, 'status', 'version')} is "
@@ -157,6 +180,12 @@ def _wanted(client: ApiClient, model: str, name: str, said: _Said) -> Wanted:
         pinned_versions=held.pinned_versions if said.pinned is None else said.pinned,
         residency=held.residency if said.residency is None else said.residency,
         cluster_labels=dict(said.labels) or held.cluster_labels,
+        clusters=held.clusters if said.clusters is None else said.clusters,
+        engine=said.engine or held.engine,
+        anti_affinity=held.anti_affinity if said.apart_from is None else said.apart_from,
+        max_price_per_gpu_hour=(
+            held.max_price_per_gpu_hour if said.max_price is None else said.max_price
+        ),
     )
     read = look(live, "metadata", "resourceVersion")
     return replace(wanted, spec=spec, resource_version=read)

@@ -3,13 +3,14 @@
 Input: the object's document and the newest events about it. Output: text on stdout.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import click
 
 from federation.cli.columns import age, duration, parse_time, shown, size
 from federation.cli.documents import Json, look, look_list, look_map, name_of
+from federation.cli.hardware import calibration, capacity_lines, hardware_of
 from federation.cli.options import Target, TargetType, names_of_target
 from federation.cli.output import Table, clean, coloured, put
 from federation.cli.session import Session, command, pass_session
@@ -29,7 +30,12 @@ _TABLES = {
         "size",
         "source",
         "created_at",
+        "replicas",
         "in_flight",
+        "queued",
+        "rate",
+        "latency_ms",
+        "calibration",
         "reason",
     ),
     "cannot": ("cluster", "reason"),
@@ -57,6 +63,7 @@ def describe(session: Session, target: Target, name: str | None) -> None:
         raise Invalid("an event cannot be described.", hint="Use `fed events -o yaml`.")
     with session.client() as client:
         document = client.get("api", "v1", target.kind.plural, wanted)
+        hardware = hardware_of(client, wanted) if target.kind.name == "Cluster" else {}
         listed = client.get("api", "v1", "events")
     about = [
         event
@@ -65,12 +72,14 @@ def describe(session: Session, target: Target, name: str | None) -> None:
         and look(event, "status", "name") == wanted
     ]
     now = SystemClock().utc()
-    for line in sections(document, about[-_EVENTS:], now):
+    for line in sections(document, about[-_EVENTS:], now, hardware):
         put(line)
 
 
-def sections(document: Json, events: list[Json], now: datetime) -> Iterator[str]:
-    """Yield the lines of the page."""
+def sections(
+    document: Json, events: list[Json], now: datetime, hardware: Mapping[str, Table] | None = None
+) -> Iterator[str]:
+    """Yield the lines of the page; `hardware` are tables of their own, by title."""
     yield f"{'Name:':<14}{name_of(document)}"
     yield f"{'Kind:':<14}{shown(look(document, 'kind'))}"
     if created := age(document, now):
@@ -83,6 +92,9 @@ def sections(document: Json, events: list[Json], now: datetime) -> Iterator[str]
         if values:
             yield f"{part.capitalize()}:"
             yield from _values(values, indent=2)
+    for title, table in (hardware or {}).items():
+        yield f"{title}:"
+        yield from _indented(table, 2)
     yield "Events:" if events else "Events:       none"
     if events:
         rows = [_event_row(event, now) for event in events]
@@ -111,11 +123,14 @@ def _values(values: Json, indent: int, *, free: bool = False) -> Iterator[str]:
                 yield from _replicas(value, indent + 2)
             else:
                 yield from _indented(_table(key, value), indent + 2)
+        elif key == "capacity" and isinstance(value, dict):
+            yield label
+            yield from (f"{margin}  {line}" for line in capacity_lines(value))
         elif isinstance(value, dict) and value:
             yield label
             yield from _values(value, indent + 2, free=key in _FREE)
         else:
-            yield f"{label:<{24}}{clean(_plain(key, value)) or '-'}"
+            yield f"{label:<23} {clean(_plain(key, value)) or '-'}"
 
 
 def _plain(key: str, value: object) -> str:
@@ -123,6 +138,8 @@ def _plain(key: str, value: object) -> str:
         return "yes" if value else "no"
     if (key == "size" or key.endswith("_bytes")) and isinstance(value, int):
         return size(value)
+    if key == "calibration":
+        return calibration(value)
     if isinstance(value, float):
         return f"{value:.1f}"
     return shown(value)

@@ -5,13 +5,13 @@ file, then one for each region. Only chunks that no cluster of a region has must
 origin; the rest its clusters take from each other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
 from federation.chunking.delta import Change, Delta, compare
+from federation.chunking.travel import Travel, travels
 from federation.cli.client import ApiClient
 from federation.cli.columns import size
 from federation.cli.documents import Json, look, look_list, name_of
@@ -20,50 +20,10 @@ from federation.cli.options import output_option
 from federation.cli.output import Format, put, put_table, put_value
 from federation.cli.session import Session, command, pass_session
 from federation.contract.errors import NotFound
-from federation.contract.manifest import distinct_chunks, parse_manifest
+from federation.contract.manifest import parse_manifest
 from federation.contract.types import Manifest
 
 HAVING = ("staged", "verified", "loaded", "warmed", "draining", "cached")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Travel:
-    """What must travel to a region, in bytes before encoding. `most` is what the cluster that lacks
-    most must fetch, from wherever."""
-
-    region: str
-    clusters: int
-    from_origin: int
-    most: int
-
-
-def travels(new: Manifest, held: Mapping[str, Mapping[str, Sequence[Manifest]]]) -> list[Travel]:
-    """Return what must travel, for each region; `held` = the manifests of each of its clusters."""
-    chunks = distinct_chunks(new)
-    found = []
-    for region, clusters in sorted(held.items()):
-        lacking = [_lacking(chunks, manifests) for manifests in clusters.values()]
-        nowhere = set.intersection(*lacking) if lacking else set()
-        found.append(
-            Travel(
-                region=region,
-                clusters=len(clusters),
-                from_origin=_bytes(chunks, nowhere),
-                most=max((_bytes(chunks, one) for one in lacking), default=0),
-            )
-        )
-    return found
-
-
-def _lacking(chunks: Mapping[bytes, int], manifests: Iterable[Manifest]) -> set[bytes]:
-    lacking = set(chunks)
-    for manifest in manifests:
-        lacking.difference_update(distinct_chunks(manifest))
-    return lacking
-
-
-def _bytes(chunks: Mapping[bytes, int], digests: Iterable[bytes]) -> int:
-    return sum(chunks[digest] for digest in digests)
 
 
 @command("diff")

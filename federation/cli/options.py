@@ -198,10 +198,12 @@ def watch_option(function: F) -> F:
 
 
 def dry_run_option(function: F) -> F:
-    """Declare `--dry-run=server`, passed as `dry_run`, a bool."""
+    """Declare `--dry-run` (the same as `--dry-run=server`), passed as `dry_run`, a bool."""
     declare: Callable[[F], F] = click.option(
         "--dry-run",
         type=click.Choice(["server"]),
+        is_flag=False,
+        flag_value="server",
         callback=lambda _ctx, _param, value: value is not None,
         help="Let the control plane check it, and change nothing.",
     )

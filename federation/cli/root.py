@@ -21,6 +21,7 @@ _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], Non
 COMMANDS = {
     "get": ("federation.cli.get:get", "List objects of a kind, or show one."),
     "describe": ("federation.cli.describe:describe", "Tell all about one object."),
+    "top": ("federation.cli.top:top", "Show what is busy now: clusters, gpus, models."),
     "apply": ("federation.cli.apply:apply", "Create or change objects from YAML files."),
     "diff": ("federation.cli.apply:diff", "Show what `apply` would change."),
     "delete": ("federation.cli.delete:delete", "Delete an object."),
@@ -30,6 +31,7 @@ COMMANDS = {
     "region": ("federation.cli.region:region", "Create and list regions."),
     "model": ("federation.cli.model:model", "Push, pull, compare and verify model versions."),
     "deploy": ("federation.cli.deploy:deploy", "Serve a model version in regions."),
+    "plan": ("federation.cli.plan:plan", "Show what a deployment would change."),
     "prefetch": ("federation.cli.prefetch:prefetch", "Have a model version lie ready at clusters."),
     "tenant": ("federation.cli.tenant:tenant", "Create tenants and set their limits."),
     "route": ("federation.cli.route:route", "Explain where requests go, and why."),

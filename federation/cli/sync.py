@@ -4,26 +4,20 @@ Input: the operator API's list of transfers, asked for again each second with --
 table that is drawn anew on a terminal; elsewhere, and as JSON, a line for each row that changed.
 """
 
-import sys
-import time
-from collections.abc import Iterator
 from datetime import datetime
-
-import click
 
 from federation.cli.client import ApiClient
 from federation.cli.columns import duration, shown, size, text
 from federation.cli.documents import Json, look, look_list
-from federation.cli.output import Column, Format, Table, coloured, note, put, put_json, put_value
+from federation.cli.live import follow
+from federation.cli.output import Column, Format, Table, coloured, note, put, put_value
 from federation.cli.session import Session
-from federation.contract.errors import DeadlineExceeded, Invalid, Unavailable
+from federation.contract.errors import Invalid
 from federation.contract.resources import Kind
 from federation.runtime.clock import SystemClock
 
 # No kind of resource: nobody wrote these rows, and no row can be named.
 SYNC = Kind("Sync", "sync", ("transfers",), None)
-EVERY_S = 1.0
-_UP_AND_CLEAR = "\x1b[{}A\x1b[J"
 
 
 def _done(row: Json, _now: datetime) -> str:
@@ -78,7 +72,12 @@ def show_sync(session: Session, model: str, output: Format, *, watch: bool) -> N
         raise Invalid("transfers have no names.", hint="Use -o json.")
     with session.client() as client:
         if watch:
-            _watch(client, model, output)
+            follow(
+                lambda: look_list(_ask(client, model), "items"),
+                lambda rows: _table(rows, output),
+                _key,
+                output,
+            )
             return
         answer = _ask(client, model)
         if output in (Format.JSON, Format.YAML):
@@ -101,51 +100,5 @@ def _table(rows: list[Json], output: Format) -> Table:
     return Table([column.title for column in columns], cells)
 
 
-def _watch(client: ApiClient, model: str, output: Format) -> None:
-    known: dict[tuple[object, ...], Json] = {}
-    drawn = 0
-    for rows in _readings(client, model):
-        if output is not Format.JSON and _is_terminal():
-            lines = _table(rows, output).lines(colour=coloured())
-            if drawn:
-                click.echo(_UP_AND_CLEAR.format(drawn), nl=False, color=True)
-            for line in lines:
-                put(line)
-            drawn = len(lines)
-            continue
-        changed = [row for row in rows if known.get(_key(row)) != row]
-        if output is Format.JSON:
-            for row in changed:
-                kind = "MODIFIED" if _key(row) in known else "ADDED"
-                put_json({"type": kind, "object": row}, one_line=True)
-        elif changed:
-            lines = _table(changed, output).lines(colour=False)
-            for line in lines[1:] if known else lines:
-                put(line)
-        known = {_key(row): row for row in rows}
-
-
-def _pause() -> None:
-    time.sleep(EVERY_S)
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty()
-
-
 def _key(row: Json) -> tuple[object, ...]:
     return look(row, "model"), look(row, "version"), look(row, "cluster")
-
-
-def _readings(client: ApiClient, model: str) -> Iterator[list[Json]]:
-    """Yield the rows again and again; a control plane that is away for a moment is waited for."""
-    away = False
-    while True:
-        try:
-            yield look_list(_ask(client, model), "items")
-            away = False
-        except (Unavailable, DeadlineExceeded) as error:
-            if not away:
-                note(f"{error.message} Trying again until Ctrl-C.")
-            away = True
-        _pause()

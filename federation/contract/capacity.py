@@ -96,12 +96,14 @@ class Capacity:
 
     @property
     def gpus(self) -> int:
-        """Number of healthy physical devices; where none is seen by itself, those behind pools."""
-        if self.devices:
-            return len(
-                {d.parent or d.id or str(n) for n, d in enumerate(self.devices) if d.healthy}
-            )
-        return sum(pool.physical for pool in self.pools if pool.allocatable)
+        """Number of healthy physical devices; on nodes where none is seen by itself, of those
+        behind pools. Where there are pools, they know all nodes."""
+        nodes = {pool.node for pool in self.pools}
+        listed = [device for device in self.devices if not nodes or device.node in nodes]
+        alone = {d.parent or d.id or str(n) for n, d in enumerate(listed) if d.healthy}
+        seen = {device.node for device in listed}
+        rest = (pool for pool in self.pools if pool.allocatable and pool.node not in seen)
+        return len(alone) + sum(pool.physical for pool in rest)
 
     @property
     def free(self) -> int:
@@ -115,7 +117,9 @@ class Capacity:
 
     def at_rest(self) -> "Capacity":
         """Return it without what changes all the time: use, age, moments."""
-        devices = tuple(d if d.use is None else replace(d, use=None) for d in self.devices)
+        devices = self.devices
+        if any(device.use is not None for device in devices):
+            devices = tuple(replace(device, use=None) for device in devices)
         return Capacity(devices=devices, pools=self.pools, reason=self.reason, waiting=self.waiting)
 
 
@@ -141,7 +145,7 @@ class Resources:
     replicas share a unit; their fractions and their memory add up. `vendor` and `architecture` are
     compared without regard to case; `products` and `profile` are shell patterns ("*H100*",
     "1g.*gb"); one of `products` must match. `profile` asks for a partition. `exclusive` refuses
-    units that take turns on one device. Empty or 0 = anything.
+    units that share one device by turns or by MPS. Empty or 0 = anything.
     """
 
     gpus: int = 0

@@ -1,5 +1,5 @@
 """The only place where our types meet protobuf, with `codec_capacity`,
-`codec_sync` and `codec_trust`.
+`codec_columns`, `codec_deltas`, `codec_sync` and `codec_trust`.
 
 Input and output: values of `federation.contract.types` and messages of `v1/federation.proto`.
 Tolerant of newer peers: protobuf itself ignores unknown fields, an unknown enum value becomes
@@ -14,6 +14,8 @@ from federation.contract import codec_capacity as capacity
 from federation.contract import codec_sync as sync
 from federation.contract import codec_trust
 from federation.contract import types as t
+from federation.contract.codec_deltas import Told
+from federation.contract.device_use import UseColumns
 from federation.contract.v1 import federation_pb2 as pb
 
 E = TypeVar("E", bound=StrEnum)
@@ -113,14 +115,15 @@ def assignment_from_proto(message: pb.Assignment) -> t.Assignment:
     )
 
 
-def report_to_proto(report: t.Report) -> pb.Report:
-    """Encode what an agent sends up."""
+def report_to_proto(report: t.Report, compact: pb.CompactCapacity | None = None) -> pb.Report:
+    """Encode what an agent sends up; `compact` is its capacity as a CapacityWriter wrote it."""
     return pb.Report(
         cluster=report.cluster,
         epoch=report.epoch,
         sequence=report.sequence,
         url=report.url,
-        capacity=capacity.capacity_to_proto(report.capacity),
+        capacity=None if compact else capacity.capacity_to_proto(report.capacity),
+        compact=compact,
         observed=_observed_to_proto(report.observed),
         disk=sync.disk_to_proto(report.disk),
     )
@@ -157,14 +160,15 @@ def _observed_to_proto(observed: t.Observed) -> pb.Observed:
     )
 
 
-def report_from_proto(message: pb.Report) -> t.Report:
-    """Decode what an agent sends up."""
+def report_from_proto(message: pb.Report, told: Told | None = None) -> t.Report:
+    """Decode what an agent sends up; `told` is its capacity as a CapacityReader read it."""
     return t.Report(
         cluster=message.cluster,
         epoch=message.epoch,
         sequence=message.sequence,
         url=message.url,
-        capacity=capacity.capacity_from_proto(message.capacity),
+        capacity=told.capacity if told else capacity.capacity_from_proto(message.capacity),
+        use=told.use if told else UseColumns(),
         observed=_observed_from_proto(message.observed),
         disk=sync.disk_from_proto(message.disk),
     )

@@ -3,6 +3,8 @@
 Input: our types or protobuf messages. Output: the other. Unknown enum values become UNKNOWN.
 """
 
+from datetime import datetime
+
 from federation.contract import codec_trust
 from federation.contract.capacity import (
     Calibration,
@@ -25,13 +27,17 @@ _SHARING = {
 _FROM_SHARING = {number: kind for kind, number in _SHARING.items() if kind is not Sharing.UNKNOWN}
 
 
+def unix_ms(moment: datetime | None) -> int:
+    """Return a moment as milliseconds since 1970; 0 = not given."""
+    return round(moment.timestamp() * 1000) if moment else 0
+
+
 def capacity_to_proto(capacity: Capacity) -> pb.Capacity:
     """Encode what a cluster has."""
-    observed_at = capacity.observed_at
     return pb.Capacity(
-        devices=[_device_to_proto(device) for device in capacity.devices],
-        pools=[_pool_to_proto(pool) for pool in capacity.pools],
-        observed_at_unix_ms=round(observed_at.timestamp() * 1000) if observed_at else 0,
+        devices=[device_to_proto(device) for device in capacity.devices],
+        pools=[pool_to_proto(pool) for pool in capacity.pools],
+        observed_at_unix_ms=unix_ms(capacity.observed_at),
         age_s=capacity.age_s,
         reason=capacity.reason,
         waiting=capacity.waiting,
@@ -41,8 +47,8 @@ def capacity_to_proto(capacity: Capacity) -> pb.Capacity:
 def capacity_from_proto(message: pb.Capacity) -> Capacity:
     """Decode what a cluster has."""
     return Capacity(
-        devices=tuple(_device_from_proto(device) for device in message.devices),
-        pools=tuple(_pool_from_proto(pool) for pool in message.pools),
+        devices=tuple(device_from_proto(device) for device in message.devices),
+        pools=tuple(pool_from_proto(pool) for pool in message.pools),
         observed_at=codec_trust.utc_or_none(message.observed_at_unix_ms),
         age_s=message.age_s,
         reason=message.reason,
@@ -50,7 +56,8 @@ def capacity_from_proto(message: pb.Capacity) -> Capacity:
     )
 
 
-def _device_to_proto(device: Device) -> pb.Device:
+def device_to_proto(device: Device) -> pb.Device:
+    """Encode a device."""
     return pb.Device(
         id=device.id,
         vendor=device.vendor,
@@ -68,7 +75,8 @@ def _device_to_proto(device: Device) -> pb.Device:
     )
 
 
-def _device_from_proto(message: pb.Device) -> Device:
+def device_from_proto(message: pb.Device) -> Device:
+    """Decode a device."""
     return Device(
         id=message.id,
         vendor=message.vendor,
@@ -106,7 +114,8 @@ def _use_from_proto(message: pb.DeviceUse) -> DeviceUse:
     )
 
 
-def _pool_to_proto(pool: Pool) -> pb.Pool:
+def pool_to_proto(pool: Pool) -> pb.Pool:
+    """Encode a pool."""
     return pb.Pool(
         node=pool.node,
         resource=pool.resource,
@@ -126,7 +135,8 @@ def _pool_to_proto(pool: Pool) -> pb.Pool:
     )
 
 
-def _pool_from_proto(message: pb.Pool) -> Pool:
+def pool_from_proto(message: pb.Pool) -> Pool:
+    """Decode a pool."""
     return Pool(
         node=message.node,
         resource=message.resource,

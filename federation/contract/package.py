@@ -13,6 +13,7 @@ from typing import Any
 from federation.contract.capacity import Resources
 from federation.contract.errors import Invalid
 from federation.contract.names import check_model_name, did_you_mean
+from federation.contract.requirements import resource_problems
 from federation.contract.types import ModelProtocol, Runtime
 
 PACKAGE_FILE = "model.yaml"
@@ -103,8 +104,7 @@ def _problems(package: ModelPackage) -> Iterator[str]:
     for suffix in package.formats:
         if not _FORMAT.fullmatch(suffix):
             yield f"formats: {suffix!r} is no suffix. Write it in lower case and without the dot."
-    if package.resources.gpus < 0 or package.resources.memory_mib < 0:
-        yield "resources must not be negative."
+    yield from resource_problems(package.resources)
     needs_tensors = (
         package.runtime in (Runtime.ONNX, Runtime.PYTHON)
         and package.protocol is ModelProtocol.TENSOR

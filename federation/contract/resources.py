@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from federation.contract.capacity import Resources
 from federation.contract.sync import SyncSpec
-from federation.contract.types import Connectivity, Location
+from federation.contract.types import Connectivity, EngineKind, Location
 
 API_VERSION = "federation/v1"
 
@@ -73,8 +73,11 @@ class DeploymentSpec:
 
     `version` (a number or an alias; 0 = the newest) answers requests that name no version;
     `pinned_versions` are served as well, for requests that name them. Clusters are chosen by region
-    (`regions`, empty = all) and labels. `residency` is a guarantee, not a wish: no request is ever
-    served outside these regions. `resources` overrides what the package asks for.
+    (`regions`, empty = all), labels, `engine` and `max_price_per_gpu_hour` (what their label
+    `price-per-gpu-hour` says; 0 = any). Of these, it is served at `clusters` (0 = at all that can),
+    with `spread` in as many regions as possible, and not where a model of `anti_affinity` is.
+    `residency` is a guarantee, not a wish: no request is ever served outside these regions.
+    `resources` replaces what the package asks for.
     """
 
     model: str
@@ -85,6 +88,11 @@ class DeploymentSpec:
     replicas: int = 1
     resources: Resources | None = None
     residency: tuple[str, ...] = ()
+    clusters: int = 0
+    spread: bool = True
+    anti_affinity: tuple[str, ...] = ()
+    engine: EngineKind | None = None
+    max_price_per_gpu_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

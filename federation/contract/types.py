@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 
 from federation.contract.access import Access
 from federation.contract.capacity import Calibration, Capacity, Resources
+from federation.contract.device_use import UseColumns
 from federation.contract.sync import Disk, SyncProgress
 
 
@@ -159,7 +160,10 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What an agent sends up. The newest `(epoch, sequence)` wins; an older one changes nothing."""
+    """What an agent sends up. The newest `(epoch, sequence)` wins; an older one changes nothing.
+
+    At the control plane the devices of its capacity are at rest; `use` tells what they do.
+    """
 
     cluster: str
     epoch: int
@@ -168,6 +172,7 @@ class Report:
     observed: Observed
     disk: Disk = field(default_factory=Disk)
     url: str = ""  # where routers reach this cluster's gateway, e.g. "http://10.0.0.5:8000"
+    use: UseColumns = field(default_factory=UseColumns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 Input: a State and a ClusterRecord. Output: the status of its document.
 """
 
-from collections import Counter
 from datetime import datetime
 
 from federation.contract.sync import Disk
@@ -14,10 +13,24 @@ from federation.contract.types import (
     Scheduling,
     VersionState,
 )
+from federation.policy.capacity_view import (
+    capacity_age_s,
+    capacity_seen,
+    capacity_status,
+    gpu_products,
+    version_load,
+)
 from federation.policy.membership.records import RouterRecord
 from federation.policy.plain import Json, moment
 from federation.policy.records import ClusterRecord
-from federation.policy.standing import assigned_versions, is_present, room_bytes, warm_versions
+from federation.policy.rooms import Rooms
+from federation.policy.standing import (
+    assigned_versions,
+    capacity_trouble,
+    is_present,
+    room_bytes,
+    warm_versions,
+)
 from federation.policy.state import State
 
 
@@ -26,7 +39,7 @@ def cluster_status(state: State, record: ClusterRecord, now: datetime) -> Json:
     name, last = record.meta.name, record.last
     presence = state.presences.get(name)
     engine = engine_of(state, record)
-    healthy = [d for d in last.capacity.devices if d.healthy] if last else []
+    capacity, _ = capacity_seen(state, record)
     reason = trouble(state, record, now)
     reported_at = presence.reported_at if presence else None
     left_s = (presence.expires_at - now).total_seconds() if presence else 0.0
@@ -43,8 +56,9 @@ def cluster_status(state: State, record: ClusterRecord, now: datetime) -> Json:
             "reason": engine.reason,
         },
         "url": last.url if last else "",
-        "gpus": len(healthy),
-        "gpu_products": dict(sorted(Counter(d.product for d in healthy).items())),
+        "gpus": capacity.gpus,
+        "gpu_products": gpu_products(capacity),
+        "capacity": capacity_status(state, record, now),
         "lease": {
             "epoch": record.epoch,
             "expires_in_s": round(max(left_s, 0.0), 1),
@@ -59,7 +73,11 @@ def cluster_status(state: State, record: ClusterRecord, now: datetime) -> Json:
             for router in state.routers.values()
             if name in router.clusters and router.clusters[name].rtt_ms
         },
-        "conditions": _conditions(state, record, engine, reason),
+        "conditions": [
+            *_conditions(state, record, engine, reason),
+            _capacity_condition(state, record, now),
+            _room_condition(state, record),
+        ],
     }
 
 
@@ -134,11 +152,11 @@ def _version(record: ClusterRecord, seen: ObservedVersion) -> Json:
         "version": seen.version,
         "state": seen.state.value,
         "reason": seen.reason,
-        "in_flight": seen.in_flight,
         "stage_only": any(
             v.stage_only and v.version == seen.version
             for v in assigned_versions(record, seen.model)
         ),
+        **version_load(seen),
     }
 
 
@@ -194,6 +212,21 @@ def _conditions(
             "set by an operator",
         ),
     ]
+
+
+def _capacity_condition(state: State, record: ClusterRecord, now: datetime) -> Json:
+    """Whether what is known of the devices can be relied on; nothing is added where it cannot."""
+    trouble, age_s = capacity_trouble(record), capacity_age_s(state, record, now)
+    seen = f" (seen {age_s:.0f} s ago)" if age_s is not None else ""
+    return _condition(
+        "CapacityCurrent", not trouble, "Current", "CapacityStale", f"{trouble}{seen}"
+    )
+
+
+def _room_condition(state: State, record: ClusterRecord) -> Json:
+    """Whether all that was given to it fits. Nothing goes by itself where it does not."""
+    over = Rooms(state)[record.meta.name].overcommitted()
+    return _condition("RoomSuffices", not over, "Fits", "Overcommitted", over)
 
 
 def _condition(kind: str, met: bool, yes: str, no: str, message: str) -> Json:  # noqa: FBT001

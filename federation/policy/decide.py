@@ -5,6 +5,7 @@ changed. A refusal is a FederationError and leaves the State as it was.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from federation.policy.audit import trail
 from federation.policy.audit.events import INSIDE, AccessDenied, Origin
 from federation.policy.events import (
     Applied,
+    Command,
     Event,
     Idempotency,
     ObjectRemoved,
@@ -34,6 +36,7 @@ from federation.policy.membership.events import (
     RootPrepared,
     RouterRegistered,
 )
+from federation.policy.settle import settle_pending
 from federation.policy.state import RECEIPT_AGE, State, Step
 from federation.policy.sync import prefetches
 from federation.policy.sync.events import PrefetchApplied
@@ -104,6 +107,19 @@ def decide(
     `caller`, PermissionDenied is raised unless it may do what the event asks for, now. `origin` is
     told by the audit log.
     """
+    outcome = decide_among(state, event, now, idempotency, caller, origin)
+    return replace(outcome, commands=outcome.commands + finish(state, now))
+
+
+def decide_among(
+    state: State,
+    event: Event,
+    now: datetime,
+    idempotency: Idempotency | None = None,
+    caller: Caller | None = None,
+    origin: Origin = INSIDE,
+) -> Outcome:
+    """Decide one of several events of the same moment; `finish` has to follow the last one."""
     if caller is not None:
         authorise(caller, action_of(event), state)
     if idempotency and (earlier := _earlier(state, idempotency, now)):
@@ -114,6 +130,13 @@ def decide(
     if idempotency and isinstance(result, Applied):
         step.remember(idempotency.key, idempotency.fingerprint, result)
     return Outcome(commands=tuple(step.commands), result=result)
+
+
+def finish(state: State, now: datetime) -> tuple[Command, ...]:
+    """Do what the events of one moment put off; returns the commands that follow."""
+    step = Step(state, now, "control-plane")
+    settle_pending(step)
+    return tuple(step.commands)
 
 
 def _earlier(state: State, idempotency: Idempotency, now: datetime) -> Applied | None:

@@ -5,44 +5,54 @@ Input: a State and a DeploymentRecord. Output: the status of its document.
 
 from datetime import datetime
 
+from federation.policy.choosing import choose
 from federation.policy.cluster_view import trouble, versions_of
-from federation.policy.placement import Wish, not_selected, reasons, wish_of
+from federation.policy.obstacles import Obstacle, obstacles
+from federation.policy.placement import Wish
 from federation.policy.plain import Json
 from federation.policy.records import ClusterRecord, DeploymentRecord
+from federation.policy.rooms import Rooms
+from federation.policy.settle import wish_in
 from federation.policy.standing import is_confirmed, serving_versions, warm_versions
 from federation.policy.state import State
 
 
-def deployment_status(state: State, record: DeploymentRecord, now: datetime) -> Json:
+def deployment_status(
+    state: State, record: DeploymentRecord, now: datetime, rooms: Rooms | None = None
+) -> Json:
     """Return the status of a deployment's document.
 
-    `wanted` counts the selected clusters that were given its version, `warm` those of them that are
-    in contact and have it warm. It is ready when these are equal and requests go to that version.
+    `wanted` counts the chosen clusters that were given its version, `warm` those of them that are
+    in contact and have it warm. It is ready when these are equal, as many as it asks for, and
+    requests go to that version. Who asks about many deployments at once shares the `rooms`.
     """
-    wish = wish_of(record, state.models[record.spec.model])
-    clusters, cannot, wanted, warm = [], [], 0, 0
-    for name in sorted(state.clusters):
+    wish, rooms = wish_in(state, record), rooms or Rooms(state)
+    chosen = choose(wish, rooms)
+    cannot = obstacles(wish, rooms, chosen)
+    clusters, wanted, warm = [], 0, 0
+    for name in sorted(chosen | rooms.holders(wish.spec.model)):
         cluster = state.clusters[name]
-        selected = not not_selected(wish.spec, cluster.spec)
-        if selected and (words := reasons(wish, cluster)):
-            cannot.append({"cluster": name, "reason": "; ".join(words)})
-        if versions := _versions(state, wish, cluster, now):
+        if versions := _versions(state, wish, cluster, now, leaves=name not in chosen):
             region = cluster.spec.region
             clusters.append({"cluster": name, "region": region, "versions": versions})
-        if selected and _has_target(wish, cluster):
+        if name in chosen and _has_target(wish, cluster):
             wanted += 1
             warm += is_confirmed(state, name) and _target_is_warm(wish, cluster)
-    ready = warm == wanted > 0 and record.routed_version == wish.target
+    ready = warm == wanted >= max(wish.spec.clusters, 1) and record.routed_version == wish.target
     return {
         "version": wish.target,
         "routed_version": record.routed_version,
         "ready": ready,
         "reason": "" if ready else _reason(record, wish, wanted=wanted, warm=warm),
         "clusters": clusters,
-        "cannot": cannot,
+        "cannot": [_plain(each) for each in cannot],
         "warm": warm,
         "wanted": wanted,
     }
+
+
+def _plain(obstacle: Obstacle) -> Json:
+    return {"cluster": obstacle.cluster, "reason": obstacle.reason}
 
 
 def _has_target(wish: Wish, cluster: ClusterRecord) -> bool:
@@ -53,11 +63,14 @@ def _target_is_warm(wish: Wish, cluster: ClusterRecord) -> bool:
     return any(v.version == wish.target for v in warm_versions(cluster, wish.spec.model))
 
 
-def _versions(state: State, wish: Wish, cluster: ClusterRecord, now: datetime) -> list[Json]:
+def _versions(
+    state: State, wish: Wish, cluster: ClusterRecord, now: datetime, *, leaves: bool
+) -> list[Json]:
     """Return what a cluster has, or shall have, of the deployment's model."""
     mine = {v.version for v in serving_versions(cluster, wish.spec.model)}
+    if not mine:
+        return []
     silent = "" if is_confirmed(state, cluster.meta.name) else trouble(state, cluster, now)
-    leaves = bool(not_selected(wish.spec, cluster.spec))
     return [
         {
             "version": seen.version,
@@ -74,6 +87,11 @@ def _versions(state: State, wish: Wish, cluster: ClusterRecord, now: datetime) -
 def _reason(record: DeploymentRecord, wish: Wish, *, wanted: int, warm: int) -> str:
     if not wanted:
         return f"no cluster was given version {wish.target}"
+    if wanted < wish.spec.clusters:
+        return (
+            f"version {wish.target} has a place at {wanted} of the {wish.spec.clusters} clusters "
+            f"asked for, and is warm at {warm}"
+        )
     if warm < wanted:
         return f"version {wish.target} is warm at {warm} of {wanted} clusters"
     return f"requests still go to version {record.routed_version}"

@@ -4,18 +4,23 @@ Input: events from the operator API. Output: records and commands in the Step; r
 raised before anything changed. What follows from a wish is decided in `placement` and `routing`.
 """
 
+import math
 from dataclasses import replace
 
 from federation.contract.errors import Conflict, Invalid
 from federation.contract.names import check_name
+from federation.contract.requirements import resource_problems
 from federation.contract.resources import DeploymentSpec
+from federation.contract.types import EngineKind
 from federation.policy import lookup
 from federation.policy.events import Applied, DeploymentApplied, ObjectRemoved
+from federation.policy.placement import RUNTIMES
 from federation.policy.records import DeploymentRecord
 from federation.policy.settle import settle
 from federation.policy.state import State, Step
 
 MAX_REPLICAS = 1_000
+MAX_CLUSTERS = 100_000
 
 
 def deployment_applied(step: Step, event: DeploymentApplied) -> Applied:
@@ -31,7 +36,7 @@ def deployment_applied(step: Step, event: DeploymentApplied) -> Applied:
     if old is None:
         record = DeploymentRecord(meta=step.new_meta(event.name), spec=spec, target=target)
     else:
-        models.add(old.spec.model)
+        models |= {old.spec.model, *old.spec.anti_affinity}  # who may come closer now
         meta = step.next_meta(old.meta, spec_changed=True)
         record = replace(old, meta=meta, spec=spec)
         if old.spec.model != spec.model:
@@ -74,9 +79,29 @@ def _check(state: State, name: str, spec: DeploymentSpec) -> int:
         )
     if not 1 <= spec.replicas <= MAX_REPLICAS:
         raise Invalid(f"replicas must be 1 to {MAX_REPLICAS}, not {spec.replicas}.")
-    if spec.resources and (spec.resources.gpus < 0 or spec.resources.memory_mib < 0):
-        raise Invalid("resources must not be negative.")
+    if spec.resources and (problem := next(resource_problems(spec.resources), "")):
+        raise Invalid(problem)
+    _check_choice(state, spec)
     return target
+
+
+def _check_choice(state: State, spec: DeploymentSpec) -> None:
+    """Raise NotFound or Invalid if what the spec says of clusters makes no sense."""
+    if not 0 <= spec.clusters <= MAX_CLUSTERS:
+        raise Invalid(f"clusters must be 0 (= all) to {MAX_CLUSTERS}, not {spec.clusters}.")
+    if spec.engine in (EngineKind.STATIC, EngineKind.UNKNOWN):
+        known = " or ".join(engine.value for engine, runs in RUNTIMES.items() if runs)
+        raise Invalid(f"engine {spec.engine.value!r} loads no models.", hint=f"Write {known}.")
+    price = spec.max_price_per_gpu_hour
+    if not math.isfinite(price) or price < 0:
+        raise Invalid("max_price_per_gpu_hour must be a number from 0 (= any) on.")
+    for model in spec.anti_affinity:
+        lookup.model(state, model)
+    if spec.model in spec.anti_affinity:
+        raise Invalid(
+            f"model {spec.model!r} cannot be apart from itself.",
+            hint="Remove it from anti_affinity; replicas says how many are at a cluster.",
+        )
 
 
 def deployment_removed(step: Step, event: ObjectRemoved) -> Applied:

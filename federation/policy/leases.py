@@ -5,7 +5,7 @@ Step.
 
 A lease is permission to count as present. The newest stream wins: each accepted hello takes the
 next epoch, and what arrives from an older epoch, or out of order, changes nothing. A report is
-cheap: it writes to the store only if what the snapshot is made of changed.
+cheap: it writes to the store only if what the snapshot is made of changed (see `capacity_news`).
 """
 
 from collections.abc import Iterable
@@ -24,6 +24,7 @@ from federation.contract.types import (
     VersionState,
 )
 from federation.policy import lookup
+from federation.policy.capacity_news import same_build, settle_is_due, staleness, take_room
 from federation.policy.events import (
     AgentConnected,
     AgentDisconnected,
@@ -37,7 +38,7 @@ from federation.policy.membership.events import PublishRouters, PublishTrust
 from federation.policy.membership.members import check_member
 from federation.policy.membership.revoking import forget_expired
 from federation.policy.records import ClusterRecord, LastObserved, Presence
-from federation.policy.settle import settle
+from federation.policy.settle import settle, settle_later
 from federation.policy.state import Step
 
 _ROOM_SHARE = 20  # a disk that grew or shrank by less than 1/20 is the disk it was
@@ -64,7 +65,7 @@ def agent_connected(step: Step, event: AgentConnected) -> Welcomed:
     step.emit(CloseAgent(cluster=name, epoch=record.epoch, reason=reason))
     step.wake_at(expires_at)
     step.audit("Cluster", name, "AgentConnected", f"the agent of cluster {name!r} connected.")
-    settle(step)
+    settle_later(step)
     return Welcomed(
         epoch=epoch,
         lease_seconds=round(step.state.lease.total_seconds()),
@@ -143,7 +144,7 @@ def _take_over(step: Step, report: Report, *, confirms: bool) -> None:
     """Keep what the report says in the cluster's record if it matters and is new."""
     record = step.state.clusters[report.cluster]
     old, new = record.last, _last_of(report, record.last)
-    changed = old is None or _essence(new) != _essence(old)
+    changed = old is None or not _same_essence(old, new)
     models: set[str] = set()
     if changed:
         models = {model for model, *_ in set(_states(new)) ^ set(_states(old) if old else ())}
@@ -153,12 +154,14 @@ def _take_over(step: Step, report: Report, *, confirms: bool) -> None:
         )
     elif confirms:
         step.touch("Cluster", report.cluster)
-    if old is None or _fitness(new) != _fitness(old):
-        settle(step)
+    if old is not None:
+        take_room(step, report.cluster, old, new)
+    if old is None or not _same_fitness(old, new):
+        settle_later(step)
     elif confirms:
-        settle(step, {v.model for v in record.assignment.versions})
+        settle_later(step, {v.model for v in record.assignment.versions})
     elif changed:
-        settle(step, models)
+        settle_later(step, models)
     for name, prefetch in step.state.prefetches.items():
         if prefetch.spec.model in models:  # how far it came is in its view only
             step.touch("Prefetch", name)
@@ -177,6 +180,7 @@ def _last_of(report: Report, last: LastObserved | None) -> LastObserved:
         capacity=report.capacity.at_rest(),
         observed=replace(report.observed, versions=tuple(versions)),
         disk=last.disk if last and _same_room(last.disk, report.disk) else report.disk,
+        stale=staleness(report.capacity, last.stale if last else ""),
     )
 
 
@@ -186,14 +190,15 @@ def _same_room(old: Disk, new: Disk) -> bool:
     return old.budget_bytes == new.budget_bytes and abs(after - before) <= before // _ROOM_SHARE
 
 
-def _essence(last: LastObserved) -> tuple[object, ...]:
-    """What matters for snapshot and placement: not the load, nor the words of a slow step."""
+def _same_essence(old: LastObserved, new: LastObserved) -> bool:
+    """Whether nothing changed that matters for snapshot and placement: the load does not, nor do
+    the words of a slow step."""
     return (
-        last.engine_version,
-        last.observed.engine.ready,
-        last.url,
-        _fitness(last),
-        *_states(last),
+        old.engine_version == new.engine_version
+        and old.observed.engine.ready == new.observed.engine.ready
+        and old.url == new.url
+        and _same_fitness(old, new)
+        and _states(old) == _states(new)
     )
 
 
@@ -201,9 +206,11 @@ def _states(last: LastObserved) -> list[tuple[str, int, str, VersionState, Model
     return [(v.model, v.version, v.digest, v.state, v.protocol) for v in last.observed.versions]
 
 
-def _fitness(last: LastObserved) -> tuple[object, ...]:
-    """What decides whether a model fits."""
-    return last.engine, last.capacity, last.disk
+def _same_fitness(old: LastObserved, new: LastObserved) -> bool:
+    """Whether the same models fit, as far as what is free now does not matter."""
+    return (old.engine, old.disk, old.stale) == (new.engine, new.disk, new.stale) and same_build(
+        old.capacity, new.capacity
+    )
 
 
 def _tell_progress(
@@ -251,7 +258,7 @@ def time_passed(step: Step, _event: TimePassed) -> bool:
             f"nothing was heard of cluster {name!r} for {silent:.0f} s: requests go elsewhere.",
         )
         step.touch("Cluster", name)
-    if over:
+    if settle_is_due(step) or over:
         settle(step)
     if pending := [p.expires_at for p in state.presences.values() if p.present]:
         step.wake_at(min(pending))

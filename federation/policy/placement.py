@@ -1,16 +1,19 @@
 """Which versions of a model a cluster shall have, and why not, in words.
 
-Input: a Wish (a deployment with its versions looked up) and a cluster's record. Output: the
-versions to assign there. `settle` applies it to the State.
+Input: a Wish (a deployment with its versions looked up) and a cluster's Room. Output: the versions
+to assign there. `choosing` says which clusters a wish is for, `settle` applies it to the State.
 
-Adding is careful, removing is more careful. A version is added only where it fits. A version that
-is no longer wanted goes only after its successor is warm, so that there is never a gap; one that
-may not run there any more goes at once. Nothing ever goes because contact was lost.
+Adding is careful, removing is more careful. A version is added only where it fits besides all that
+is there, so during a change the old and the new one need room at once. A version that is no longer
+wanted goes only after its successor is warm, so that there is never a gap; one that may not run
+there any more goes at once. Nothing ever goes because contact was lost, or because there is less
+room than before.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Protocol
 
 from federation.contract.capacity import Resources
 from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
@@ -22,7 +25,7 @@ from federation.policy.records import (
     ModelRecord,
     VersionRecord,
 )
-from federation.policy.standing import has_bytes, is_warm, room_bytes, serving_versions
+from federation.policy.rooms import PRICE_LABEL, Room, price_of
 
 RUNTIMES: dict[EngineKind, frozenset[Runtime]] = {
     EngineKind.TRITON: frozenset({Runtime.ONNX, Runtime.PYTHON, Runtime.TRITON}),
@@ -51,13 +54,14 @@ class Verdict:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """A deployment with its versions looked up. `wanted` holds the target and the pinned ones;
-    `urgency` is that of the target."""
+    `urgency` is that of the target; `apart` are the models that must not be where it is."""
 
     spec: DeploymentSpec
     target: int
     urgency: Urgency = Urgency.NORMAL
     wanted: Mapping[int, VersionRecord]
     versions: Mapping[int, VersionRecord]  # all of the model
+    apart: frozenset[str] = frozenset()
 
     def assigned(self, version: int) -> AssignedVersion:
         """Return what a cluster is told about one of the wanted versions."""
@@ -74,7 +78,9 @@ class Wish:
         return self.spec.resources or self.wanted[version].package.resources
 
 
-def wish_of(deployment: DeploymentRecord, model: ModelRecord) -> Wish:
+def wish_of(
+    deployment: DeploymentRecord, model: ModelRecord, apart: frozenset[str] = frozenset()
+) -> Wish:
     """Look up the versions that a deployment names; raises NotFound or Invalid if one is gone."""
     spec = deployment.spec
     target = lookup.resolve(model, spec.version)
@@ -85,6 +91,7 @@ def wish_of(deployment: DeploymentRecord, model: ModelRecord) -> Wish:
         urgency=deployment.urgency,
         wanted={number: lookup.version(model, number) for number in numbers},
         versions={v.version: v for v in model.versions},
+        apart=apart,
     )
 
 
@@ -101,33 +108,60 @@ def not_selected(spec: DeploymentSpec | PrefetchSpec, cluster: ClusterSpec) -> s
     return ""
 
 
-def judge(cluster: ClusterRecord, version: VersionRecord, spec: DeploymentSpec) -> Verdict:
-    """Decide whether a version may be at a cluster that the deployment selects."""
-    if reason := _barred(cluster, version):
+def unsuited(spec: DeploymentSpec, cluster: ClusterRecord) -> str:
+    """Return why a selected cluster is not of the kind that the deployment asks for, in words."""
+    engine = cluster.last.engine if cluster.last else EngineKind.UNKNOWN
+    if spec.engine and engine not in (EngineKind.UNKNOWN, spec.engine):
+        return f"its engine is {engine}, the deployment asks for {spec.engine}"
+    if limit := spec.max_price_per_gpu_hour:
+        price = price_of(cluster.spec.labels)
+        if price is None:
+            words = f"its label {PRICE_LABEL!r} tells no price"
+            return f"{words}, the deployment pays {limit:g} at most"
+        if price > limit:
+            return f"a GPU costs {price:g} an hour there, the deployment pays {limit:g} at most"
+    return ""
+
+
+def judge(wish: Wish, room: Room, number: int, *, tell: bool = True) -> Verdict:
+    """Decide whether one of the wanted versions may be at a cluster that the deployment selects.
+
+    Without `tell` the reason may be short.
+    """
+    record, wanted = wish.wanted[number], wish.assigned(number)
+    if reason := _barred(room, record):
         return Verdict(fit=Fit.BARRED, reason=reason)
-    needs = spec.resources or version.package.resources
-    if reason := _not_now(cluster, version) or _lacks_gpus(cluster, needs, spec.replicas):
+    if reason := room.blocked or (room.stale if wanted.needs.gpus else ""):
+        return Verdict(fit=Fit.KEEPS, reason=reason)
+    held = room.serving(wish.spec.model).get(number)
+    if held is None:
+        if reason := _apart(wish, room) or room.lacks_disk(record, wish.spec.model):
+            return Verdict(fit=Fit.KEEPS, reason=reason)
+    elif held.needs == wanted.needs and held.replicas >= wanted.replicas:
+        return Verdict(fit=Fit.FITS)  # it is counted already, and nothing goes for lack of room
+    if not room.takes(wanted):
+        reason = _room_words(wish, room, wanted) if tell else "no room"
         return Verdict(fit=Fit.KEEPS, reason=reason)
     return Verdict(fit=Fit.FITS)
 
 
-def judge_staging(cluster: ClusterRecord, version: VersionRecord) -> Verdict:
+def judge_staging(room: Room, version: VersionRecord, model: str) -> Verdict:
     """Decide whether the bytes of a version may lie ready at a cluster; GPUs do not count."""
-    if reason := _barred(cluster, version):
+    if reason := _barred(room, version):
         return Verdict(fit=Fit.BARRED, reason=reason)
-    if reason := _not_now(cluster, version):
+    if reason := room.blocked or room.lacks_disk(version, model):
         return Verdict(fit=Fit.KEEPS, reason=reason)
     return Verdict(fit=Fit.FITS)
 
 
-def _barred(cluster: ClusterRecord, version: VersionRecord) -> str:
+def _barred(room: Room, version: VersionRecord) -> str:
     package = version.package
-    if (version.carries_code or package.carries_code) and not cluster.spec.allow_code:
+    if (version.carries_code or package.carries_code) and not room.record.spec.allow_code:
         return (
             f"version {version.version} carries code (runtime {package.runtime}), which this "
             "cluster does not allow; set allow_code in its spec to allow it"
         )
-    engine = cluster.last.engine if cluster.last else EngineKind.UNKNOWN
+    engine = room.engine
     if engine is EngineKind.STATIC:
         return "its engine is static: the agent only shows what someone else loads"
     if engine is not EngineKind.UNKNOWN and package.runtime not in RUNTIMES[engine]:
@@ -135,68 +169,95 @@ def _barred(cluster: ClusterRecord, version: VersionRecord) -> str:
     return ""
 
 
-def _not_now(cluster: ClusterRecord, version: VersionRecord) -> str:
-    if not cluster.membership.valid:
-        return "its agent has not joined yet"
-    if cluster.last is None or cluster.last.engine is EngineKind.UNKNOWN:
-        return "its agent has not told which engine it has"
-    if cluster.scheduling is not Scheduling.ACTIVE:
-        return f"it is {cluster.scheduling}: it gets nothing new"
-    room = room_bytes(cluster)
-    if room is not None and version.size > room and not has_bytes(cluster, version):
-        return (
-            f"version {version.version} needs {_gib(version.size)} of disk and packages may take "
-            f"{_gib(room)} there"
-        )
+def _apart(wish: Wish, room: Room) -> str:
+    for model in sorted(wish.apart):
+        if room.serves(model):
+            return f"model {model!r} is there, and the two must be apart"
     return ""
 
 
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.3g} GiB"
-
-
-def _lacks_gpus(cluster: ClusterRecord, needs: Resources, replicas: int) -> str:
-    devices = cluster.last.capacity.devices if cluster.last else ()
-    fitting = sum(
-        device.healthy and (not device.memory_mib or device.memory_mib >= needs.memory_mib)
-        for device in devices
+def _room_words(wish: Wish, room: Room, wanted: AssignedVersion) -> str:
+    """Why there is no room, and whether it is a predecessor that holds it."""
+    words = room.lacks(wanted)
+    others = [v for v in room.held(wish.spec.model) if v.version != wanted.version]
+    holds = [str(v.version) for v in others if v.needs.gpus and not v.stage_only]
+    if not holds:
+        return words
+    return (
+        f"{words}; version {', '.join(holds)} stays until version {wish.target} is warm, so both "
+        "need room at once"
     )
-    if needs.gpus * replicas > fitting:
-        memory = f" with {needs.memory_mib} MiB" if needs.memory_mib else ""
-        return f"it needs {needs.gpus * replicas} healthy GPUs{memory} and has {fitting}"
-    return ""
 
 
-def place(
-    wish: Wish, cluster: ClusterRecord, *, up_to_date: bool, warm_elsewhere: Collection[int]
-) -> tuple[AssignedVersion, ...]:
+class Warmth(Protocol):
+    """Where versions of a model are warm for good: told by a report that is about the newest
+    assignment."""
+
+    def here(self, room: Room, version: AssignedVersion) -> bool:
+        """Whether a version is warm at this cluster."""
+
+    def elsewhere(self, room: Room, number: int) -> bool:
+        """Whether a wanted version is warm at another chosen cluster that is in contact."""
+
+
+def place(wish: Wish, room: Room, *, chosen: bool, warmth: Warmth) -> tuple[AssignedVersion, ...]:
     """Return the versions of the wish's model that the cluster shall serve, ordered by number.
 
-    `up_to_date`: its newest report is about its newest assignment. `warm_elsewhere`: the versions
-    that are warm at another selected cluster which is in contact.
+    `chosen`: the wish is for this cluster (see `choosing`).
     """
-    current = {v.version: v for v in serving_versions(cluster, wish.spec.model)}
-    selected = not not_selected(wish.spec, cluster.spec)
-    result: dict[int, AssignedVersion] = {}
-    for number, record in wish.wanted.items():
-        fit = judge(cluster, record, wish.spec).fit
-        if selected and fit is Fit.FITS:
-            result[number] = _kept_urgent(wish.assigned(number), current.get(number))
-        elif selected and fit is Fit.KEEPS and number in current:
-            result[number] = current[number]
+    current = room.serving(wish.spec.model)
+    result = _given(wish, room, current) if chosen else {}
     here = result.get(wish.target)
-    target_is_warm_here = up_to_date and here is not None and is_warm(cluster, here)
     for number in current.keys() - result.keys():
-        if _is_barred(wish, cluster, number):
+        if is_barred(wish, room, number):
             continue
-        if selected and not _is_barred(wish, cluster, wish.target):
-            may_go = target_is_warm_here
+        if chosen and not is_barred(wish, room, wish.target):
+            may_go = here is not None and warmth.here(room, here)
         else:
-            may_go = (number if number in wish.wanted else wish.target) in warm_elsewhere
-        if not may_go or cluster.scheduling is Scheduling.DRAINING:
+            may_go = warmth.elsewhere(room, number if number in wish.wanted else wish.target)
+        if not may_go or room.record.scheduling is Scheduling.DRAINING:
             result[number] = current[number]
     _make_urgent(wish, result, current)
     return tuple(result[number] for number in sorted(result))
+
+
+def is_settled(wish: Wish, room: Room) -> bool:
+    """Whether it is plain that nothing changes at a chosen cluster: the short way round `place`."""
+    if len(wish.wanted) > 1:
+        return False
+    held, needs = room.held(wish.spec.model), wish.needs(wish.target)
+    if not held:
+        return room.refuses(needs, wish.spec.replicas)
+    return (
+        len(held) == 1
+        and held[0].version == wish.target
+        and not held[0].stage_only
+        and held[0].replicas == wish.spec.replicas
+        and (held[0].needs is needs or held[0].needs == needs)
+        and not is_barred(wish, room, wish.target)
+    )
+
+
+def _given(
+    wish: Wish, room: Room, current: Mapping[int, AssignedVersion]
+) -> dict[int, AssignedVersion]:
+    """Return the wanted versions that a chosen cluster shall have: the target before the others, so
+    that they don't take its room."""
+    result: dict[int, AssignedVersion] = {}
+    for number in sorted(wish.wanted, key=lambda each: (each != wish.target, each)):
+        fit = judge(wish, room, number, tell=False).fit
+        if fit is Fit.FITS:
+            result[number] = _kept_urgent(wish.assigned(number), current.get(number))
+            if len(wish.wanted) > 1:
+                room.give(wish.spec.model, _joined(room.held(wish.spec.model), result[number]))
+        elif fit is Fit.KEEPS and number in current:
+            result[number] = current[number]
+    return result
+
+
+def _joined(held: tuple[AssignedVersion, ...], new: AssignedVersion) -> tuple[AssignedVersion, ...]:
+    others = (version for version in held if version.version != new.version)
+    return tuple(sorted((*others, new), key=lambda version: version.version))
 
 
 def _kept_urgent(wanted: AssignedVersion, held: AssignedVersion | None) -> AssignedVersion:
@@ -215,17 +276,27 @@ def _make_urgent(
         result[wish.target] = replace(here, urgency=Urgency.ROLLBACK)
 
 
-def _is_barred(wish: Wish, cluster: ClusterRecord, number: int) -> bool:
+def is_barred(wish: Wish, room: Room, number: int) -> bool:
+    """Whether a version of the wish's model must not be at a cluster."""
     record = wish.versions.get(number)
-    return record is None or judge(cluster, record, wish.spec).fit is Fit.BARRED
+    return record is None or bool(_barred(room, record))
 
 
-def reasons(wish: Wish, cluster: ClusterRecord) -> tuple[str, ...]:
-    """Return why a selected cluster does not get versions that the deployment wants, in words."""
-    has = {v.version for v in serving_versions(cluster, wish.spec.model)}
-    verdicts = (
-        judge(cluster, record, wish.spec)
-        for number, record in wish.wanted.items()
-        if number not in has
-    )
-    return tuple(dict.fromkeys(v.reason for v in verdicts if v.reason))
+def reasons(wish: Wish, room: Room) -> tuple[str, ...]:
+    """Return in words why a selected cluster does not get versions that the deployment wants, or
+    not as it wants them."""
+    has = room.serving(wish.spec.model)
+    told = []
+    for number in wish.wanted:
+        verdict = judge(wish, room, number)
+        if not verdict.reason:
+            continue
+        held, wanted = has.get(number), wish.assigned(number)
+        if held is None:
+            told.append(verdict.reason)
+        elif (held.replicas, held.needs) != (wanted.replicas, wanted.needs):
+            stays = f"at {held.replicas} of {wanted.replicas} replicas"
+            if held.replicas == wanted.replicas:
+                stays = "with the resources that it has"
+            told.append(f"version {number} stays {stays}: {verdict.reason}")
+    return tuple(dict.fromkeys(told))

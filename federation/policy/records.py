@@ -44,7 +44,11 @@ class RegionRecord:
 class LastObserved:
     """What a cluster served when it last changed: it lets a restarted control plane publish an
     equal snapshot before the agents are back (static stability). The progress of transfers is not
-    in it: it lives in the newest reports only."""
+    in it: it lives in the newest reports only. Nor is what devices do now. What is free in the
+    capacity's pools is as new as the newest report in memory, and as old as the last other change
+    in the store: it changes all the time where others use the cluster as well.
+
+    `stale` says in words why the capacity cannot be relied on; empty = it can."""
 
     engine: EngineKind
     engine_version: str
@@ -52,6 +56,7 @@ class LastObserved:
     capacity: Capacity
     observed: Observed
     disk: Disk = field(default_factory=Disk)
+    stale: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

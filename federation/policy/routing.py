@@ -6,7 +6,7 @@ only when nobody in contact has that one warm either, another warm one takes ove
 anybody can serve is never without a default that somebody serves.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from federation.policy.placement import Wish
 from federation.policy.records import ClusterRecord
@@ -14,16 +14,16 @@ from federation.policy.standing import is_confirmed, is_present, is_routable, wa
 from federation.policy.state import State
 
 
-def choose_version(state: State, wish: Wish, routed: int) -> int:
+def choose_version(state: State, wish: Wish, routed: int, at: Collection[str]) -> int:
     """Return the version to route to by default, 0 if none was ever warm.
 
-    `routed` is the one chosen before (0 = none).
+    `routed` is the one chosen before (0 = none), `at` the clusters that were given the model.
     """
     target = wish.target
-    for record in _serving(state, wish):
+    for record in _serving(state, wish, at):
         if is_confirmed(state, record.meta.name) and target in _warm(record, wish):
             return target
-    present, known = _warm_by_contact(state, wish)
+    present, known = _warm_by_contact(state, wish, at)
     for warm in (present, known):
         for number in (routed, target, *sorted(warm, reverse=True)):
             if number in warm:
@@ -31,11 +31,11 @@ def choose_version(state: State, wish: Wish, routed: int) -> int:
     return routed if routed in wish.versions else 0
 
 
-def _warm_by_contact(state: State, wish: Wish) -> tuple[set[int], set[int]]:
+def _warm_by_contact(state: State, wish: Wish, at: Collection[str]) -> tuple[set[int], set[int]]:
     """Return the versions that are warm at clusters that hold a lease, and at any cluster."""
     present: set[int] = set()
     known: set[int] = set()
-    for record in _serving(state, wish):
+    for record in _serving(state, wish, at):
         warm = _warm(record, wish)
         known |= warm
         if is_present(state, record.meta.name):
@@ -43,9 +43,10 @@ def _warm_by_contact(state: State, wish: Wish) -> tuple[set[int], set[int]]:
     return present, known
 
 
-def _serving(state: State, wish: Wish) -> Iterator[ClusterRecord]:
+def _serving(state: State, wish: Wish, at: Collection[str]) -> Iterator[ClusterRecord]:
     """Yield the clusters to which requests for the model may go."""
-    for record in state.clusters.values():
+    for name in at:
+        record = state.clusters[name]
         inside = not wish.spec.residency or record.spec.region in wish.spec.residency
         if inside and is_routable(record):
             yield record

@@ -5,51 +5,126 @@ records and commands in that Step. Settling twice without news in between change
 second time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from federation.contract.types import AssignedVersion, Assignment, Urgency
+from federation.policy.choosing import choose, matches
 from federation.policy.events import Assign
-from federation.policy.placement import Wish, not_selected, place, wish_of
+from federation.policy.lookup import resolve
+from federation.policy.placement import Wish, is_settled, place, wish_of
 from federation.policy.records import ClusterRecord, DeploymentRecord
+from federation.policy.rooms import Room, Rooms
 from federation.policy.routing import choose_version
-from federation.policy.standing import assigned_versions, is_routable, is_up_to_date, warm_versions
+from federation.policy.standing import (
+    assigned_versions,
+    is_routable,
+    is_up_to_date,
+    is_warm,
+    warm_versions,
+)
 from federation.policy.state import State, Step
 from federation.policy.sync.staging import Staging, stage, stagings
 
 ByModel = dict[str, tuple[AssignedVersion, ...]]
 _SERVED = 16  # versions that a deployment remembers to have been routed to
+_ALL = frozenset({"*"})  # no model is called so
+
+
+def settle_later(step: Step, models: Iterable[str] | None = None) -> None:
+    """Have `models` (None = all) settled once for all events that are decided together.
+
+    Agents tell of a thousand small changes a second after a restart of the control plane.
+    """
+    step.state.unsettled |= _ALL if models is None else frozenset(models)
+
+
+def settle_pending(step: Step) -> None:
+    """Settle what was put off."""
+    models = step.state.unsettled
+    if models:
+        step.state.unsettled = frozenset()
+        settle(step, None if models >= _ALL else models)
 
 
 def settle(step: Step, models: Iterable[str] | None = None) -> None:
-    """Recompute what follows from the wishes for `models` (None = for all)."""
+    """Recompute what follows from the wishes for `models` (None = for all).
+
+    Where something goes, there is room for models that had none: they are looked at as well.
+    """
     state = step.state
     _note_targets(step, None if models is None else set(models))
     wishes, staged = wishes_of(state), stagings(state)
-    everything = wishes.keys() | staged.keys() | _assigned_models(state)
-    affected = set(models) if models is not None else everything
-    changes: dict[str, ByModel] = {}
-    for model in sorted(affected):
-        wanted = _Wanted(model, wishes.get(model), staged.get(model, ()))
-        for cluster, versions in _placed(state, wanted).items():
-            changes.setdefault(cluster, {})[model] = versions
-    for cluster in sorted(changes):
-        _assign(step, state.clusters[cluster], changes[cluster])
-    for model in sorted(affected & wishes.keys()):
-        _route(step, wishes[model])
+    rooms = Rooms(state)
+    if models is None:
+        models = wishes.keys() | staged.keys() | rooms.models()
+    affected = set(models)
+    seen = set(affected)
+    while affected:
+        changes: dict[str, ByModel] = {}
+        for model in sorted(affected):
+            wanted = _Wanted(model, wishes.get(model), staged.get(model, ()))
+            for cluster, versions in _placed(rooms, wanted).items():
+                changes.setdefault(cluster, {})[model] = versions
+        freed = [name for name, new in changes.items() if _frees(state.clusters[name], new)]
+        for cluster in sorted(changes):
+            _assign(step, state.clusters[cluster], changes[cluster])
+            rooms.renew(cluster)
+        affected = {m for name in freed for m in _waiting(rooms, name, wishes, staged)}
+        seen |= affected
+    for model in sorted(seen & wishes.keys()):
+        _route(step, wishes.deployment(model), wishes[model], rooms.holders(model))
     step.publish()
 
 
-def wishes_of(state: State) -> dict[str, Wish]:
+class Wishes(Mapping[str, Wish]):
+    """The wish for each deployed model, looked up when somebody asks for it."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._names = {d.spec.model: name for name, d in state.deployments.items()}
+        self._apart = _apart(state)
+        self._known: dict[str, Wish] = {}
+
+    def __getitem__(self, model: str) -> Wish:
+        if (found := self._known.get(model)) is None:
+            deployment = self._state.deployments[self._names[model]]
+            apart = self._apart.get(model, frozenset())
+            found = wish_of(deployment, self._state.models[model], apart)
+            self._known[model] = found
+        return found
+
+    def deployment(self, model: str) -> str:
+        """Return the name of the deployment of a model."""
+        return self._names[model]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def wishes_of(state: State) -> Wishes:
     """Return the wish for each deployed model."""
-    return {
-        deployment.spec.model: wish_of(deployment, state.models[deployment.spec.model])
-        for deployment in state.deployments.values()
-    }
+    return Wishes(state)
 
 
-def _assigned_models(state: State) -> set[str]:
-    return {v.model for record in state.clusters.values() for v in record.assignment.versions}
+def wish_in(state: State, deployment: DeploymentRecord) -> Wish:
+    """Return the wish of one deployment."""
+    model = deployment.spec.model
+    return wish_of(deployment, state.models[model], _apart(state).get(model, frozenset()))
+
+
+def _apart(state: State) -> dict[str, frozenset[str]]:
+    """Return the models that must not be where a model is, whichever of the two says so."""
+    found: dict[str, frozenset[str]] = {}
+    for deployment in state.deployments.values():
+        model = deployment.spec.model
+        for other in deployment.spec.anti_affinity:
+            found[model] = found.get(model, frozenset()) | {other}
+            found[other] = found.get(other, frozenset()) | {model}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +136,49 @@ class _Wanted:
     staged: tuple[Staging, ...]
 
 
+def _frees(record: ClusterRecord, changes: ByModel) -> bool:
+    """Whether something goes from a cluster, or becomes less."""
+    for model, versions in changes.items():
+        new = {(v.version, v.stage_only): v for v in versions}
+        for held in assigned_versions(record, model):
+            kept = new.get((held.version, held.stage_only))
+            if kept is None or kept.replicas < held.replicas or kept.needs != held.needs:
+                return True
+    return False
+
+
+def _differs(held: AssignedVersion, wanted: AssignedVersion) -> bool:
+    return (held.replicas, held.needs) != (wanted.replicas, wanted.needs)
+
+
+def _waiting(
+    rooms: Rooms,
+    name: str,
+    wishes: Mapping[str, Wish],
+    staged: Mapping[str, tuple[Staging, ...]],
+) -> Iterator[str]:
+    """Yield the models that may want something of a cluster that has more room now."""
+    room = rooms[name]
+    for model, wish in wishes.items():
+        held = room.serving(model)
+        if matches(wish, room) and any(
+            number not in held or _differs(held[number], wish.assigned(number))
+            for number in wish.wanted
+        ):
+            yield model
+    for model, wanted in staged.items():
+        numbers = {v.version for v in room.held(model)}
+        if any(s.version.version not in numbers and s.selects(room.record) for s in wanted):
+            yield model
+
+
 def _note_targets(step: Step, models: set[str] | None) -> None:
     """Keep in each deployment which version it means now, and how urgent the last move was."""
     for name, record in list(step.state.deployments.items()):
         model = record.spec.model
         if models is not None and model not in models:
             continue
-        target = wish_of(record, step.state.models[model]).target
+        target = resolve(step.state.models[model], record.spec.version)
         if target == record.target:
             continue
         new = retargeted(record, target)
@@ -86,44 +197,59 @@ def retargeted(record: DeploymentRecord, target: int) -> DeploymentRecord:
     return replace(record, target=target, urgency=Urgency.ROLLBACK if back else Urgency.NORMAL)
 
 
-def _placed(state: State, wanted: _Wanted) -> ByModel:
+def _placed(rooms: Rooms, wanted: _Wanted) -> ByModel:
     """Return, by cluster, the versions of one model where they differ from what is assigned."""
-    wish = wanted.wish
-    warm_at = _warm_at(state, wish) if wish else {}
+    wish, model = wanted.wish, wanted.model
+    chosen = choose(wish, rooms) if wish else set()
+    names = chosen | rooms.holders(model)
+    for staging in wanted.staged:
+        clusters = rooms.state.clusters.items()
+        names |= {name for name, record in clusters if staging.selects(record)}
+    warmth = _Warmth(rooms.state, wish, chosen) if wish else None
     changed: ByModel = {}
-    for name, record in state.clusters.items():
-        current = assigned_versions(record, wanted.model)
+    for name in sorted(names):
+        room = rooms[name]
+        if wish and name in chosen and not wanted.staged and is_settled(wish, room):
+            continue  # the short way: it is as it shall be, or it is known that nothing can come
+        current = assigned_versions(room.record, model)
         versions: tuple[AssignedVersion, ...] = ()
-        if wish:
-            elsewhere = {number for number, clusters in warm_at.items() if clusters - {name}}
-            versions = place(
-                wish,
-                record,
-                up_to_date=is_up_to_date(state, record),
-                warm_elsewhere=elsewhere,
-            )
+        if wish and warmth:
+            versions = place(wish, room, chosen=name in chosen, warmth=warmth)
         if wanted.staged:
             served = {v.version for v in versions}
-            ready = stage(wanted.staged, record, wanted.model, served)
+            ready = stage(wanted.staged, room, model, served)
             versions = tuple(sorted((*versions, *ready), key=lambda v: v.version))
         if versions != current:
             changed[name] = versions
+            rooms.give(name, model, versions)
     return changed
 
 
-def _warm_at(state: State, wish: Wish) -> dict[int, set[str]]:
-    """Return where each version is warm for good: selected, routable, and told by a new report."""
-    warm_at: dict[int, set[str]] = {}
-    for name, record in state.clusters.items():
-        if (
-            is_routable(record)
-            and not not_selected(wish.spec, record.spec)
-            and is_up_to_date(state, record)
-        ):
-            for assigned in warm_versions(record, wish.spec.model):
-                if assigned.version in wish.wanted:
-                    warm_at.setdefault(assigned.version, set()).add(name)
-    return warm_at
+class _Warmth:
+    """Where versions of a wish are warm, looked up when somebody asks."""
+
+    def __init__(self, state: State, wish: Wish, chosen: Collection[str]) -> None:
+        self._state, self._wish, self._chosen = state, wish, chosen
+        self._at: dict[int, set[str]] | None = None
+
+    def here(self, room: Room, version: AssignedVersion) -> bool:
+        """Whether a version is warm at this cluster."""
+        return is_up_to_date(self._state, room.record) and is_warm(room.record, version)
+
+    def elsewhere(self, room: Room, number: int) -> bool:
+        """Whether a wanted version is warm at another chosen cluster that is in contact."""
+        if self._at is None:
+            self._at = self._warm_at()
+        return bool(self._at.get(number, set()) - {room.name})
+
+    def _warm_at(self) -> dict[int, set[str]]:
+        found: dict[int, set[str]] = {}
+        for name in self._chosen:
+            record = self._state.clusters[name]
+            if is_routable(record) and is_up_to_date(self._state, record):
+                for assigned in warm_versions(record, self._wish.spec.model):
+                    found.setdefault(assigned.version, set()).add(name)
+        return found
 
 
 def _assign(step: Step, record: ClusterRecord, changes: ByModel) -> None:
@@ -147,10 +273,9 @@ def _listed(versions: Iterable[AssignedVersion]) -> str:
     return ", ".join(f"{v.model} {v.version}" for v in versions) or "nothing"
 
 
-def _route(step: Step, wish: Wish) -> None:
-    model = wish.spec.model
-    record = next(d for d in step.state.deployments.values() if d.spec.model == model)
-    chosen = choose_version(step.state, wish, record.routed_version)
+def _route(step: Step, name: str, wish: Wish, at: Collection[str]) -> None:
+    model, record = wish.spec.model, step.state.deployments[name]
+    chosen = choose_version(step.state, wish, record.routed_version, at)
     if chosen == record.routed_version:
         return
     served = (*(v for v in record.served if v != chosen), chosen)[-_SERVED:]

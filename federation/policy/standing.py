@@ -96,6 +96,12 @@ def room_bytes(record: ClusterRecord) -> int | None:
     return min((bound for bound in bounds if bound), default=None)
 
 
+def capacity_trouble(record: ClusterRecord) -> str:
+    """Return why what is known of the cluster's devices cannot be relied on, in words; empty = it
+    can. What it has stays; nothing that needs devices is added."""
+    return record.last.stale if record.last else ""
+
+
 def assigned_versions(record: ClusterRecord, model: str) -> tuple[AssignedVersion, ...]:
     """Return the assigned versions of one model, ordered by number."""
     versions = record.assignment.versions

@@ -59,6 +59,8 @@ class State:
     presences: dict[str, Presence] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     routers: dict[str, RouterPresence] = field(default_factory=dict)  # the connected ones
+    unsettled: frozenset[str] = frozenset()  # models to be settled when the batch of events ends
+    settle_at: datetime | None = None  # there is more or less room somewhere: look again then
     ignored_reports: int = 0  # stale, or of a cluster that is unknown
 
     def __repr__(self) -> str:

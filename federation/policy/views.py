@@ -25,6 +25,7 @@ from federation.policy.records import (
     ModelRecord,
     RegionRecord,
 )
+from federation.policy.rooms import Rooms
 from federation.policy.router_view import router_status
 from federation.policy.state import State
 from federation.policy.sync.prefetch_view import prefetch_status
@@ -36,6 +37,10 @@ Document = Json
 def documents(state: State, kind: str, now: datetime) -> list[Document]:
     """Return all documents of a kind ("Cluster"), by name; events oldest first. Raises Invalid."""
     names = _names(state, kind)
+    if kind == "Deployment":
+        rooms = Rooms(state)
+        rooms.models()  # many questions follow
+        return [_deployment(state, name, now, rooms) for name in names]
     return [document(state, kind, name, now) for name in names]
 
 
@@ -114,9 +119,9 @@ def _model(state: State, name: str, _now: datetime) -> Document:
     return _document("Model", record, {"versions": versions, "latest": latest})
 
 
-def _deployment(state: State, name: str, now: datetime) -> Document:
+def _deployment(state: State, name: str, now: datetime, rooms: Rooms | None = None) -> Document:
     record = lookup.deployment(state, name)
-    return _document("Deployment", record, deployment_status(state, record, now))
+    return _document("Deployment", record, deployment_status(state, record, now, rooms))
 
 
 def _prefetch(state: State, name: str, now: datetime) -> Document:

@@ -184,9 +184,25 @@ class Credentials:
         )
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """Return what a gRPC server shows and demands; it follows every change."""
+        """Return what a gRPC server shows and demands; it follows every change.
+
+        gRPC asks at each handshake, in threads of its own. It gets a new configuration only if
+        there is one: replacing it while other handshakes begin can end the process (seen with
+        gRPC 1.85: "Check failed: prior > 0" when hundreds of peers connect at once).
+        """
+        shown = [self.require()]
+
+        def newer() -> grpc.ServerCertificateConfiguration | None:
+            held = self.require()
+            if held == shown[0]:
+                return None
+            shown[0] = held
+            return self._grpc_configuration()
+
         return grpc.dynamic_ssl_server_credentials(
-            self._grpc_configuration(), self._grpc_configuration, require_client_authentication=True
+            self._grpc_configuration(),
+            newer,  # type: ignore[arg-type]  # None is allowed; types-grpcio does not know
+            require_client_authentication=True,
         )
 
     def _grpc_configuration(self) -> grpc.ServerCertificateConfiguration:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc.aio
 
+from edge_agent.dialling import Hello
 from edge_agent.identity import Identity
-from edge_agent.link import Hello, Link, Sources, Told
+from edge_agent.link import Link, Sources, Told
 from edge_agent.policy.session import LinkPatience, Session
 from federation.contract.capacity import Capacity, Device
 from federation.contract.errors import (
@@ -57,6 +58,7 @@ class ControlPlane(rpc.AgentServiceServicer):
         self.reports: list[pb.Report] = []
         self.ended: list[int] = []  # epochs whose stream is over
         self.epoch = 0
+        self.compact = False
         self.outbox: asyncio.Queue[pb.AgentInstruction | FederationError] = asyncio.Queue()
         self._newest: asyncio.Event = asyncio.Event()
         self._server: grpc.aio.Server | None = None
@@ -88,7 +90,7 @@ class ControlPlane(rpc.AgentServiceServicer):
         replaced = self._newest = asyncio.Event()
         if self.first.WhichOneof("body"):
             await context.write(self.first)
-        welcome = pb.Welcome(epoch=epoch, report_interval_ms=200)
+        welcome = pb.Welcome(epoch=epoch, report_interval_ms=200, compact_reports=self.compact)
         await context.write(pb.AgentInstruction(welcome=welcome))
         running = asyncio.get_running_loop()
         reading = running.create_task(self._read(request_iterator))
@@ -130,14 +132,14 @@ class Agent:
         self.peers: list[tuple[SyncPeer, ...]] = []
         self.disk = Disk()
         self.versions: tuple[ObservedVersion, ...] = ()
+        self.device = Device(id="g", vendor="v", product="p", memory_mib=1)
         self.link = make_link(plane.port, self.identity, self)
         self.task: asyncio.Task[None] | None = None
 
     def observe(self) -> tuple[Capacity, Observed]:
         engine = EngineStatus(kind=EngineKind.TRITON, ready=True)
-        device = Device(id="g", vendor="v", product="p", memory_mib=1)
         observed = Observed(observed_generation=1, engine=engine, versions=self.versions)
-        return Capacity(devices=(device,)), observed
+        return Capacity(devices=(self.device,)), observed
 
     def heard(self, assignment: Assignment, fresh: bool) -> None:
         self.assignments.append((assignment, fresh))

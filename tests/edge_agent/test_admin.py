@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry
 from edge_agent.admin import Admin, Parts
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.board import Board
+from edge_agent.dialling import Hello
 from edge_agent.identity import Identity
-from edge_agent.link import Hello, Link, Sources, Told
+from edge_agent.link import Link, Sources, Told
 from edge_agent.policy.events import Task
 from edge_agent.policy.session import Session, Welcomed
 from edge_agent.sync.build import make_sync_side

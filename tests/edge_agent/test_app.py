@@ -15,11 +15,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from edge_agent.app import Addresses, main, make_backend, make_inventories, serve
+from edge_agent.app import Addresses, main, make_backend, serve
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.backends.static import StaticBackend
-from edge_agent.inventory.declared import DeclaredInventory
-from edge_agent.inventory.nvml import NvmlInventory
 from edge_agent.settings import Settings
 from federation.app import ControlPlane
 from federation.contract.errors import Conflict, Invalid
@@ -304,13 +302,20 @@ def test_a_bad_start_is_one_sentence(
     assert "Traceback" not in told
 
 
-def test_each_engine_has_its_backend_and_its_devices(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path, engine="static", inventory_file="")
+def test_a_look_at_the_devices_needs_no_federation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "devices.yaml").write_text("devices: [{product: L4, memory_mib: 23034}]")
+    assert main(["inventory", f"--inventory-file={tmp_path}/devices.yaml"]) == 0
+    assert "1 GPU can be used." in capsys.readouterr().out
+    assert main(["inventory", "--inventory=declared"]) == 2
+    assert "needs --inventory-file" in capsys.readouterr().err
+
+
+def test_each_engine_has_its_backend(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, engine="static")
     backend = make_backend(settings, tmp_path)
     assert isinstance(backend, StaticBackend)
-    assert [type(i) for i in make_inventories(settings, backend)] == [NvmlInventory]
-    declared = make_inventories(settings_for(tmp_path), backend)
-    assert [type(i) for i in declared] == [DeclaredInventory]
     for kind in ("triton", "ray-serve"):
         made = make_backend(
             settings_for(tmp_path, engine=kind, triton_repository=str(tmp_path)), tmp_path

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -319,3 +320,34 @@ async def test_nobody_there_is_only_a_wait(plane: ControlPlane, unused_tcp_port:
     await until(lambda: agent.link.session.reason == "the control plane does not answer.")
     assert agent.link.session.state is not LinkState.JOINED
     await stopped(task)
+
+
+async def test_a_capacity_is_told_whole_once_and_again_when_it_changed_or_is_wanted(
+    plane: ControlPlane, agent: Agent
+) -> None:
+    plane.compact = True
+    await plane.stop()  # the next stream is one with compact reports
+    await plane.start()
+    await until(lambda: any(report.HasField("compact") for report in plane.reports))
+    await until(lambda: plane.reports[-1].compact.base)
+    reports = [report for report in plane.reports if report.HasField("compact")]
+    assert [report.compact.base for report in reports[:2]] == [0, reports[0].sequence]
+    assert not any(report.HasField("capacity") for report in reports)
+    agent.device = replace(agent.device, healthy=False, reason="XID 79")
+    agent.link.notify()
+    await until(lambda: _sick(plane.reports[-1]))
+    await until(lambda: plane.reports[-1].compact.base)
+    whole = sum(report.compact.base == 0 for report in plane.reports)
+    plane.outbox.put_nowait(pb.AgentInstruction(capacity_wanted=pb.CapacityWanted(base=1)))
+    await until(lambda: sum(r.compact.base == 0 for r in plane.reports) > whole)
+    agent.link.notify()
+    await plane.stop()
+    await until(lambda: not agent.link.joined)
+    begun = len(plane.reports)
+    await plane.start()
+    await until(lambda: len(plane.reports) > begun)
+    assert plane.reports[begun].compact.base == 0  # nothing of an earlier stream is leant on
+
+
+def _sick(report: pb.Report) -> bool:
+    return any(kind.unhealthy for kind in report.compact.devices.kinds)

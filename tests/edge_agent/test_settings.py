@@ -41,6 +41,10 @@ def test_the_defaults_are_fine() -> None:
         ({"reverse_idle": 0}, "--reverse-idle 0"),
         ({"listen": "0.0.0.0:7500"}, "routers cannot dial"),
         ({"log_level": "loud"}, "--log-level"),
+        ({"kube_toleration": ("gpu", "*=x")}, "is no toleration"),
+        ({"dcgm_url": ("http://a:9400/metrics", "b:9400")}, "--dcgm-url 'b:9400'"),
+        ({"triton_metrics_url": "8002"}, "--triton-metrics-url"),
+        ({"inventory": "declared"}, "needs --inventory-file"),
     ],
 )
 def test_what_cannot_work_is_refused(change: dict[str, str], words: str) -> None:

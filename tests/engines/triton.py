@@ -40,6 +40,11 @@ class TritonServer:
         return f"http://127.0.0.1:{self._first_port}"
 
     @property
+    def metrics_url(self) -> str:
+        """The page of its metrics."""
+        return f"http://127.0.0.1:{self._first_port + 2}/metrics"
+
+    @property
     def address(self) -> str:
         """The HTTP address as tritonclient wants it."""
         return f"127.0.0.1:{self._first_port}"

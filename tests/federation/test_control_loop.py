@@ -148,7 +148,7 @@ async def test_a_bug_in_a_decider_stops_the_loop_loudly(monkeypatch: pytest.Monk
     loop = ControlLoop(store=MemoryStore(), publisher=Publisher(), clock=ManualClock())
     task = asyncio.get_running_loop().create_task(loop.run())
     await loop.ready()
-    monkeypatch.setattr("federation.control_loop.decide", bug)
+    monkeypatch.setattr("federation.control_loop.decide_among", bug)
     with pytest.raises(Unavailable):
         await loop.submit(region("eu"))
     with pytest.raises(ZeroDivisionError):

@@ -150,6 +150,7 @@ class RayServeBackend:
                 product=_product(node.get("resources_total") or {}),
                 memory_mib=0,
                 source="ray",
+                node=str(node.get("node_name") or node.get("node_ip") or ""),
             )
             for node in nodes
             if node.get("state") == "ALIVE"

@@ -6,6 +6,7 @@ its answers go back as they come, with `x-fed-load`. What the gateway must know 
 agent's loop (`served`); what it suspects goes there (`on_doubt`).
 """
 
+import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from prometheus_client import CollectorRegistry
 
 from edge_agent.backends.base import Backend, Dialect, Verb
 from edge_agent.gateway.flights import Flights, Key
-from edge_agent.gateway.metrics import GatewayMetrics, Outcome
+from edge_agent.gateway.metrics import LOOKS, GatewayMetrics, Outcome
 from edge_agent.gateway.peers import PeerDesk
+from edge_agent.gateway.recent import Figures
 from edge_agent.gateway.relay import Call, EngineRelay, Refusal, RelayLimits
 from edge_agent.gateway.text import translate
 from edge_agent.serving.text_reply import Stamp
@@ -33,7 +35,6 @@ from federation.runtime.clock import Clock, SystemClock
 
 PEER_PATHS = {PEER_PREFIX: PeerRole.CLUSTER}
 _SERVED = frozenset({VersionState.WARMED, VersionState.DRAINING})
-_LOOKS = frozenset({Verb.METADATA, Verb.READY})  # not held against the ceiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,10 @@ class Gateway:
     def in_flight(self, model: str, version: int) -> int:
         """Return how many requests for a version are in flight."""
         return self._flights.count((model, version))
+
+    def recent(self, model: str, version: int) -> Figures:
+        """Return how busy a version was lately."""
+        return self._metrics.recent.figures((model, version), asyncio.get_running_loop().time())
 
     @property
     def serving(self) -> bool:
@@ -191,7 +196,7 @@ class Gateway:
         if served.state not in _SERVED:
             cold = f"{key[0]} version {key[1]} is {served.state.value} at this cluster."
             raise Refusal(Unavailable(cold), refused="not-serving")
-        if verb not in _LOOKS and self._flights.count(key) > self._limits.in_flight:
+        if verb not in LOOKS and self._flights.count(key) > self._limits.in_flight:
             full = f"{key[0]} version {key[1]} has {self._limits.in_flight} requests in flight."
             raise Refusal(Unavailable(full, reason="saturated"), refused="saturated")
         return served

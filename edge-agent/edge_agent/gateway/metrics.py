@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from edge_agent.backends.base import Verb
 from edge_agent.gateway.flights import Flights, FlightsCollector, Key
+from edge_agent.gateway.recent import Recent
 from federation.relay.headers import REFUSED_HEADER
 
+LOOKS = frozenset({Verb.METADATA, Verb.READY})  # these ask nothing of the engine's devices
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 
@@ -64,6 +66,7 @@ class GatewayMetrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        self.recent = Recent()
         registry.register(FlightsCollector(flights))
 
     @contextmanager
@@ -75,7 +78,10 @@ class GatewayMetrics:
             yield outcome
         finally:
             model, version = outcome.version or ("", "")
+            ended = loop.time()
+            if outcome.version and not outcome.refused and verb not in LOOKS:
+                self.recent.ended(outcome.version, ended, ended - started)
             self.requests.labels(model, str(version), verb.value, outcome.code).inc()
-            self.duration.labels(model, verb.value).observe(loop.time() - started)
+            self.duration.labels(model, verb.value).observe(ended - started)
             if outcome.refused:
                 self.refused.labels(outcome.refused).inc()

@@ -3,14 +3,16 @@
 Input: a YAML or JSON file, read again at each look:
 
     devices:
-      - {product: L40S, memory_mib: 46068, count: 2}
+      - {product: L40S, memory_mib: 46068, count: 2, node: rack-3, architecture: ada}
+      - {product: L40S, memory_mib: 46068, healthy: false, reason: its fan is being replaced}
 
-Output: devices with the ids `declared-0`, `declared-1`, ... or the given id (with -0, -1, ... if
-there are several).
+`devices: []` says that there is none. Output: devices with the ids `declared-0`, `declared-1`, ...
+or the given id (with -0, -1, ... if there are several).
 """
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,12 @@ class DeclaredDevice:
     id: str = ""
     vendor: str = "nvidia"
     healthy: bool = True
+    reason: str = ""  # why it is not healthy
+    node: str = ""
+    architecture: str = ""
+    compute_capability: str = ""
+    parent: str = ""  # of a partition: the id of its device
+    profile: str = ""  # of a partition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +74,7 @@ class DeclaredInventory:
             if error.message != self._told:
                 self._told = error.message
                 log.warning("the last good inventory counts: %s", error.sentence())
-        return Capacity(devices=self._devices)
+        return Capacity(devices=self._devices, reason=self._told)
 
 
 def read_declared(path: Path) -> tuple[Device, ...]:
@@ -83,11 +91,15 @@ def read_declared(path: Path) -> tuple[Device, ...]:
         where = f"{path} line {document.line(('devices', index))}"
         if line.count < 1 or line.memory_mib < 1 or not line.product:
             raise Invalid(f"{where}: product must not be empty, count and memory_mib at least 1.")
+        if line.reason and line.healthy:
+            raise Invalid(
+                f"{where}: a reason says why a device is not healthy.", hint="Add healthy: false."
+            )
         if len(devices) + line.count > MAX_DEVICES:
             raise Invalid(f"{where}: more than {MAX_DEVICES} devices.")
         devices += [_device(line, number, len(devices)) for number in range(line.count)]
-    ids = [device.id for device in devices]
-    if twice := next((i for i in ids if ids.count(i) > 1), None):
+    ids = Counter(device.id for device in devices)
+    if twice := next((i for i, times in ids.items() if times > 1), None):
         raise Invalid(f"{path}: two devices have the id {twice!r}.")
     return tuple(devices)
 
@@ -101,4 +113,10 @@ def _device(line: DeclaredDevice, number: int, first: int) -> Device:
         memory_mib=line.memory_mib,
         healthy=line.healthy,
         source=SOURCE,
+        reason=line.reason,
+        node=line.node,
+        parent=line.parent,
+        profile=line.profile,
+        architecture=line.architecture,
+        compute_capability=line.compute_capability,
     )

@@ -1,63 +1,136 @@
 """NVIDIA GPUs of this machine, by the driver's management library (package nvidia-ml-py).
 
-Input: the driver. Output: one Device per GPU, or per MIG instance where a GPU is cut into such.
-Calls into the driver may hang on a sick GPU: they run in a thread of their own with a deadline, and
-while one hangs the last answer counts, its devices marked unhealthy.
+Input: the driver. Output: one Device per GPU, or per MIG instance where a GPU is cut into such,
+with what it does now and whether it can be used. Calls into the driver may hang on a sick GPU:
+while one hangs the last answer counts, with its age; soon its devices count as unhealthy.
 """
 
-import asyncio
-import contextlib
 import logging
-import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
 
+from edge_agent.inventory.bounded import BoundedCall
+from edge_agent.inventory.nvml_reading import SOURCE, GpuReading, NvmlSession, is_no_driver
+from edge_agent.policy.capacity import sick
+from edge_agent.policy.device_health import SILENCE_S, HealthRecords, Signals
 from federation.contract.capacity import Capacity, Device
+from federation.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
-SOURCE = "nvml"
 DEADLINE_S = 5.0
-_MIB = 1 << 20
+_SILENT = "NVIDIA's driver does not answer"
+_UNLISTED = Signals(lost="the GPU is lost: the driver does not list it any more")
+_MAX_TOLD = 1000  # each thing is logged once
 
 
 class NvmlInventory:
-    """Reads NVML; a machine without a driver simply has no devices."""
+    """Reads NVML; a machine without a driver simply has no devices.
 
-    def __init__(self, *, library: ModuleType | None = None) -> None:
+    The driver stays open between looks, which is how errors of its GPUs (XIDs) are heard of. While
+    a GPU is not healthy it is opened for each look only: a GPU that somebody holds cannot be reset.
+    """
+
+    def __init__(self, *, clock: Clock, node: str, library: ModuleType | None = None) -> None:
         self._library = library or _import_library()
+        self._clock = clock
+        self._node = node
+        self._session = NvmlSession(self._library, node) if self._library else None
+        self._call = BoundedCall("nvml", self._look)
+        self._records = HealthRecords()
+        self._known: dict[str, GpuReading] = {}  # by UUID, as they were when last seen
         self._devices: tuple[Device, ...] = ()
-        self._hanging: asyncio.Future[tuple[Device, ...]] | None = None
-        self._told = ""
+        self._seen_s = clock.monotonic_s()
+        self._told: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"NvmlInventory({len(self._devices)} devices{', hanging' if self._hanging else ''})"
+        return f"NvmlInventory({len(self._devices)} devices, {self._call}, {self._records})"
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Return the UUID of each GPU by its PCI bus id."""
+        return {known.bus_id: uuid for uuid, known in self._known.items() if known.bus_id}
 
     async def read(self) -> Capacity:
         """Return the devices seen now; never raises."""
         if self._library is None:
             return Capacity()
-        if self._hanging is None or self._hanging.done():
-            self._hanging = _in_daemon_thread(self._library)
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                devices = await asyncio.shield(self._hanging)
+            readings = await self._call.ask(DEADLINE_S)
         except TimeoutError:
-            reason = f"the driver did not answer within {DEADLINE_S:.0f} seconds"
-            self._tell(reason)
-            sick = (replace(d, healthy=False, reason=reason) for d in self._devices)
-            return Capacity(devices=tuple(sick), reason=reason)
+            return self._silent()
         except self._library.NVMLError as error:
-            self._tell(f"no NVIDIA GPU can be seen: {error}")
-            devices = ()
-        self._hanging = None
-        self._devices = devices
-        return Capacity(devices=devices)
+            return self._without_driver(error)
+        self._seen_s = self._clock.monotonic_s()
+        self._devices = tuple(self._judged(readings))
+        return Capacity(devices=self._devices)
+
+    def close(self) -> None:
+        """Let the driver go, unless a call to it hangs."""
+        if self._session is not None and not self._call.pending:
+            self._session.close()
+
+    def _look(self) -> tuple[GpuReading, ...]:
+        """Read all; runs in the thread that may hang."""
+        if self._session is None:
+            return ()
+        return self._session.look(hold=all(device.healthy for device in self._devices))
+
+    def _silent(self) -> Capacity:
+        """Return the last picture: after a while nobody should build on it."""
+        age_s = self._clock.monotonic_s() - self._seen_s
+        devices = self._devices
+        if age_s > SILENCE_S:
+            devices = sick(devices, _SILENT)
+        self._tell(_SILENT)
+        return Capacity(devices=devices, age_s=age_s, reason=_SILENT)
+
+    def _without_driver(self, error: Exception) -> Capacity:
+        """Return no devices; those that were there before stay visible."""
+        reason = f"NVIDIA's driver cannot be asked: {error}"
+        self._tell("no NVIDIA driver here" if is_no_driver(error) else reason)
+        if self._known:
+            self._devices = sick(self._devices, reason)
+            return Capacity(devices=self._devices, reason=reason)
+        return Capacity(reason="" if is_no_driver(error) else reason)
+
+    def _judged(self, readings: Collection[GpuReading]) -> Iterator[Device]:
+        """Yield all GPUs that are or were there, with the verdict on each."""
+        missing = {k: v for k, v in self._known.items() if k not in {r.uuid for r in readings}}
+        for reading in readings:
+            if not reading.uuid:
+                yield from self._lost(reading, missing)
+                continue
+            self._known[reading.uuid] = reading
+            yield from self._verdict(reading.uuid, reading.devices, reading.signals)
+        for uuid, known in missing.items():
+            yield from self._verdict(uuid, known.devices, _UNLISTED)
+
+    def _lost(self, reading: GpuReading, missing: dict[str, GpuReading]) -> Iterator[Device]:
+        """Yield a GPU that answers nothing: by its place, or by what is missing, it is known."""
+        by_place = (uuid for uuid, known in missing.items() if known.index == reading.index)
+        uuid = next(by_place, next(iter(missing), ""))
+        if uuid:
+            yield from self._verdict(uuid, missing.pop(uuid).devices, reading.signals)
+            return
+        name = f"{self._node}/nvidia{reading.index}"
+        device = Device(
+            id=name, vendor="nvidia", product="GPU", memory_mib=0, source=SOURCE, node=self._node
+        )
+        yield from self._verdict(name, (device,), reading.signals)
+
+    def _verdict(self, uuid: str, gpu: Iterable[Device], signals: Signals) -> Iterator[Device]:
+        health = self._records.judge(uuid, signals, self._clock.monotonic_s())
+        if health.note or health.reason:
+            self._tell(f"{uuid}: {health.reason or health.note}")
+        for device in gpu:
+            use = None if signals.lost else device.use
+            yield replace(device, healthy=health.healthy, reason=health.reason, use=use)
 
     def _tell(self, what: str) -> None:
-        if what != self._told:
-            self._told = what
+        if what not in self._told and len(self._told) < _MAX_TOLD:
+            self._told.add(what)
             log.info("%s", what)
 
 
@@ -68,81 +141,3 @@ def _import_library() -> ModuleType | None:
         return None
     library: ModuleType = pynvml
     return library
-
-
-def _in_daemon_thread(library: ModuleType) -> "asyncio.Future[tuple[Device, ...]]":
-    """Run `_look` in a thread that does not hold up the end of the process if it hangs."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[tuple[Device, ...]] = loop.create_future()
-
-    def settle(devices: tuple[Device, ...], error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(devices)
-
-    def work() -> None:
-        devices: tuple[Device, ...] = ()
-        problem: BaseException | None = None
-        try:
-            devices = _look(library)
-        except library.NVMLError as error:
-            problem = error
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
-            loop.call_soon_threadsafe(settle, devices, problem)
-
-    threading.Thread(target=work, name="nvml", daemon=True).start()
-    return future
-
-
-def _look(library: ModuleType) -> tuple[Device, ...]:
-    library.nvmlInit()
-    try:
-        return tuple(_devices(library))
-    finally:
-        library.nvmlShutdown()
-
-
-def _devices(library: ModuleType) -> Iterator[Device]:
-    for index in range(library.nvmlDeviceGetCount()):
-        gpu = library.nvmlDeviceGetHandleByIndex(index)
-        product = _text(library.nvmlDeviceGetName(gpu)).removeprefix("NVIDIA ")
-        instances = list(_mig_instances(library, gpu, product))
-        if instances:
-            yield from instances
-            continue
-        yield Device(
-            id=_text(library.nvmlDeviceGetUUID(gpu)),
-            vendor="nvidia",
-            product=product,
-            memory_mib=library.nvmlDeviceGetMemoryInfo(gpu).total // _MIB,
-            source=SOURCE,
-        )
-
-
-def _mig_instances(library: ModuleType, gpu: object, product: str) -> Iterator[Device]:
-    try:
-        mode, _ = library.nvmlDeviceGetMigMode(gpu)
-    except library.NVMLError:  # this GPU knows no MIG
-        return
-    if mode != library.NVML_DEVICE_MIG_ENABLE:
-        return
-    for index in range(library.nvmlDeviceGetMaxMigDeviceCount(gpu)):
-        try:
-            instance = library.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index)
-        except library.NVMLError:  # this place is empty
-            continue
-        memory_mib = library.nvmlDeviceGetAttributes(instance).memorySizeMB
-        yield Device(
-            id=_text(library.nvmlDeviceGetUUID(instance)),
-            vendor="nvidia",
-            product=f"{product}-MIG",
-            memory_mib=memory_mib,
-            source=SOURCE,
-        )
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -225,6 +225,7 @@ class AgentInstruction(_message.Message):
     ROUTERS_FIELD_NUMBER: _builtins.int
     SYNC_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
+    CAPACITY_WANTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -239,6 +240,8 @@ class AgentInstruction(_message.Message):
     def sync(self) -> Global___SyncSettings: ...
     @_builtins.property
     def peers(self) -> Global___SyncPeers: ...
+    @_builtins.property
+    def capacity_wanted(self) -> Global___CapacityWanted: ...
     def __init__(
         self,
         *,
@@ -249,16 +252,38 @@ class AgentInstruction(_message.Message):
         routers: Global___RouterAddresses | None = ...,
         sync: Global___SyncSettings | None = ...,
         peers: Global___SyncPeers | None = ...,
+        capacity_wanted: Global___CapacityWanted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "peers", b"peers", "routers", b"routers", "sync", b"sync", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "capacity_wanted", b"capacity_wanted", "lease_renewed", b"lease_renewed", "peers", b"peers", "routers", b"routers", "sync", b"sync", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "lease_renewed", b"lease_renewed", "peers", b"peers", "routers", b"routers", "sync", b"sync", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "capacity_wanted", b"capacity_wanted", "lease_renewed", b"lease_renewed", "peers", b"peers", "routers", b"routers", "sync", b"sync", "trust", b"trust", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "assignment", "lease_renewed", "trust", "routers", "sync", "peers"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "assignment", "lease_renewed", "trust", "routers", "sync", "peers", "capacity_wanted"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___AgentInstruction: _TypeAlias = AgentInstruction  # noqa: Y015
+
+@_typing.final
+class CapacityWanted(_message.Message):
+    """A report named a base that this stream does not have: the next one shall be whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    base: _builtins.int
+    def __init__(
+        self,
+        *,
+        base: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapacityWanted: _TypeAlias = CapacityWanted  # noqa: Y015
 
 @_typing.final
 class SyncSettings(_message.Message):
@@ -503,11 +528,14 @@ class Welcome(_message.Message):
     LEASE_SECONDS_FIELD_NUMBER: _builtins.int
     REPORT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     ALLOW_CODE_FIELD_NUMBER: _builtins.int
+    COMPACT_REPORTS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     lease_seconds: _builtins.int
     report_interval_ms: _builtins.int
     allow_code: _builtins.bool
     """may this cluster run packages that carry code?"""
+    compact_reports: _builtins.bool
+    """reports may carry a CompactCapacity instead of a Capacity"""
     def __init__(
         self,
         *,
@@ -515,10 +543,11 @@ class Welcome(_message.Message):
         lease_seconds: _builtins.int = ...,
         report_interval_ms: _builtins.int = ...,
         allow_code: _builtins.bool = ...,
+        compact_reports: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_code", b"allow_code", "epoch", b"epoch", "lease_seconds", b"lease_seconds", "report_interval_ms", b"report_interval_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_code", b"allow_code", "compact_reports", b"compact_reports", "epoch", b"epoch", "lease_seconds", b"lease_seconds", "report_interval_ms", b"report_interval_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -676,6 +705,7 @@ class Report(_message.Message):
     OBSERVED_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     DISK_FIELD_NUMBER: _builtins.int
+    COMPACT_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     epoch: _builtins.int
     sequence: _builtins.int
@@ -686,6 +716,10 @@ class Report(_message.Message):
     def observed(self) -> Global___Observed: ...
     @_builtins.property
     def disk(self) -> Global___Disk: ...
+    @_builtins.property
+    def compact(self) -> Global___CompactCapacity:
+        """instead of `capacity`"""
+
     def __init__(
         self,
         *,
@@ -696,14 +730,246 @@ class Report(_message.Message):
         observed: Global___Observed | None = ...,
         url: _builtins.str = ...,
         disk: Global___Disk | None = ...,
+        compact: Global___CompactCapacity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "disk", b"disk", "observed", b"observed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "compact", b"compact", "disk", b"disk", "observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "cluster", b"cluster", "disk", b"disk", "epoch", b"epoch", "observed", b"observed", "sequence", b"sequence", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "cluster", b"cluster", "compact", b"compact", "disk", b"disk", "epoch", b"epoch", "observed", b"observed", "sequence", b"sequence", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class CompactCapacity(_message.Message):
+    """What a cluster has, in columns. Devices and pools are told when they change; what changes all the
+    time is told each time. Indexes count from 0; a column of indexes may be empty: all are 0.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    FREE_FIELD_NUMBER: _builtins.int
+    OURS_FIELD_NUMBER: _builtins.int
+    OBSERVED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    AGE_S_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    base: _builtins.int
+    """the report of this stream with devices and pools; 0 = this one"""
+    observed_at_unix_ms: _builtins.int
+    age_s: _builtins.float
+    reason: _builtins.str
+    waiting: _builtins.int
+    @_builtins.property
+    def devices(self) -> Global___DeviceColumns: ...
+    @_builtins.property
+    def pools(self) -> Global___PoolColumns:
+        """absent: they follow from the devices"""
+
+    @_builtins.property
+    def use(self) -> Global___UseColumns:
+        """of each device"""
+
+    @_builtins.property
+    def free(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of each pool; empty: that follows from the devices"""
+
+    @_builtins.property
+    def ours(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of each pool"""
+
+    @_builtins.property
+    def nodes(self) -> Global___Ids:
+        """those of devices and pools"""
+
+    def __init__(
+        self,
+        *,
+        base: _builtins.int = ...,
+        devices: Global___DeviceColumns | None = ...,
+        pools: Global___PoolColumns | None = ...,
+        use: Global___UseColumns | None = ...,
+        free: _abc.Iterable[_builtins.int] | None = ...,
+        ours: _abc.Iterable[_builtins.int] | None = ...,
+        observed_at_unix_ms: _builtins.int = ...,
+        age_s: _builtins.float = ...,
+        reason: _builtins.str = ...,
+        waiting: _builtins.int = ...,
+        nodes: Global___Ids | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "nodes", b"nodes", "pools", b"pools", "use", b"use"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_s", b"age_s", "base", b"base", "devices", b"devices", "free", b"free", "nodes", b"nodes", "observed_at_unix_ms", b"observed_at_unix_ms", "ours", b"ours", "pools", b"pools", "reason", b"reason", "use", b"use", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactCapacity: _TypeAlias = CompactCapacity  # noqa: Y015
+
+@_typing.final
+class DeviceColumns(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KINDS_FIELD_NUMBER: _builtins.int
+    PARENTS_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Device]:
+        """what devices have in common: all but id, node, parent and use"""
+
+    @_builtins.property
+    def parents(self) -> Global___Ids: ...
+    @_builtins.property
+    def ids(self) -> Global___Ids:
+        """one for each device"""
+
+    @_builtins.property
+    def kind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def node(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def parent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        kinds: _abc.Iterable[Global___Device] | None = ...,
+        parents: Global___Ids | None = ...,
+        ids: Global___Ids | None = ...,
+        kind: _abc.Iterable[_builtins.int] | None = ...,
+        node: _abc.Iterable[_builtins.int] | None = ...,
+        parent: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "parents", b"parents"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "kind", b"kind", "kinds", b"kinds", "node", b"node", "parent", b"parent", "parents", b"parents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeviceColumns: _TypeAlias = DeviceColumns  # noqa: Y015
+
+@_typing.final
+class PoolColumns(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KINDS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    PHYSICAL_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    ALLOCATABLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pool]:
+        """what pools have in common: all but node and numbers"""
+
+    @_builtins.property
+    def kind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def node(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def physical(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def total(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def allocatable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        kinds: _abc.Iterable[Global___Pool] | None = ...,
+        kind: _abc.Iterable[_builtins.int] | None = ...,
+        node: _abc.Iterable[_builtins.int] | None = ...,
+        physical: _abc.Iterable[_builtins.int] | None = ...,
+        total: _abc.Iterable[_builtins.int] | None = ...,
+        allocatable: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocatable", b"allocatable", "kind", b"kind", "kinds", b"kinds", "node", b"node", "physical", b"physical", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolColumns: _TypeAlias = PoolColumns  # noqa: Y015
+
+@_typing.final
+class Ids(_message.Message):
+    """Texts: the first `shared` characters are those of the text before, then comes `rest`, then, if
+    `uuid` says so, a UUID, whose 16 bytes are the next ones of `uuids`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARED_FIELD_NUMBER: _builtins.int
+    REST_FIELD_NUMBER: _builtins.int
+    UUID_FIELD_NUMBER: _builtins.int
+    UUIDS_FIELD_NUMBER: _builtins.int
+    uuids: _builtins.bytes
+    @_builtins.property
+    def shared(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def rest(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def uuid(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """none = no text ends in one"""
+
+    def __init__(
+        self,
+        *,
+        shared: _abc.Iterable[_builtins.int] | None = ...,
+        rest: _abc.Iterable[_builtins.str] | None = ...,
+        uuid: _abc.Iterable[_builtins.bool] | None = ...,
+        uuids: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rest", b"rest", "shared", b"shared", "uuid", b"uuid", "uuids", b"uuids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ids: _TypeAlias = Ids  # noqa: Y015
+
+@_typing.final
+class UseColumns(_message.Message):
+    """Each value is one more than what it stands for; 0 = not known. A column may be empty: nothing is
+    known.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMORY_MIB_FIELD_NUMBER: _builtins.int
+    UTILIZATION_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_C_FIELD_NUMBER: _builtins.int
+    POWER_W_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def memory_mib(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def utilization(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """in thousandths"""
+
+    @_builtins.property
+    def temperature_c(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def power_w(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        memory_mib: _abc.Iterable[_builtins.int] | None = ...,
+        utilization: _abc.Iterable[_builtins.int] | None = ...,
+        temperature_c: _abc.Iterable[_builtins.int] | None = ...,
+        power_w: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_mib", b"memory_mib", "power_w", b"power_w", "temperature_c", b"temperature_c", "utilization", b"utilization"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UseColumns: _TypeAlias = UseColumns  # noqa: Y015
 
 @_typing.final
 class Disk(_message.Message):

@@ -11,6 +11,7 @@ from federation.policy.cluster_view import trouble, versions_of
 from federation.policy.placement import judge_staging
 from federation.policy.plain import Json
 from federation.policy.records import ClusterRecord
+from federation.policy.rooms import Rooms
 from federation.policy.standing import assigned_versions, is_confirmed
 from federation.policy.state import State
 from federation.policy.sync.records import PrefetchRecord
@@ -26,14 +27,14 @@ def prefetch_status(state: State, record: PrefetchRecord, now: datetime) -> Json
     spec = record.spec
     version = lookup.version(state.models[spec.model], spec.version)
     staging = Staging(spec=spec, version=version)
-    clusters, cannot = [], []
+    clusters, cannot, rooms = [], [], Rooms(state)
     for name in sorted(state.clusters):
         cluster = state.clusters[name]
         if not staging.selects(cluster):
             continue
         if any(v.version == spec.version for v in assigned_versions(cluster, spec.model)):
             clusters.append(_standing(state, cluster, staging, now))
-        elif reason := judge_staging(cluster, version).reason:
+        elif reason := judge_staging(rooms[name], version, spec.model).reason:
             cannot.append({"cluster": name, "reason": reason})
     ready_at = sum(each["ready"] for each in clusters)
     ready = ready_at == len(clusters) > 0

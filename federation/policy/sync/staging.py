@@ -1,6 +1,6 @@
 """Which versions of a model lie ready at a cluster without being loaded, and why not, in words.
 
-Input: prefetches with their versions looked up, a cluster's record, and what it is to serve of the
+Input: prefetches with their versions looked up, a cluster's Room, and what it is to serve of the
 model. Output: the versions to stage there. `settle` applies it to the State.
 
 Staging is free of the care that serving needs: nothing is in flight there, so a version that nobody
@@ -15,7 +15,7 @@ from federation.contract.types import AssignedVersion, Urgency, VersionState
 from federation.policy.lookup import version_or_none
 from federation.policy.placement import Fit, judge_staging, not_selected
 from federation.policy.records import ClusterRecord, VersionRecord
-from federation.policy.standing import assigned_versions
+from federation.policy.rooms import Room
 from federation.policy.state import State
 
 READY = frozenset(
@@ -47,16 +47,16 @@ def stagings(state: State) -> Mapping[str, tuple[Staging, ...]]:
 
 
 def stage(
-    wanted: Iterable[Staging], cluster: ClusterRecord, model: str, served: Collection[int]
+    wanted: Iterable[Staging], room: Room, model: str, served: Collection[int]
 ) -> tuple[AssignedVersion, ...]:
     """Return the versions of one model that the cluster shall stage, besides those it serves."""
-    held = {v.version for v in assigned_versions(cluster, model)}
+    held = {v.version for v in room.held(model)}
     chosen: dict[int, AssignedVersion] = {}
     for staging in wanted:
         number = staging.version.version
-        if number in served or not staging.selects(cluster):
+        if number in served or not staging.selects(room.record):
             continue
-        fit = judge_staging(cluster, staging.version).fit
+        fit = judge_staging(room, staging.version, model).fit
         if fit is Fit.FITS or (fit is Fit.KEEPS and number in held):
             chosen[number] = AssignedVersion(
                 model=model,

@@ -53,6 +53,7 @@ async def test_the_cluster_tells_who_it_is_and_what_it_has(backend: RayServeBack
     devices = await backend.devices()
     assert [(d.product, d.source) for d in devices] == [("GPU", "ray")] * GPUS
     assert len({d.id for d in devices}) == GPUS
+    assert all(d.node for d in devices), "pools are of one node each"
 
 
 async def test_loaded_versions_carry_what_we_noted(

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -31,3 +33,15 @@ async def test_a_client_that_went_away_is_counted_as_gone() -> None:
 async def test_two_gateways_live_in_one_process() -> None:
     for _ in range(2):
         GatewayMetrics(CollectorRegistry(), Flights())
+
+
+async def test_only_what_the_engine_ran_counts_for_rate_and_latency() -> None:
+    metrics, now = GatewayMetrics(CollectorRegistry(), Flights()), asyncio.get_running_loop().time
+    for verb, refused in ((Verb.INFER, ""), (Verb.READY, ""), (Verb.INFER, "saturated")):
+        with metrics.request(verb) as outcome:
+            outcome.version = ("m", 2)
+            headers = {"x-fed-refused": refused} if refused else {}
+            outcome.response(web.Response(headers=headers))
+    figures = metrics.recent.figures(("m", 2), now())
+    assert 1 / 11 <= figures.rate <= 1 / 10
+    assert figures.latency_ms > 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.inventory.declared import DeclaredInventory, read_declared
+from federation.contract.capacity import Capacity, Device
 from federation.contract.errors import Invalid
 
 
@@ -38,6 +39,45 @@ devices:
     assert (devices[2].vendor, devices[2].healthy) == ("amd", False)
 
 
+async def test_all_of_a_device_can_be_declared(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+devices:
+  - id: slice
+    product: A100-SXM4-40GB
+    memory_mib: 4864
+    node: rack-3
+    parent: GPU-1
+    profile: 1g.5gb
+    architecture: ampere
+    compute_capability: "8.0"
+    healthy: false
+    reason: its fan is being replaced
+""",
+    )
+    assert (await DeclaredInventory(path).read()).devices == (
+        Device(
+            id="slice",
+            vendor="nvidia",
+            product="A100-SXM4-40GB",
+            memory_mib=4864,
+            healthy=False,
+            source="declared",
+            reason="its fan is being replaced",
+            node="rack-3",
+            parent="GPU-1",
+            profile="1g.5gb",
+            architecture="ampere",
+            compute_capability="8.0",
+        ),
+    )
+
+
+async def test_that_there_is_no_device_can_be_declared(tmp_path: Path) -> None:
+    assert await DeclaredInventory(written(tmp_path, "devices: []")).read() == Capacity()
+
+
 async def test_json_is_fine_too(tmp_path: Path) -> None:
     path = written(tmp_path, '{"devices": [{"product": "H100", "memory_mib": 81559}]}')
     assert len((await DeclaredInventory(path).read()).devices) == 1
@@ -49,6 +89,7 @@ async def test_json_is_fine_too(tmp_path: Path) -> None:
         ("devices:\n  - {product: X, memory: 1}\n", "line 2: unknown key 'memory'"),
         ("devices:\n  - {product: X, memory_mib: lots}\n", "line 2: devices.0.memory_mib"),
         ("devices:\n  - product: X\n    memory_mib: 0\n", "line 2: product must not be empty"),
+        ("devices:\n  - {product: X, memory_mib: 1, reason: old}\n", "line 2: a reason says"),
         ("devices:\n  - {product: X, memory_mib: 1, count: 99999}\n", "more than 10000"),
         (
             "devices: [{id: a, product: X, memory_mib: 1}, {id: a, product: X, memory_mib: 1}]",
@@ -79,5 +120,7 @@ async def test_changes_are_seen_and_a_bad_change_is_told_once(
     assert len((await inventory.read()).devices) == 3
     path.write_text("devices: [")
     for _ in range(3):
-        assert len((await inventory.read()).devices) == 3
+        capacity = await inventory.read()
+        assert len(capacity.devices) == 3
+        assert "not valid YAML" in capacity.reason
     assert len(caplog.records) == 1

@@ -1,13 +1,22 @@
 """Devices of several inventories become one list; reports carry it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.policy.capacity import make_report, merge, merge_devices, same_in_kind
-from federation.contract.capacity import Capacity, Device, Pool
+from edge_agent.policy.capacity import (
+    bus_id,
+    joined,
+    make_report,
+    merge,
+    merge_devices,
+    same_in_kind,
+    sick,
+)
+from federation.contract.capacity import Capacity, Device, DeviceUse, Pool
 from federation.contract.sync import Disk, SyncProgress
 from federation.contract.types import (
     EngineKind,
@@ -53,6 +62,114 @@ def test_a_device_that_anyone_calls_sick_is_sick(first_healthy: bool) -> None:
 def test_devices_without_an_id_are_all_kept() -> None:
     sick = device("", healthy=False)
     assert merge_devices([[device(""), device("")], [sick]]) == (device(""), device(""), sick)
+
+
+def test_later_inventories_tell_what_the_first_does_not_know() -> None:
+    first = replace(device("a", source="nvml"), use=DeviceUse(memory_mib=7, utilization=0.5))
+    other = Device(
+        id="a",
+        vendor="v",
+        product="other",
+        memory_mib=1,
+        node="n",
+        architecture="hopper",
+        compute_capability="9.0",
+        use=DeviceUse(memory_mib=9, power_w=100.0),
+    )
+    assert merge_devices([[first], [other]]) == (
+        replace(
+            first,
+            node="n",
+            architecture="hopper",
+            compute_capability="9.0",
+            use=DeviceUse(memory_mib=7, utilization=0.5, power_w=100.0),
+        ),
+    )
+    assert joined(replace(first, use=None), other).use == other.use
+    assert joined(replace(first, product="", memory_mib=0), other).product == "other"
+
+
+def test_all_reasons_of_a_sick_device_are_told() -> None:
+    sick_device = device("a", healthy=False)
+    one, two = replace(sick_device, reason="hot"), replace(sick_device, reason="lost")
+    assert joined(one, two).reason == "hot; lost"
+    assert joined(one, one).reason == "hot"
+    assert joined(device("a"), two).reason == "lost"
+    assert joined(replace(device("a"), reason="a note"), two).reason == "lost"
+
+
+def part(id: str, *, profile: str = "1g.5gb", parent: str = "GPU") -> Device:
+    return replace(device(id), parent=parent, profile=profile)
+
+
+def test_a_partition_under_another_name_is_found_by_its_profile() -> None:
+    nvml = [part("MIG-1"), part("MIG-2", profile="2g.10gb"), part("MIG-3", profile="2g.10gb")]
+    busy = DeviceUse(utilization=0.5)
+    dcgm = [
+        replace(part("GPU/gi-7"), use=busy),
+        replace(part("GPU/gi-8", profile="2g.10gb"), use=busy),
+        replace(part("OTHER/gi-7", parent="OTHER"), use=busy),
+    ]
+    merged = merge_devices([nvml, dcgm])
+    assert [(d.id, d.use) for d in merged] == [
+        ("MIG-1", busy),
+        ("MIG-2", None),
+        ("MIG-3", None),
+        ("OTHER/gi-7", busy),
+    ]
+
+
+def test_a_gpu_and_its_partitions_are_not_both_counted() -> None:
+    assert merge_devices([[part("MIG-1")], [device("GPU")]]) == (part("MIG-1"),)
+    assert merge_devices([[device("GPU")], [part("MIG-1")]]) == (device("GPU"),)
+    both = merge_devices([[device("GPU"), part("MIG-1")]])
+    assert both == (device("GPU"), part("MIG-1")), "one inventory may list both"
+
+
+def test_some_inventories_only_tell_more() -> None:
+    busy = DeviceUse(utilization=0.5)
+    seen = Capacity(devices=(device("a"), device("")))
+    telling = Capacity(
+        devices=tuple(replace(device(id), use=busy) for id in ("a", "b")), reason="late", age_s=9.0
+    )
+    merged = merge([seen], telling=[telling])
+    assert [(d.id, d.use) for d in merged.devices] == [("a", busy), ("", None)]
+    assert (merged.reason, merged.age_s) == ("late", 0.0)
+    assert merged.pools[0].total == 2
+
+
+def test_devices_are_known_by_their_bus_ids_too() -> None:
+    driver = Capacity(devices=(device("GPU-1", source="nvml"),))
+    file = Capacity(devices=(device("00000000:2F:00.0", healthy=False), device("0000:3f:00.0")))
+    merged = merge([driver, file], names={"0000:2f:00.0": "GPU-1"})
+    assert [(d.id, d.source, d.healthy) for d in merged.devices] == [
+        ("GPU-1", "nvml", False),
+        ("0000:3f:00.0", "x", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("00000000:2F:00.0", "0000:2f:00.0"),
+        ("0000:2f:00.0", "0000:2f:00.0"),
+        ("2F:00.0", "0000:2f:00.0"),
+        ("00010000:01:00.1", "10000:01:00.1"),
+        ("GPU-1", "GPU-1"),
+        ("", ""),
+    ],
+)
+def test_bus_ids_have_one_form(text: str, expected: str) -> None:
+    assert bus_id(text) == expected
+
+
+def test_devices_that_nobody_can_look_into_are_sick() -> None:
+    busy = replace(device("a"), use=DeviceUse(utilization=0.5))
+    known = replace(device("b", healthy=False), reason="hot")
+    assert [(d.healthy, d.reason, d.use) for d in sick([busy, known], "silent")] == [
+        (False, "silent", None),
+        (False, "hot", None),
+    ]
 
 
 @given(st.lists(st.lists(st.sampled_from("abc").map(device))))

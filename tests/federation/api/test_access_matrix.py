@@ -176,6 +176,15 @@ MATRIX: dict[tuple[str, str], Row] = {
     ),
     ("DELETE", "/api/v1/prefetches/{name}"): Row("Prefetch", OUR_OWNERS, OWNERS),
     ("GET", "/api/v1/sync"): same("", READERS),
+    ("POST", "/api/v1/plan"): same(
+        "Deployment",
+        READERS,
+        body=document(
+            "Deployment", lambda target, becomes: {"model": model_of(target.name, becomes)}
+        ),
+    ),
+    ("GET", "/api/v1/devices"): same("", READERS),
+    ("GET", "/api/v1/pools"): same("", READERS),
     ("PUT", "/api/v1/tenants/{name}"): same(
         "Tenant", ADMIN, body=document("Tenant", lambda *_: {"max_concurrent": 2})
     ),

@@ -32,6 +32,8 @@ class FakeControlPlane:
         self.receipts: dict[str, tuple[int, Json]] = {}
         self.explanation: Json = {"routers": []}
         self.transfers: list[Json] = []
+        self.plan: Json = {}  # besides what names the deployment
+        self.rows: dict[str, list[Json]] = {"devices": [], "pools": []}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.statuses: Callable[[str, str], Json] = lambda _plural, _name: {}
         self.on_read: Callable[[], object] = lambda: None  # called after an object was read
@@ -97,14 +99,11 @@ class FakeControlPlane:
         """Carry out one call."""
         if (told := self.store.answer(method, parts, query, body)) is not None:
             return told
+        if (told := self._told(method, parts, query, body)) is not None:
+            return told
         match method, parts:
             case "GET", ["openapi.json"]:
                 return {"info": {"version": "9.9.9"}}
-            case "GET", ["api", "v1", "sync"]:
-                model = query.get("model")
-                return {"items": [t for t in self.transfers if model in (None, t["model"])]}
-            case "GET", ["api", "v1", "routes", "explain"]:
-                return self.explanation
             case (("PUT" | "DELETE"), ["api", "v1", "models", model, "aliases", alias]):
                 return self._alias(method, model, alias, body)
             case "POST", ["api", "v1", ("clusters" | "routers") as plural, name, verb]:
@@ -121,6 +120,27 @@ class FakeControlPlane:
             case _, ["api", "v1", plural, name] if plural in self.objects:
                 return self._one(method, plural, name, query, body)
         raise Refusal(404, "not-found", f"there is nothing at /{'/'.join(parts)}.")
+
+    def _told(
+        self, method: str, parts: list[str], query: dict[str, str], body: bytes
+    ) -> Json | None:
+        match method, parts:
+            case "GET", ["api", "v1", "sync"]:
+                model = query.get("model")
+                return {"items": [t for t in self.transfers if model in (None, t["model"])]}
+            case "GET", ["api", "v1", ("devices" | "pools") as what]:
+                cluster = query.get("cluster")
+                return {"items": [r for r in self.rows[what] if cluster in (None, r["cluster"])]}
+            case "POST", ["api", "v1", "plan"]:
+                wanted = json.loads(body)
+                name, spec = wanted["metadata"]["name"], wanted["spec"]
+                created = name not in self.objects["deployments"]
+                named = {"deployment": name, "model": spec["model"], "created": created}
+                return {**named, "version": 1, **self.plan}
+            case "GET", ["api", "v1", "routes", "explain"]:
+                return self.explanation
+            case _:
+                return None
 
     def _one(self, method: str, plural: str, name: str, query: dict[str, str], body: bytes) -> Json:
         if method == "GET":

@@ -31,6 +31,11 @@ def test_a_new_deployment_has_what_the_flags_say(fed: Fed, plane: FakeControlPla
         "replicas": 3,
         "resources": None,
         "residency": ["eu-west"],
+        "clusters": 0,
+        "spread": True,
+        "anti_affinity": [],
+        "engine": None,
+        "max_price_per_gpu_hour": 0.0,
     }
 
 
@@ -107,9 +112,31 @@ def test_clusters_that_cannot_are_told_at_once(fed: Fed, plane: FakeControlPlane
     assert fed("deploy", "filetype").err == "not at ap: no code\n"
 
 
-def test_a_dry_run_and_other_forms(fed: Fed, plane: FakeControlPlane) -> None:
-    shown = fed("deploy", "filetype", "--dry-run=server", "--wait").out
-    assert shown == "deployment/filetype created (server dry run)\n"
+def test_a_dry_run_shows_the_plan_and_changes_nothing(fed: Fed, plane: FakeControlPlane) -> None:
+    row = {"cluster": "eu-1", "region": "eu", "version": 1, "replicas": 2, "reason": ""}
+    plane.plan = {"keep": [row]}
+    for words in (["--dry-run=server", "--wait"], ["--dry-run"]):
+        shown = fed("deploy", "filetype", *words).out.splitlines()
+        assert shown[0] == "deployment/filetype (new): model filetype, version 1"
+        assert shown[2].split() == ["keep", "eu-1", "eu", "1", "2", "-", "-"]
     assert plane.objects["deployments"] == {}
+    assert json.loads(fed("deploy", "filetype", "--dry-run", "-o", "json").out)["keep"] == [row]
+    assert fed("deploy", "--dry-run", "filetype").code == 2, "told, not taken for something else"
+
+
+def test_other_forms(fed: Fed, plane: FakeControlPlane) -> None:
     assert json.loads(fed("deploy", "filetype", "-o", "json").out)["kind"] == "Deployment"
     assert fed("deploy", "filetype", "-o", "name").out == "deployment/filetype\n"
+
+
+def test_where_it_goes_can_be_narrowed(fed: Fed, plane: FakeControlPlane) -> None:
+    fed(
+        *("deploy", "filetype", "--clusters", "2", "--engine", "triton"),
+        *("--apart-from", "llama,gpt", "--max-price", "2.5"),
+    )
+    fed("deploy", "filetype", "--replicas", "2")
+    held = spec(plane)
+    assert (held["clusters"], held["engine"], held["max_price_per_gpu_hour"]) == (2, "triton", 2.5)
+    assert held["anti_affinity"] == ["llama", "gpt"]
+    assert fed("deploy", "filetype", "--engine", "static").code == 2
+    assert fed("deploy", "filetype", "--clusters", "-1").code == 2

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from federation.cli import sync
+from federation.cli import live
 from federation.cli.documents import Json
 from tests.federation.cli.conftest import Fed
 from tests.federation.cli.fake_control_plane import FakeControlPlane
@@ -96,7 +96,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise KeyboardInterrupt
             left.pop(0)()
 
-        monkeypatch.setattr(sync, "_pause", pause)
+        monkeypatch.setattr(live, "_pause", pause)
 
     return plan
 
@@ -124,7 +124,7 @@ def test_watching_prints_what_changed(
 def test_on_a_terminal_the_table_is_drawn_anew(
     fed: Fed, later: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "_is_terminal", lambda: True)
+    monkeypatch.setattr(live, "_is_terminal", lambda: True)
     later(lambda: None)
     out = fed("get", "sync", "-w").out
     assert out.count("\x1b[5A\x1b[J") == 1

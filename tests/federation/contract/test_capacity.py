@@ -38,6 +38,16 @@ def test_a_device_with_partitions_is_represented_by_these() -> None:
     assert (pool.total, pool.physical, pool.sharing) == (2, 1, Sharing.PARTITION)
 
 
+def test_gpus_are_counted_where_devices_are_seen_on_some_nodes_only() -> None:
+    def pool(node: str) -> Pool:
+        return Pool(node=node, resource="r", vendor="v", physical=4, total=4, allocatable=4, free=4)
+
+    seen = Device(id="g1", vendor="v", product="", memory_mib=0, node="a")
+    by_another_name = Device(id="g2", vendor="v", product="", memory_mib=0, node="10.0.0.1")
+    capacity = Capacity(devices=(seen, by_another_name), pools=(pool("a"), pool("b")))
+    assert capacity.gpus == 1 + 4
+
+
 def test_gpus_counts_hardware_not_units() -> None:
     cut = (device("gpu"), device("m1", parent="gpu"), device("m2", parent="gpu"))
     assert Capacity(devices=cut).gpus == 1

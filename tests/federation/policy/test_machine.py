@@ -21,7 +21,8 @@ from federation.contract.types import (
     VersionState,
 )
 from federation.policy.events import AgentReported, Assign, Delete, Put, Started
-from federation.policy.placement import Fit, judge, wish_of
+from federation.policy.placement import is_barred, wish_of
+from federation.policy.rooms import Rooms
 from federation.policy.settle import settle
 from federation.policy.state import State, Step, restore
 from tests.federation.policy.world import World
@@ -139,12 +140,9 @@ class Federation(RuleBasedStateMachine):
     def allowed(self, name: str) -> set[int]:
         """The versions that may be at a cluster at all."""
         state = self.world.state
-        spec = state.deployments["d"].spec
-        return {
-            record.version
-            for record in state.models["m"].versions
-            if judge(state.clusters[name], record, spec).fit is not Fit.BARRED
-        }
+        wish = wish_of(state.deployments["d"], state.models["m"])
+        room = Rooms(state)[name]
+        return {number for number in wish.versions if not is_barred(wish, room, number)}
 
     @rule(name=clusters)
     def lose_engine(self, name: str) -> None:

@@ -8,13 +8,17 @@ from federation.contract.sync import Disk, SyncSpec
 from federation.contract.types import EngineKind, Runtime, Scheduling, Urgency, VersionState
 from federation.policy import placement
 from federation.policy.events import AliasMoved, ClusterApplied
+from federation.policy.meta import Meta
 from federation.policy.placement import Fit, judge, not_selected, wish_of
+from federation.policy.records import DeploymentRecord
+from federation.policy.rooms import Rooms
 from tests.federation.policy.world import ACTOR, World
 
 
 def verdict(world: World, cluster: str, spec: DeploymentSpec) -> placement.Verdict:
-    version = world.state.models[spec.model].versions[-1]
-    return judge(world.state.clusters[cluster], version, spec)
+    meta = Meta(name="d", generation=1, resource_version=1, created_at=world.now)
+    wish = wish_of(DeploymentRecord(meta=meta, spec=spec), world.state.models[spec.model])
+    return judge(wish, Rooms(world.state)[cluster], wish.target)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_gpus_are_needed_only_if_asked_for() -> None:
     assert verdict(world, "c", spec).fit is Fit.FITS
     assert verdict(world, "c", replace(spec, replicas=2)).fit is Fit.KEEPS
     large = replace(spec, resources=Resources(gpus=1, memory_mib=80_000))
-    assert verdict(world, "c", large).reason == ("it needs 1 healthy GPUs with 80000 MiB and has 0")
+    assert verdict(world, "c", large).reason == "needs 78.1 GiB, largest block is 23.4 GiB"
 
 
 def test_a_cluster_without_an_agent_gets_nothing() -> None:
@@ -179,9 +183,22 @@ def test_a_gpu_that_fails_unloads_nothing(served: World) -> None:
     served.deploy(replace(spec, version=2))
     served.serve("e")
     assert served.assigned("e") == [("m", 1)]
-    served.gpus["e"] = 1
+    served.gpus["e"] = 2
     served.serve("e")
     assert served.assigned("e") == [("m", 2)]
+
+
+def test_old_and_new_need_room_at_once(served: World) -> None:
+    spec = DeploymentSpec(model="m", version=1, resources=Resources(gpus=1))
+    served.deploy(spec)
+    served.deploy(replace(spec, version=2))
+    served.serve("e")
+    assert served.assigned("e") == [("m", 1)]
+    wish = wish_of(served.state.deployments["d"], served.state.models["m"])
+    assert placement.reasons(wish, Rooms(served.state)["e"]) == (
+        "needs 1 GPU and none is free (m 1 holds 1); version 1 stays until version 2 is warm, so "
+        "both need room at once",
+    )
 
 
 def test_withdrawn_permission_to_run_code_unloads_at_once() -> None:
@@ -215,7 +232,7 @@ def test_reasons_are_given_for_selected_clusters() -> None:
     world.push("m", runtime=Runtime.PYTHON)
     world.deploy(DeploymentSpec(model="m"))
     wish = wish_of(world.state.deployments["d"], world.state.models["m"])
-    (reason,) = placement.reasons(wish, world.state.clusters["c"])
+    (reason,) = placement.reasons(wish, Rooms(world.state)["c"])
     assert "set allow_code" in reason
 
 

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import ssl
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import grpc
 import pytest
 
 from federation.contract.errors import Invalid
@@ -153,3 +154,24 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (folder / TRUST_FILE).write_text("{")
     with pytest.raises(Invalid, match=r"trust\.json cannot be read"):
         Credentials(folder)
+
+
+def test_grpc_gets_a_new_configuration_only_when_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks at each handshake; replacing one while others begin can end the process."""
+    asked: list[Callable[[], object]] = []
+
+    def dynamic(first: object, newer: Callable[[], object], **_: object) -> object:
+        asked.append(newer)
+        return first
+
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", dynamic)
+    authority = make_authority(tmp_path)
+    held = credentials_for(authority, PeerRole.CLUSTER, "eu")
+    held.server_credentials()
+    (newer,) = asked
+    assert [newer(), newer()] == [None, None]
+    issue_into(held, authority, PeerId("fed.test", PeerRole.CLUSTER, "eu"))
+    assert newer() is not None
+    assert newer() is None

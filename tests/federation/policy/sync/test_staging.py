@@ -7,6 +7,7 @@ from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchS
 from federation.contract.sync import Disk, SyncSpec
 from federation.contract.types import EngineKind, Runtime, Scheduling, Urgency
 from federation.policy.events import ClusterApplied
+from federation.policy.rooms import Rooms
 from federation.policy.sync.staging import stage, stagings
 from tests.federation.policy.world import ACTOR, World
 
@@ -134,6 +135,6 @@ def test_gpus_do_not_count_and_disk_does(world: World) -> None:
 
 def test_what_is_served_is_not_staged_as_well(world: World) -> None:
     world.prefetch(PrefetchSpec(model="m", version=2))
-    record, wanted = world.state.clusters["e"], stagings(world.state)["m"]
-    assert [v.version for v in stage(wanted, record, "m", ())] == [2]
-    assert stage(wanted, record, "m", {2}) == ()
+    room, wanted = Rooms(world.state)["e"], stagings(world.state)["m"]
+    assert [v.version for v in stage(wanted, room, "m", ())] == [2]
+    assert stage(wanted, room, "m", {2}) == ()

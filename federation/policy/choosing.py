@@ -1,0 +1,130 @@
+"""Which clusters a deployment is for, when it does not want all that match.
+
+Input: a Wish and the Rooms. Output: names of clusters.
+
+Who has it keeps it: a healthy replica is never moved to improve a picture, and a cluster out of
+contact keeps its place, since what it serves it may still serve. A cluster that drains, or that was
+revoked, holds no place: another one takes over, and when that one is warm, there may be one too
+many. New places go to the region with the fewest, then to the most room (the share of fitting units
+that is free, in tenths), the lowest price, the fewest versions, the first name.
+"""
+
+from collections.abc import Iterable, Mapping
+from heapq import heapify, heappop
+
+from federation.policy.placement import Fit, Wish, is_barred, judge, not_selected, unsuited
+from federation.policy.records import ClusterRecord
+from federation.policy.rooms import Room, Rooms
+from federation.policy.standing import is_warm
+
+_Ranked = tuple[tuple[float, ...], str]
+
+
+def candidates(wish: Wish, rooms: Rooms) -> Mapping[str, list[str]]:
+    """Return the clusters that match what the deployment says of clusters, by region."""
+    spec = wish.spec
+    labels = tuple(sorted(spec.cluster_labels.items()))
+    key = (spec.regions, spec.residency, labels, spec.engine, spec.max_price_per_gpu_hour)
+    if (found := rooms.remembered.get(key)) is None:
+        by_region: dict[str, list[str]] = {}
+        for name, record in rooms.state.clusters.items():
+            if _suits(wish, record):
+                by_region.setdefault(record.spec.region, []).append(name)
+        found = rooms.remembered[key] = by_region
+    return found
+
+
+def _suits(wish: Wish, record: ClusterRecord) -> bool:
+    return not not_selected(wish.spec, record.spec) and not unsuited(wish.spec, record)
+
+
+def matches(wish: Wish, room: Room) -> bool:
+    """Whether a cluster is one of the candidates."""
+    return _suits(wish, room.record)
+
+
+def choose(wish: Wish, rooms: Rooms) -> set[str]:
+    """Return the clusters that shall serve the wish."""
+    wanted = wish.spec.clusters
+    if not wanted:
+        return {name for names in candidates(wish, rooms).values() for name in names}
+    return _Choice(wish, rooms).made(wanted)
+
+
+class _Choice:
+    """Places, given away one after the other."""
+
+    def __init__(self, wish: Wish, rooms: Rooms) -> None:
+        self._wish, self._rooms = wish, rooms
+        self._chosen: set[str] = set()
+        self._regions: dict[str, int] = {}
+
+    def made(self, wanted: int) -> set[str]:
+        """Return what is chosen when `wanted` places are given away, or no more can be."""
+        wish, rooms = self._wish, self._rooms
+        holders = [rooms[name] for name in rooms.holders(wish.spec.model)]
+        holding = [room for room in holders if self._keeps(room)]
+        self._take(wanted, self._holders(filter(self._has_target, holding)))
+        if len(self._chosen) == wanted:
+            return self._chosen
+        others = [room for room in holding if room.name not in self._chosen]
+        changing = [room for room in others if self._fits(room.name)]
+        self._take(wanted, self._holders(changing))
+        if len(self._chosen) < wanted:
+            there = {room.name for room in holding}
+            self._take(wanted, self._new(there), check=True)
+        stuck = [room for room in others if room not in changing]
+        self._take(wanted, self._holders(stuck))
+        return self._chosen
+
+    def _new(self, there: set[str]) -> dict[str, list[_Ranked]]:
+        ranks = self._rooms.ranks(self._wish.needs(self._wish.target))
+        return {
+            region: [(ranks[name], name) for name in names if name not in there]
+            for region, names in candidates(self._wish, self._rooms).items()
+        }
+
+    def _holders(self, rooms: Iterable[Room]) -> dict[str, list[_Ranked]]:
+        """Of too many, those stay where it is warm."""
+        model = self._wish.spec.model
+        by_region: dict[str, list[_Ranked]] = {}
+        for room in rooms:
+            warm = any(is_warm(room.record, v) for v in room.serving(model).values())
+            by_region.setdefault(room.region, []).append(((not warm,), room.name))
+        return by_region
+
+    def _keeps(self, room: Room) -> bool:
+        """Whether a cluster that serves the model holds one of the places."""
+        wish = self._wish
+        return (
+            room.active
+            and room.serves(wish.spec.model)
+            and matches(wish, room)
+            and not is_barred(wish, room, wish.target)
+        )
+
+    def _has_target(self, room: Room) -> bool:
+        return self._wish.target in room.serving(self._wish.spec.model)
+
+    def _fits(self, name: str) -> bool:
+        room, target = self._rooms[name], self._wish.target
+        return judge(self._wish, room, target, tell=False).fit is Fit.FITS
+
+    def _take(
+        self, wanted: int, by_region: dict[str, list[_Ranked]], *, check: bool = False
+    ) -> None:
+        """Choose until enough are chosen, one after the other: each counts for its region."""
+        groups = {region: listed for region, listed in by_region.items() if listed}
+        if not self._wish.spec.spread:
+            groups = {"": [each for listed in groups.values() for each in listed]}
+        for listed in groups.values():
+            heapify(listed)
+        while len(self._chosen) < wanted and any(groups.values()):
+            group = min(
+                (each for each, listed in groups.items() if listed),
+                key=lambda each: (self._regions.get(each, 0), groups[each][0]),
+            )
+            _, name = heappop(groups[group])
+            if not check or self._fits(name):
+                self._chosen.add(name)
+                self._regions[group] = self._regions.get(group, 0) + 1

@@ -1,0 +1,280 @@
+"""What each cluster has room for while one event is decided: GPUs and disk, over all its models.
+
+Input: a State. Output: Rooms, one Room per cluster, which `placement` asks and `settle` keeps up to
+date with what it decides. A Room counts what was given (the assignment), not what happens to run:
+else two decisions could give the same GPU away. Nothing here is stored.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+
+from federation.contract.capacity import Resources
+from federation.contract.types import AssignedVersion, EngineKind, Scheduling
+from federation.policy.lookup import version_or_none
+from federation.policy.packing import Claim, Packing, usable
+from federation.policy.records import ClusterRecord, ModelRecord, VersionRecord
+from federation.policy.standing import (
+    assigned_versions,
+    capacity_trouble,
+    has_bytes,
+    room_bytes,
+)
+from federation.policy.state import State
+
+PRICE_LABEL = "price-per-gpu-hour"
+Rank = tuple[int, float, int]
+
+
+class Room:
+    """One cluster as it stands, with what was decided about it by now."""
+
+    def __init__(
+        self, record: ClusterRecord, models: Mapping[str, ModelRecord], same: "Same"
+    ) -> None:
+        self._same = same
+        self.record = record
+        self.name = record.meta.name
+        self.region = record.spec.region
+        self.engine = record.last.engine if record.last else EngineKind.UNKNOWN
+        self.blocked = _blocked(record)  # why it gets nothing new now, whatever it is
+        self.stale = capacity_trouble(record)  # why it gets nothing new that needs GPUs
+        self.active = record.membership.valid and record.scheduling is not Scheduling.DRAINING
+        self.price = price_of(record.spec.labels)
+        self._models = models
+        self.count = len(record.assignment.versions)  # of what was given to it
+        self._changed: dict[str, tuple[AssignedVersion, ...]] = {}
+        self._packing: Packing | None = None
+        self._bytes: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Room({self.name}, {self.count} versions)"
+
+    # ------------------------------------------------------------ what is there
+
+    def held(self, model: str) -> tuple[AssignedVersion, ...]:
+        """Return the versions of a model that were given to it, also those that only lie ready."""
+        if (changed := self._changed.get(model)) is not None:
+            return changed
+        return assigned_versions(self.record, model)
+
+    def serving(self, model: str) -> dict[int, AssignedVersion]:
+        """Return those that it is to load, by number."""
+        return {version.version: version for version in self.held(model) if not version.stage_only}
+
+    def serves(self, model: str) -> bool:
+        """Whether it was given a version of a model to load."""
+        return any(not version.stage_only for version in self.held(model))
+
+    def versions(self) -> Iterator[AssignedVersion]:
+        """Yield all that was given to it."""
+        for version in self.record.assignment.versions:
+            if version.model not in self._changed:
+                yield version
+        for versions in self._changed.values():
+            yield from versions
+
+    def renew(self, record: ClusterRecord) -> None:
+        """Take the cluster's new record: its assignment is what was given by now."""
+        self.record = record
+        self._changed = {}
+
+    def give(self, model: str, versions: tuple[AssignedVersion, ...]) -> None:
+        """Note that these are its versions of a model now."""
+        before, self._changed[model] = self.held(model), versions
+        self.count += len(versions) - len(before)
+        self._bytes = None
+        if self._packing is None or not any(v.needs.gpus for v in (*before, *versions)):
+            return
+        old, new = ([*self._claims(each)] for each in (before, versions))
+        for claim in old:
+            if claim not in new:
+                self._packing.drop(claim.holder)
+        if not all(self._packing.add(claim) for claim in new if claim not in old):
+            self._packing = None
+
+    # ------------------------------------------------------------ GPUs
+
+    @property
+    def packing(self) -> Packing:
+        """Its pools with all that was given to it."""
+        if self._packing is None:
+            last = self.record.last
+            pools = usable(last.capacity) if last else ()
+            self._packing = Packing(pools, self._claims(self.versions()))
+        return self._packing
+
+    def _claims(self, versions: Iterable[AssignedVersion]) -> Iterator[Claim]:
+        return (self._claim(v) for v in versions if v.needs.gpus and not v.stage_only)
+
+    def _claim(self, version: AssignedVersion) -> Claim:
+        holder = f"{version.model} {version.version}"
+        return Claim(holder=holder, needs=self._same(version.needs), replicas=version.replicas)
+
+    def refuses(self, needs: Resources, replicas: int) -> bool:
+        """Whether it is known already that nothing new with these needs can come."""
+        if self.blocked:
+            return True
+        if not needs.gpus or self._packing is None:
+            return False
+        return self._packing.refuses(self._same(needs), replicas)
+
+    def takes(self, version: AssignedVersion) -> bool:
+        """Whether its GPUs suffice for a version, besides all that it has."""
+        return not version.needs.gpus or self.packing.fits(self._claim(version))
+
+    def lacks(self, version: AssignedVersion) -> str:
+        """Return what its GPUs lack for a version, in words; "" if nothing."""
+        if not version.needs.gpus:
+            return ""
+        last = self.record.last
+        words = self.packing.miss(self._claim(version))
+        why = last.capacity.reason if last and words and not self.packing.pools else ""
+        return f"{words} ({why})" if why else words
+
+    def rank(self, needs: Resources) -> Rank:
+        """Return how a cluster compares with others for a new replica; the lowest is best: the
+        share of the fitting units that is free (in tenths, negative), the price, what it has."""
+        tenths = 0
+        if needs.gpus:
+            free, there = self.packing.units_left(needs)
+            tenths = free * 10 // there if there else 0
+        return (-tenths, float("inf") if self.price is None else self.price, self.count)
+
+    def overcommitted(self) -> str:
+        """Return what was given to it that it has no room for (any more), in words."""
+        return self.packing.overcommitted() if any(self._claims(self.versions())) else ""
+
+    # ------------------------------------------------------------ disk
+
+    def lacks_disk(self, version: VersionRecord, model: str) -> str:
+        """Return why the bytes of a version have no room besides all that it was given."""
+        room = room_bytes(self.record)
+        if room is None or has_bytes(self.record, version):
+            return ""
+        if self._bytes is None:
+            self._bytes = sum(map(self._size, self.versions()))
+        mine = sum(self._size(v) for v in self.held(model) if v.version == version.version)
+        others = self._bytes - mine
+        if others + version.size <= room:
+            return ""
+        besides = f" besides {_gib(others)} of others" if others else ""
+        return (
+            f"version {version.version} needs {_gib(version.size)} of disk{besides} and packages "
+            f"may take {_gib(room)} there"
+        )
+
+    def _size(self, held: AssignedVersion) -> int:
+        model = self._models.get(held.model)
+        version = version_or_none(model, held.version) if model else None
+        return version.size if version else 0
+
+
+class Same:
+    """Makes equal requirements one object, so that they can be told apart without a look inside."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, tuple[Resources, Resources]] = {}  # who keeps them, keeps their ids
+        self._by_value: dict[Resources, Resources] = {}
+
+    def __call__(self, needs: Resources) -> Resources:
+        """Return the first of all that are equal to these."""
+        if (found := self._by_id.get(id(needs))) is None:
+            first = self._by_value.setdefault(needs, needs)
+            found = self._by_id[id(needs)] = (needs, first)
+        return found[1]
+
+
+class _Ranks(dict[str, Rank]):
+    def __init__(self, rooms: "Rooms", needs: Resources) -> None:
+        super().__init__()
+        self._rooms, self._needs = rooms, needs
+
+    def __missing__(self, name: str) -> Rank:
+        rank = self[name] = self._rooms[name].rank(self._needs)
+        return rank
+
+
+class Rooms:
+    """The Rooms of all clusters, made when somebody asks for them."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._rooms: dict[str, Room] = {}
+        self._holders: dict[str, set[str]] | None = None
+        self._ranks: dict[Resources, _Ranks] = {}
+        self._same = Same()
+        self.remembered: dict[Hashable, Mapping[str, list[str]]] = {}  # for `choosing`
+
+    def __repr__(self) -> str:
+        return f"Rooms({len(self._rooms)} of {len(self.state.clusters)} clusters)"
+
+    def __getitem__(self, name: str) -> Room:
+        room = self._rooms.get(name)
+        if room is None:
+            room = self._rooms[name] = Room(
+                self.state.clusters[name], self.state.models, self._same
+            )
+        return room
+
+    def __iter__(self) -> Iterator[Room]:
+        return (self[name] for name in self.state.clusters)
+
+    def give(self, name: str, model: str, versions: tuple[AssignedVersion, ...]) -> None:
+        """Note that these are a cluster's versions of a model now."""
+        self[name].give(model, versions)
+        for ranks in self._ranks.values():
+            ranks.pop(name, None)
+
+    def renew(self, name: str) -> None:
+        """Look at a cluster's record anew: its assignment is what was given by now."""
+        self[name].renew(self.state.clusters[name])
+        if self._holders is not None:
+            self._index(name)
+
+    def ranks(self, needs: Resources) -> Mapping[str, Rank]:
+        """Return the rank of each cluster for a new replica, worked out when it is asked for."""
+        if (found := self._ranks.get(needs)) is None:
+            found = self._ranks[needs] = _Ranks(self, self._same(needs))
+        return found
+
+    def holders(self, model: str) -> set[str]:
+        """Return the clusters that were given any version of a model."""
+        if self._holders is None:
+            return {n for n, r in self.state.clusters.items() if assigned_versions(r, model)}
+        return self._holders.get(model, set())
+
+    def models(self) -> set[str]:
+        """Return the models of which any cluster was given a version. From now on, `holders` is
+        quick: this is for somebody who asks about all of them."""
+        self._holders = {}
+        for name in self.state.clusters:
+            self._index(name)
+        return set(self._holders)
+
+    def _index(self, name: str) -> None:
+        holders = self._holders
+        for version in self.state.clusters[name].assignment.versions:
+            if holders is not None:
+                holders.setdefault(version.model, set()).add(name)
+
+
+def price_of(labels: Mapping[str, str]) -> float | None:
+    """Return what a cluster says a GPU costs for an hour; None if it says nothing readable."""
+    try:
+        price = float(labels[PRICE_LABEL])
+    except (KeyError, ValueError):
+        return None
+    return price if 0 <= price < float("inf") else None
+
+
+def _blocked(record: ClusterRecord) -> str:
+    if not record.membership.valid:
+        return "its agent has not joined yet"
+    if record.last is None or record.last.engine is EngineKind.UNKNOWN:
+        return "its agent has not told which engine it has"
+    if record.scheduling is not Scheduling.ACTIVE:
+        return f"it is {record.scheduling}: it gets nothing new"
+    return ""
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.3g} GiB"
