@@ -64,6 +64,7 @@ from federation.relay.guard import PeerGuard
 from federation.relay.server import ServerLimits, listen, make_runner, require_compiled_parser
 from federation.runtime.clock import SystemClock
 from federation.runtime.config import load_settings
+from federation.runtime.memory import share_one_arena
 from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
 
@@ -81,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load_settings(Settings, prog=PROG, argv=argv)
         check(settings)
         set_up_logging("edge-agent", level=settings.log_level)
+        share_one_arena()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_until_signalled(settings))
     except FederationError as error:
@@ -218,6 +220,7 @@ async def serve(
         supervisor.start("engine-poll", agent.poll.run)
         supervisor.start("inventory", lambda: watch(inventories, partial(_show, agent.board)))
         supervisor.start("disk", agent.sync.syncer.watch_disk)
+        supervisor.start("scrub", lambda: agent.sync.scrubber.run(settings.scrub_days))
         watch_serving = Watch(agent.sync.throttle, lambda: agent.gateway.serving)
         supervisor.start("courtesy", watch_serving.run)
         supervisor.start("link", link.run)

@@ -67,6 +67,7 @@ class Settings:
     publisher_keys: str = setting(
         "", help="file with lines PATTERN PUBLIC-KEY: who must have signed models of these names"
     )
+    scrub_days: int = setting(7, help="how often packages on disk are read again; 0 = never")
     inventory_file: str = setting("", help="YAML or JSON file that declares this cluster's devices")
     log_level: str = setting("INFO", help="DEBUG, INFO, WARNING or ERROR")
 
@@ -83,6 +84,8 @@ def check(settings: Settings) -> None:
     if settings.ca_pin:
         check_pin(settings.ca_pin)
     connect_to(settings)
+    if settings.scrub_days < 0:
+        raise Invalid(f"--scrub-days {settings.scrub_days}: use 0 (never) or more.")
     if not 1 <= settings.reverse_idle <= 64:
         raise Invalid(f"--reverse-idle {settings.reverse_idle}: use 1 to 64.")
     if settings.connectivity == "dial":

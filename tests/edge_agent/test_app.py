@@ -25,6 +25,7 @@ from federation.app import ControlPlane
 from federation.contract.errors import Conflict, Invalid
 from federation.contract.spiffe import PeerId, PeerRole
 from federation.trust.credentials import Credentials
+from tests.engines.ports import free_block
 from tests.fakes.control_plane import Operator, operator, running
 from tests.fakes.enrolling import EnrollingPlane
 from tests.pki import TRUST_DOMAIN, credentials_for, make_authority
@@ -320,14 +321,15 @@ def test_each_engine_has_its_backend_and_its_devices(tmp_path: Path) -> None:
         make_backend(settings_for(tmp_path, engine="ray-serve", ray_token_file="/no"), tmp_path)
 
 
-async def test_the_process_stops_when_asked(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_the_process_stops_when_asked(tmp_path: Path) -> None:
+    admin = free_block(1)
     (tmp_path / "token").write_text("fed_join_eu_" + "x" * 32)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "edge_agent", "--cluster=eu", f"--state-dir={tmp_path}/s", "--engine=static"),
         *(f"--join-token-file={tmp_path}/token", "--listen=127.0.0.1:0"),
         *("--control-plane-url=https://127.0.0.1:1", f"--ca-pin=sha256:{'0' * 64}"),
-        *(f"--admin-listen=127.0.0.1:{unused_tcp_port}", "--control-plane=127.0.0.1:1"),
+        *(f"--admin-listen=127.0.0.1:{admin}", "--control-plane=127.0.0.1:1"),
         *("--engine-url=http://127.0.0.1:1",),
         stderr=asyncio.subprocess.PIPE,
     )
@@ -336,7 +338,7 @@ async def test_the_process_stops_when_asked(tmp_path: Path, unused_tcp_port: int
         async def lives() -> bool:
             async with aiohttp.ClientSession() as session:
                 try:
-                    async with session.get(f"http://127.0.0.1:{unused_tcp_port}/readyz") as answer:
+                    async with session.get(f"http://127.0.0.1:{admin}/readyz") as answer:
                         return bool((await answer.json())["engine"]["kind"] == "static")
                 except aiohttp.ClientError:
                     return False

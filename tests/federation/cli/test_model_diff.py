@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from federation.cli.model_diff import Travel, travels
+from federation.contract.locations import Locations, PackSource, Place, pack_places
 from federation.contract.manifest import Chunk, pack_chunks
 from federation.contract.types import FileEntry, Manifest
 from tests.federation.cli.conftest import Fed
@@ -30,12 +31,31 @@ def test_only_what_no_cluster_of_a_region_has_comes_from_the_origin() -> None:
         "empty": {},
     }
     assert travels(new, held) == [
-        Travel(region="empty", clusters=0, from_origin=0, most=0),
-        Travel(region="eu", clusters=1, from_origin=40, most=40),
-        Travel(region="full", clusters=1, from_origin=0, most=0),
-        Travel(region="mixed", clusters=2, from_origin=0, most=40),
-        Travel(region="us", clusters=2, from_origin=10, most=20),
+        Travel(region="empty", clusters=0, from_origin=0, wire=0, most=0),
+        Travel(region="eu", clusters=1, from_origin=40, wire=40, most=40),
+        Travel(region="full", clusters=1, from_origin=0, wire=0, most=0),
+        Travel(region="mixed", clusters=2, from_origin=0, wire=0, most=40),
+        Travel(region="us", clusters=2, from_origin=10, wire=10, most=20),
     ]
+
+
+def test_differences_count_as_stored_and_bases_for_who_lacks_them() -> None:
+    new = manifest("a", "b", "c")
+    old = {name: manifest(name) for name in "xy"}
+    locations = Locations(
+        packs=(PackSource(id="p", url=""),),
+        places=pack_places([Place(0, 0, 2, 0x82), Place(0, 2, 3, 0x82), Place(0, 5, 10)]),
+        bases={0: (b"x" * 32).hex(), 1: (b"y" * 32).hex()},
+        base_places=pack_places([Place(0, 20, 7), Place(0, 30, 8)]),
+    )
+    held: dict[str, dict[str, list[Manifest]]] = {
+        "fresh": {"one": []},
+        "half": {"one": [old["x"]]},
+        "mixed": {"one": [old["x"], old["y"]], "two": [old["y"]]},
+        "old": {"one": [old["x"], old["y"]], "two": [old["y"], old["x"]]},
+    }
+    wires = {t.region: (t.from_origin, t.wire) for t in travels(new, held, locations)}
+    assert wires == {"fresh": (30, 30), "half": (30, 23), "mixed": (30, 22), "old": (30, 15)}
 
 
 @pytest.fixture
@@ -63,13 +83,13 @@ def test_files_and_regions_are_told(fed: Fed, plane: FakeControlPlane, two_versi
     assert ["model.onnx", "changed", "4.0", "kB", "4.0", "kB", "-"] in lines
     assert "model.yaml" not in told.out
     assert "4.0 kB of 4.2 kB are new, in 1 chunks" in told.out
-    assert ["eu", "1", "4.0", "kB", "4.0", "kB"] in lines
-    assert ["us", "1", "4.2", "kB", "4.2", "kB"] in lines
+    assert ["eu", "1", "4.0", "kB", "4.0", "kB", "4.0", "kB"] in lines
+    assert ["us", "1", "4.2", "kB", "4.2", "kB", "4.2", "kB"] in lines
     assert "model.yaml" in fed("model", "diff", "filetype@1", "filetype@2", "--all").out
     shown = json.loads(fed("model", "diff", "filetype@1", "filetype", "-o", "json").out)
     assert shown["newBytes"] == 4000
     assert [r["region"] for r in shown["regions"]] == ["eu", "us"]
-    assert shown["regions"][0]["fromOriginBytes"] == 4000
+    assert shown["regions"][0]["fromOriginBytes"] == shown["regions"][0]["wireBytes"] == 4000
 
 
 @pytest.mark.parametrize("words", [["filetype"], ["a@1", "2", "3"], ["a", "b", "c", "d"], []])
