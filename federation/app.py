@@ -24,6 +24,7 @@ from federation.api.http import OperatorApi, Parts
 from federation.api.metrics import ControlPlaneMetrics, Sources
 from federation.api.packs import PackLinks
 from federation.api.routers import RouterHub, RouterService
+from federation.api.storecare import StoreCare
 from federation.artifacts.base import ArtifactStore
 from federation.artifacts.packs import PackStore
 from federation.artifacts.stores import open_objects
@@ -153,6 +154,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
             report_interval_ms=settings.report_interval_ms,
         )
         routers = RouterService(loop=loop, publisher=publisher, hub=hub, doorkeeper=doorkeeper)
+        care = StoreCare(loop, artifacts, clock)
         links = PackLinks(open_links(state_dir), clock, base_url=settings.packs_url)
         metrics = ControlPlaneMetrics(
             Sources(
@@ -161,6 +163,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
                 agents=agents,
                 hub=hub,
                 links=links,
+                care=care.figures,
                 restarts=supervisor.restarts,
                 denials=denials.total,
                 clock=clock,
@@ -172,6 +175,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
                 loop=loop,
                 publisher=publisher,
                 artifacts=artifacts,
+                care=care,
                 release_key=release_key,
                 links=links,
                 hub=hub,
@@ -189,6 +193,9 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         stack.push_async_callback(supervisor.stop)
         supervisor.start("control-loop", loop.run)
         supervisor.start("denials", denials.run)
+        if settings.collect_hours:
+            every = timedelta(hours=settings.collect_hours)
+            supervisor.start("store-care", lambda: care.run(every))
         _keep_fresh(keyring, loop, publisher, supervisor)
         grpc_address = await _serve_grpc(settings.grpc_listen, (agents, routers), keyring, stack)
         http_address = await _serve_http(settings.http_listen, api, keyring, stack)

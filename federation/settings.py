@@ -25,6 +25,7 @@ class Settings:
     report_interval_ms: int = setting(1000, help="how often agents report")
     store: Literal["sqlite", "memory"] = setting("sqlite", help="sqlite, or memory to forget all")
     store_url: str = setting("", help="where packages lie instead: s3://, gs://, az://, a path")
+    collect_hours: int = setting(24, help="how often unused chunks are removed; 0 = never")
     packs_url: str = setting("", help="URL below which agents find packs: of a CDN, nginx")
     allowed_hosts: tuple[str, ...] = setting((), help="host name by which clients may call the API")
     trust_domain: str = setting("federation.internal", help="what all identities are named after")
@@ -58,6 +59,8 @@ def check_settings(settings: Settings) -> None:
     people_of(settings)
     if settings.leaf_seconds < 1 or settings.renew_grace_days < 0:
         raise Invalid("--leaf-seconds must be at least 1, --renew-grace-days at least 0.")
+    if settings.collect_hours < 0:
+        raise Invalid("--collect-hours must be at least 0.")
     for address in (settings.http_listen, settings.grpc_listen):
         split_address(address)
     if settings.packs_url and urlsplit(settings.packs_url).scheme not in ("http", "https"):

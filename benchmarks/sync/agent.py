@@ -24,6 +24,7 @@ from federation.contract.types import Assignment
 from federation.relay.guard import PeerGuard
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
+from federation.runtime.memory import share_one_arena
 from federation.trust.credentials import Credentials
 
 MIB = 1 << 20
@@ -89,6 +90,7 @@ async def main(config: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    share_one_arena()  # as the agent's app does
     settings = json.loads(Path(sys.argv[1]).read_text())
     if folder := os.environ.get("BENCH_PROFILE"):  # of the event loop's thread, for pstats
         with cProfile.Profile() as profile:

@@ -13,6 +13,7 @@ from here. Scenarios:
 
 import asyncio
 import contextlib
+import random
 import shutil
 import socket
 import time
@@ -200,8 +201,11 @@ def _outcome(
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a port that nobody gets by chance before it is used: one below the ephemeral ones."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _batches(members: list[Member], size: int) -> list[list[Member]]:

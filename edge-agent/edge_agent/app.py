@@ -29,6 +29,7 @@ from edge_agent.board import Board
 from edge_agent.dialling import Hello
 from edge_agent.door import Address, Door, ListeningDoor, ReverseDoor
 from edge_agent.engine_poll import EnginePoll
+from edge_agent.engines import make_backend
 from edge_agent.exposure import warn_if_exposed
 from edge_agent.gateway.gateway import PEER_PATHS, Gateway
 from edge_agent.gateway.peers import PeerDesk
@@ -49,9 +50,7 @@ from edge_agent.settings import (
     connect_to,
     contact,
     publishers,
-    read_secret,
     state_directory,
-    triton_repository,
 )
 from edge_agent.sync.build import SyncSide, make_sync_side
 from edge_agent.sync.courtesy import Watch
@@ -64,6 +63,7 @@ from federation.relay.guard import PeerGuard
 from federation.relay.server import ServerLimits, listen, make_runner, require_compiled_parser
 from federation.runtime.clock import SystemClock
 from federation.runtime.config import load_settings
+from federation.runtime.memory import share_one_arena
 from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
 
@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load_settings(Settings, prog=PROG, argv=argv)
         check(settings)
         set_up_logging("edge-agent", level=settings.log_level)
+        share_one_arena()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_until_signalled(settings))
     except FederationError as error:
@@ -217,16 +218,11 @@ async def serve(
         agent.loop.restore()
         stack.push_async_callback(supervisor.stop)
         supervisor.start("membership", identity.membership.run)
-        supervisor.start("agent-loop", agent.loop.run)
-        supervisor.start("engine-poll", agent.poll.run)
-        show = partial(_show, agent.board, link)
-        supervisor.start("inventory", lambda: watch(seen.seeing, show, telling=seen.telling))
-        supervisor.start("disk", agent.sync.syncer.watch_disk)
-        watch_serving = Watch(agent.sync.throttle, lambda: agent.gateway.serving)
-        supervisor.start("courtesy", watch_serving.run)
         supervisor.start("link", link.run)
         supervisor.start("door", door.run)
-        supervisor.start("exposure", partial(_warn_if_exposed, settings, agent))
+        show = partial(_show, agent.board, link)
+        supervisor.start("inventory", lambda: watch(seen.seeing, show, telling=seen.telling))
+        _start(supervisor, settings, agent)
         where = ":".join(map(str, address)) if address else "connections that it makes to routers"
         log.info("agent serves on %s, admin on %s:%d", where, *admin_address)
         if on_listening:
@@ -237,27 +233,15 @@ async def serve(
         await agent.gateway.drained(GRACE_S)
 
 
-def make_backend(settings: Settings, state_dir: Path) -> Backend:
-    """Return the backend of the engine that the settings name; raises Invalid."""
-    match settings.engine:
-        case "triton":
-            from edge_agent.backends.triton import TritonBackend
-
-            return TritonBackend(settings.engine_url, _repository(settings, state_dir))
-        case "ray-serve":
-            from edge_agent.backends.ray_serve import RayServeBackend
-
-            return RayServeBackend(
-                settings.ray_dashboard_url,
-                settings.engine_url,
-                state_dir / "ray-archives",
-                token=read_secret(settings.ray_token_file, "ray-token-file"),
-            )
-        case "static":
-            from edge_agent.backends.static import StaticBackend
-
-            token = read_secret(settings.engine_token_file, "engine-token-file")
-            return StaticBackend(settings.engine_url, token=token)
+def _start(supervisor: Supervisor, settings: Settings, agent: Agent) -> None:
+    """Start what the agent's own parts do all the time."""
+    courtesy = Watch(agent.sync.throttle, lambda: agent.gateway.serving)
+    supervisor.start("agent-loop", agent.loop.run)
+    supervisor.start("engine-poll", agent.poll.run)
+    supervisor.start("disk", agent.sync.syncer.watch_disk)
+    supervisor.start("scrub", lambda: agent.sync.scrubber.run(settings.scrub_days))
+    supervisor.start("courtesy", courtesy.run)
+    supervisor.start("exposure", partial(_warn_if_exposed, settings, agent))
 
 
 def _backend_to_ask(settings: Settings) -> Backend:
@@ -362,19 +346,6 @@ def _state_dir(settings: Settings) -> Path:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise Unavailable(f"cannot use the state directory {path}: {error.strerror}.") from None
-    return path
-
-
-def _repository(settings: Settings, state_dir: Path) -> Path:
-    path = triton_repository(settings, state_dir)
-    if not settings.triton_repository:
-        path.mkdir(parents=True, exist_ok=True)
-        log.info(
-            "Triton must read %s: start it with --model-repository=%s "
-            "--model-control-mode=explicit --strict-readiness=false, or give --triton-repository",
-            path,
-            path,
-        )
     return path
 
 

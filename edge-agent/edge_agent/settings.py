@@ -87,6 +87,7 @@ class Settings:
         help="taint that serving workloads bear, as key, key:effect, key=value or "
         "key=value:effect; vendors' GPU taints are borne anyway",
     )
+    scrub_days: int = setting(7, help="how often packages on disk are read again; 0 = never")
     inventory_file: str = setting("", help="YAML or JSON file that declares this cluster's devices")
     dcgm_url: tuple[str, ...] = setting(
         (), help="URL of a DCGM exporter's metrics, for use and health of devices"
@@ -108,6 +109,8 @@ def check(settings: Settings) -> None:
     if settings.ca_pin:
         check_pin(settings.ca_pin)
     connect_to(settings)
+    if settings.scrub_days < 0:
+        raise Invalid(f"--scrub-days {settings.scrub_days}: use 0 (never) or more.")
     if not 1 <= settings.reverse_idle <= 64:
         raise Invalid(f"--reverse-idle {settings.reverse_idle}: use 1 to 64.")
     if settings.connectivity == "dial":

@@ -30,6 +30,7 @@ from federation.api.resources import Resources, Submitter
 from federation.api.route import Route, add_route
 from federation.api.routers import RouterHub
 from federation.api.routers_http import RoutersHttp
+from federation.api.storecare import StoreCare
 from federation.api.storekeeping import Storekeeping
 from federation.api.tickets import Tickets
 from federation.api.transfers import Sync
@@ -50,6 +51,7 @@ class Parts:
     loop: ControlLoop
     publisher: Publisher
     artifacts: ArtifactStore
+    care: StoreCare
     release_key: ReleaseKey
     links: PackLinks
     hub: RouterHub
@@ -94,7 +96,7 @@ class OperatorApi:
             *AuditLog(parts.store).routes(),
             *Chunks(parts.artifacts).routes(),
             *Packs(parts.artifacts, parts.links).routes(),
-            *Storekeeping(submitter, parts.artifacts, parts.clock).routes(),
+            *Storekeeping(parts.loop, parts.artifacts, parts.care).routes(),
             *join.routes(),
             *authority.routes(),
             *Clusters(submitter, tickets).routes(),

@@ -17,6 +17,7 @@ from federation.api.families import gauge as _gauge
 from federation.api.metrics_capacity import capacity_families
 from federation.api.packs import PackLinks
 from federation.api.routers import RouterHub
+from federation.api.storecare import Figures
 from federation.control_loop import ControlLoop
 from federation.policy.standing import room_bytes
 from federation.policy.state import State
@@ -35,6 +36,7 @@ class Sources:
     agents: AgentService
     hub: RouterHub
     links: PackLinks
+    care: Figures
     restarts: Mapping[str, int]
     denials: Mapping[str, int]
     clock: Clock
@@ -64,6 +66,7 @@ class ControlPlaneMetrics(Collector):
         yield from self._of_fleet(self._sources.loop.state)
         yield from capacity_families(self._sources.loop.state, self._sources.clock.utc())
         yield from self._of_sync(self._sources.loop.state)
+        yield from self._of_store(self._sources.care)
 
     def _of_process(self) -> Iterable[Metric]:
         sources = self._sources
@@ -156,3 +159,18 @@ class ControlPlaneMetrics(Collector):
                 rooms[(name,)] = room
         told = "What packages may take of a cluster's disk, all together."
         yield _gauge("fed_cluster_disk_room_bytes", told, rooms, "cluster")
+
+    def _of_store(self, care: Figures) -> Iterable[Metric]:
+        yield _counter(
+            "fed_control_plane_store_collections",
+            "Collections of garbage; held-back: too much would have gone unasked.",
+            {("done",): care.done, ("held-back",): care.held_back, ("failed",): care.failed},
+            "outcome",
+        )
+        told = "Bytes that collections of garbage freed."
+        yield _counter("fed_control_plane_store_freed_bytes", told, {(): care.freed_bytes})
+        at: dict[tuple[str, ...], float] = {}
+        if care.last_at is not None:
+            at[()] = care.last_at.timestamp()
+        told = "When the store was last free of garbage, in Unix seconds."
+        yield _gauge("fed_control_plane_store_collected_timestamp_seconds", told, at)

@@ -1,12 +1,11 @@
 """Care for the artifact store: collect garbage, verify a version.
 
 Input: calls of admins and of model owners. Output: what was removed, or would be; what is damaged.
-Both read much and may take minutes; one of each kind runs at a time.
+Both read much and may take minutes; one of each kind runs at a time. The audit log tells of them.
 """
 
 import asyncio
 import hashlib
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,19 +13,19 @@ from aiohttp import web
 from blake3 import blake3
 
 from federation.api.bodies import read_body, reply
-from federation.api.resources import Submitter
-from federation.api.route import Route, caller_of, flag, needs
+from federation.api.origin import origin_now
+from federation.api.route import Route, actor, flag, needs
+from federation.api.storecare import GRACE, StoreCare
 from federation.artifacts.base import ArtifactStore, Collected, Damage
 from federation.contract.errors import Conflict, FederationError, Invalid, NotFound
 from federation.contract.manifest import chunks_of, parse_manifest
 from federation.contract.types import FileEntry
+from federation.control_loop import ControlLoop
 from federation.policy import lookup
 from federation.policy.access.roles import Verb
-from federation.policy.state import State
-from federation.runtime.clock import Clock
+from federation.policy.audit.events import VersionVerified
 
-log = logging.getLogger(__name__)
-DEFAULT_GRACE_S = 24 * 3600
+DEFAULT_GRACE_S = int(GRACE.total_seconds())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +49,10 @@ class Verified:
 class Storekeeping:
     """The handlers of gc and verify."""
 
-    def __init__(self, submitter: Submitter, store: ArtifactStore, clock: Clock) -> None:
-        self._submitter = submitter
+    def __init__(self, loop: ControlLoop, store: ArtifactStore, care: StoreCare) -> None:
+        self._loop = loop
         self._store = store
-        self._clock = clock
-        self._collecting = asyncio.Lock()
+        self._care = care
         self._verifying = asyncio.Lock()
 
     def routes(self) -> list[Route]:
@@ -86,27 +84,20 @@ class Storekeeping:
         asked = await read_body(request, Collect)
         if asked.graceSeconds < 0:
             raise Invalid("graceSeconds must not be negative.")
-        if self._collecting.locked():
-            raise Conflict("garbage is being collected already.", reason="busy")
-        dry_run = flag(request, "dryRun")
-        async with self._collecting:
-            done = await self._store.collect(
-                live_manifests(self._submitter.state),
-                now=self._clock.utc(),
-                grace=timedelta(seconds=asked.graceSeconds),
-                dry_run=dry_run,
-            )
-        told = {"by": caller_of(request).name, "dry_run": dry_run, "freed": done.bytes_freed}
-        log.info("garbage was collected", extra=told)
-        return reply(done)
+        grace, dry_run = timedelta(seconds=asked.graceSeconds), flag(request, "dryRun")
+        return reply(await self._care.collect(actor(request), grace=grace, dry_run=dry_run))
 
     async def _verify(self, request: web.Request) -> web.Response:
         name, wanted = request.match_info["name"], request.match_info["version"]
-        version = lookup.wanted_version(self._submitter.state, name, wanted)
+        version = lookup.wanted_version(self._loop.state, name, wanted)
         async with self._verifying:
             damage = await self._store.verify([version.digest])
             if not damage:
                 damage = await self._damaged_files(version.digest)
+        told = VersionVerified(
+            actor=actor(request), model=name, version=version.version, damaged=len(damage)
+        )
+        await self._loop.submit(told, origin=origin_now())
         verified = Verified(
             model=name,
             version=version.version,
@@ -136,11 +127,6 @@ class Storekeeping:
         if (whole.hexdigest(), classic.hexdigest()) != (entry.blake3, entry.sha256):
             return "its bytes are not those that the manifest's digests were made of."
         return ""
-
-
-def live_manifests(state: State) -> frozenset[str]:
-    """Return the digests of all versions that there are."""
-    return frozenset(v.digest for model in state.models.values() for v in model.versions)
 
 
 def _update(hashes: "tuple[blake3, hashlib._Hash]", data: bytes) -> None:

@@ -5,6 +5,7 @@ No method awaits: what one checks still holds when it acts.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,7 @@ class Catalog:
         self._next = 0
         self._chunks = ChunkIndex()
         self._bases: dict[bytes, bytes] = {}
+        self._leaning: Counter[bytes] = Counter()  # base to how many chunks are encoded against it
         self.changing = asyncio.Lock()  # held while objects of the store appear or vanish
 
     def __repr__(self) -> str:
@@ -64,11 +66,18 @@ class Catalog:
         for r in records:
             if over or self._chunks.get(r.digest) is None:
                 self._chunks.put(r.digest, Spot(number, r.offset, r.stored, r.length, r.code))
-                if r.base:
-                    self._bases[r.digest] = r.base
-                else:
-                    self._bases.pop(r.digest, None)
+                self._lean(r.digest, r.base)
         return number
+
+    def _lean(self, digest: bytes, base: bytes = b"") -> None:
+        """Note what a chunk is encoded against, instead of what it was."""
+        if old := self._bases.pop(digest, b""):
+            self._leaning[old] -= 1
+            if not self._leaning[old]:
+                del self._leaning[old]
+        if base:
+            self._bases[digest] = base
+            self._leaning[base] += 1
 
     def remove(self, number: int, records: Iterable[Record]) -> None:
         """Forget a pack and those of its chunks that lie nowhere else."""
@@ -76,12 +85,24 @@ class Catalog:
         del self._numbers[self.packs.pop(number).id]
 
     def forget(self, number: int, digests: Iterable[bytes]) -> None:
-        """Make chunks missing, if it is in this pack that they lie."""
+        """Make chunks missing, if it is in this pack that they lie, and with them what is encoded
+        against them."""
+        gone = set()
         for digest in digests:
             spot = self._chunks.get(digest)
             if spot is not None and spot.pack == number:
                 self._chunks.discard(digest)
-                self._bases.pop(digest, None)
+                self._lean(digest)
+                gone.add(digest)
+        if any(digest in self._leaning for digest in gone):
+            self.forget_leaning()
+
+    def forget_leaning(self) -> None:
+        """Make chunks missing whose base is: nobody can read them. To be called when all packs
+        are in."""
+        for digest in [d for d, base in self._bases.items() if self._chunks.get(base) is None]:
+            self._chunks.discard(digest)
+            self._lean(digest)
 
     def find(self, digest: bytes) -> Spot | None:
         """Return where a chunk lies."""
@@ -99,6 +120,15 @@ class Catalog:
     def base(self, digest: bytes) -> bytes:
         """Return the digest of the chunk that this one was encoded against, or nothing."""
         return self._bases.get(digest, b"")
+
+    def packs_of(self, digest: bytes) -> set[int]:
+        """Return the packs that are needed to read a chunk: its own, and that of its base; none if
+        it is missing."""
+        found = set()
+        while digest and (spot := self._chunks.get(digest)) and spot.pack not in found:
+            found.add(spot.pack)
+            digest = self.base(digest)
+        return found
 
     def pack(self, pack_id: str) -> Pack:
         """Return a pack by its id; raises NotFound."""

@@ -14,9 +14,8 @@ from federation.chunking.encoding import decode
 from federation.contract.errors import Invalid, NotFound
 from federation.contract.locations import RAW
 
-# A chunk may be encoded against one that is encoded itself, and so on, this often: every reader
-# pays for the whole chain.
-MAX_CHAIN = 8
+# A base has no base of its own: who reads a chunk reads two at most (the intake sees to it).
+MAX_CHAIN = 1
 _INLINE_BYTES = 64 << 10  # below it, a change of threads costs more than the hash
 
 

@@ -11,14 +11,16 @@ collection of garbage removes.
 import asyncio
 import contextlib
 from collections.abc import Awaitable
+from dataclasses import replace
 
 from blake3 import blake3
 
 from federation.artifacts.base import ObjectStore, ObjectWriter
 from federation.artifacts.catalog import Catalog, Pack
-from federation.artifacts.chunk_reader import MAX_CHAIN, ChunkReader, checked, pack_key
+from federation.artifacts.chunk_reader import ChunkReader, checked, pack_key
 from federation.artifacts.index import Record, encode_index
 from federation.artifacts.touches import Touches
+from federation.chunking.encoding import shrink
 from federation.contract.errors import FederationError, Invalid, NotFound, Unavailable
 from federation.contract.locations import RAW, WITH_BASE, Frame
 from federation.contract.manifest import MAX_CHUNK_BYTES
@@ -135,6 +137,8 @@ class Intake:
             now = self._clock.utc()
             sealed = Pack(pack.id, pack.size, modified_at=now, touched_at=now, noted_at=now)
             self._catalog.add(sealed, pack.records, over=over)
+            if any(r.base and self._catalog.find(r.base) is None for r in pack.records):
+                self._catalog.forget_leaning()  # found damaged meanwhile
         pack.done = True
 
     async def _or_fail(self, pack: OpenPack, step: Awaitable[None]) -> None:
@@ -178,7 +182,9 @@ class PackUpload:
         if self._known(frame.digest):
             return
         base = await self._base(frame) if frame.base else b""
-        await checked(frame.digest, frame.length, frame.code, stored, base)
+        data = await checked(frame.digest, frame.length, frame.code, stored, base)
+        if frame.base and self._catalog.base(frame.base):  # nobody shall need three to read one
+            frame, stored = await asyncio.to_thread(_whole, frame, data)
         # Shielded: a request that ends here must not leave half a chunk in everybody's pack.
         self._rely_on(await asyncio.shield(self._intake.append(frame, stored)))
         self._known(frame.digest)
@@ -191,9 +197,9 @@ class PackUpload:
         await self._touches.note(self._relied_on)
 
     def _known(self, digest: bytes) -> bool:
-        if spot := self._catalog.find(digest):
-            self._touches.touch((spot.pack,))
-            self._relied_on.add(spot.pack)
+        if packs := self._catalog.packs_of(digest):
+            self._touches.touch(packs)
+            self._relied_on |= packs
             return True
         pack = self._intake.waiting(digest)
         self._rely_on(pack)
@@ -206,20 +212,18 @@ class PackUpload:
     async def _base(self, frame: Frame) -> bytes:
         if pack := self._intake.waiting(frame.base):
             await asyncio.shield(self._intake.seal(pack))
-        if self._catalog.find(frame.base) is None:
+        if not self._known(frame.base):
             raise NotFound(
                 f"the store has no chunk {frame.base.hex()}, the base of another one.",
                 hint="Send the chunk whole.",
             )
-        chain, digest = 0, frame.base
-        while digest := self._catalog.base(digest):
-            chain += 1
-        if chain >= MAX_CHAIN:
-            raise Invalid(
-                f"chunk {frame.digest.hex()} would end a chain of {chain + 1} differences.",
-                hint="Send the chunk whole.",
-            )
         return await self._reader.read(frame.base)
+
+
+def _whole(frame: Frame, data: bytes) -> tuple[Frame, bytes]:
+    """Return a chunk without a base."""
+    code, stored = shrink(data, frame.code & ~WITH_BASE)
+    return replace(frame, code=code, stored=len(stored), base=b""), stored
 
 
 def check_frame(frame: Frame, stored: bytes) -> None:

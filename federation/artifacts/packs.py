@@ -62,11 +62,11 @@ class PackStore:
         answer: list[bool] = []
         relied_on: set[int] = set()
         for start in range(0, len(digests), _DIGESTS_AT_ONCE):
-            spots = [self._catalog.find(_digest(d)) for d in digests[start:][:_DIGESTS_AT_ONCE]]
-            packs = {spot.pack for spot in spots if spot is not None}
+            found = [self._catalog.packs_of(_digest(d)) for d in digests[start:][:_DIGESTS_AT_ONCE]]
+            packs = set[int]().union(*found)
             self._touches.touch(packs)
             relied_on |= packs
-            answer += [spot is None for spot in spots]
+            answer += [not one for one in found]
             await asyncio.sleep(0)
         await self._touches.note(relied_on)
         return answer
@@ -89,14 +89,20 @@ class PackStore:
         numbers: dict[int, int] = {}  # the catalog's number of a pack to the answer's
         places: list[Place] = []
         bases: dict[int, str] = {}
-        for count, digest in enumerate(digests):
-            spot = self._catalog.spot(_digest(digest))
+        base_places: list[Place] = []
+
+        def place(digest: bytes) -> Place:
+            spot = self._catalog.spot(digest)
             if spot.pack not in numbers:
                 self._touches.touch((spot.pack,))
             number = numbers.setdefault(spot.pack, len(numbers))
-            places.append(Place(number, spot.offset, spot.stored, spot.code))
+            return Place(number, spot.offset, spot.stored, spot.code)
+
+        for count, digest in enumerate(digests):
+            places.append(place(_digest(digest)))
             if base := self._catalog.base(digest):
                 bases[count] = base.hex()
+                base_places.append(place(base))
             if count % _DIGESTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         await self._touches.note(numbers)
@@ -105,6 +111,7 @@ class PackStore:
             packs=tuple([await self._source(pack, url_lifetime) for pack in packs]),
             places=pack_places(places),
             bases=bases,
+            base_places=pack_places(base_places),
             good_for_s=url_lifetime.total_seconds(),
         )
 
@@ -166,6 +173,7 @@ async def _load(objects: ObjectStore, catalog: Catalog, noted: dict[str, int]) -
         for info, task in zip(some, tasks, strict=True):
             if (records := task.result()) is not None:
                 catalog.add(_pack(info, noted), records)
+    catalog.forget_leaning()
 
 
 def _pack(info: ObjectInfo, noted: dict[str, int]) -> Pack:

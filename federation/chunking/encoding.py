@@ -20,6 +20,7 @@ PAYS_AT = 0.9  # stored length / length
 _LEVEL = 1
 _SAMPLE_BYTES = 256 << 10  # two blocks of zstd, so that planes do not share one
 _SAMPLE_PAYS_AT = 0.95
+_BASE_PAYS_AT = 0.8  # of the length without a base: who lacks the base fetches that as well
 _PLANES = {ZSTD: 1, 2: 2, 4: 4}
 
 
@@ -56,15 +57,19 @@ def decode(stored: bytes, code: int, length: int, base: bytes = b"") -> bytes:
 
 
 def choose(data: bytes, width: int = 0, base: bytes = b"") -> int:
-    """Return the code that a sample of the chunk recommends: RAW unless that saves enough. `width`
-    is that of its floating point numbers (2 or 4), or 0; a base must have the chunk's length."""
+    """Return the code that a sample of the chunk recommends: RAW unless another one saves enough,
+    one with the base only if that saves much more. `width` is that of its floating point numbers
+    (2 or 4), or 0; a base must have the chunk's length."""
     code = width if width in _PLANES else ZSTD
     middle = max(0, len(data) - _SAMPLE_BYTES) // 2
     part = slice(middle, middle + _SAMPLE_BYTES)
-    with_base = code | WITH_BASE if base and code != ZSTD else code
-    if len(encode(data[part], with_base, base[part])) <= _SAMPLE_PAYS_AT * len(data[part]):
-        return with_base
-    return RAW
+    size = len(data[part])
+    alone = min(len(encode(data[part], code)), size)
+    if base and code != ZSTD:
+        with_base = code | WITH_BASE
+        if len(encode(data[part], with_base, base[part])) <= _BASE_PAYS_AT * alone:
+            return with_base
+    return code if alone <= _SAMPLE_PAYS_AT * size else RAW
 
 
 def shrink(data: bytes, width: int = 0, base: bytes = b"") -> tuple[int, bytes]:

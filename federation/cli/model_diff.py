@@ -20,6 +20,7 @@ from federation.cli.options import output_option
 from federation.cli.output import Format, put, put_table, put_value
 from federation.cli.session import Session, command, pass_session
 from federation.contract.errors import NotFound
+from federation.contract.locations import parse_locations
 from federation.contract.manifest import parse_manifest
 from federation.contract.types import Manifest
 
@@ -36,7 +37,8 @@ def diff(session: Session, versions: tuple[str, ...], everything: bool, output: 
 
     OLD and NEW are written MODEL@VERSION each, or as MODEL, VERSION and VERSION. A VERSION is a
     number or an alias; without one, the newest is meant. What clusters have already, of other
-    versions too, is taken into account.
+    versions too, is taken into account. ON-WIRE counts chunks as they are stored, compressed or as
+    differences, with the old chunks that some cluster lacks to read these.
 
     \b
     Example:
@@ -48,7 +50,9 @@ def diff(session: Session, versions: tuple[str, ...], everything: bool, output: 
         manifests = _Manifests(client)
         before, after = manifests.get(*old), manifests.get(*new)
         held = _held(client, manifests)
-    delta, plan = compare(before, after), travels(after, held)
+        where = ("api", "v1", "models", new[0], "versions", new[1], "locations")
+        locations = parse_locations(client.fetch(*where))
+    delta, plan = compare(before, after), travels(after, held, locations)
     if output is not Format.TABLE:
         put_value(_document(delta, plan), output)
         return
@@ -62,8 +66,11 @@ def diff(session: Session, versions: tuple[str, ...], everything: bool, output: 
     if plan:
         put("")
         put_table(
-            ("REGION", "CLUSTERS", "FROM-ORIGIN", "MOST-FOR-ONE"),
-            [(p.region, str(p.clusters), size(p.from_origin), size(p.most)) for p in plan],
+            ("REGION", "CLUSTERS", "FROM-ORIGIN", "ON-WIRE", "MOST-FOR-ONE"),
+            [
+                (p.region, str(p.clusters), size(p.from_origin), size(p.wire), size(p.most))
+                for p in plan
+            ],
         )
 
 
@@ -98,6 +105,7 @@ def _document(delta: Delta, plan: list[Travel]) -> Json:
                 "region": p.region,
                 "clusters": p.clusters,
                 "fromOriginBytes": p.from_origin,
+                "wireBytes": p.wire,
                 "mostBytes": p.most,
             }
             for p in plan

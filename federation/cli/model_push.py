@@ -10,13 +10,16 @@ from pathlib import Path
 
 import click
 
+from federation.chunking.delta import bases
 from federation.cli.client import ApiClient
 from federation.cli.columns import size
 from federation.cli.documents import Json
+from federation.cli.old_version import OldVersion
 from federation.cli.options import DurationType, output_option
 from federation.cli.output import Format, note, put, put_value
 from federation.cli.packages import Package
-from federation.cli.push import Sent, missing_bytes, register, send_chunks
+from federation.cli.push import Sent, missing_chunks, register, send_chunks
+from federation.cli.push_delta import Delta, DeltaChoice, delta_options
 from federation.cli.push_source import SourceChoice, opened, source_options
 from federation.cli.session import Session, command, pass_session
 from federation.contract.errors import AlreadyExists, Invalid
@@ -76,6 +79,7 @@ class Claim:
 )
 @click.option("--no-compress", is_flag=True, help="Send all bytes as they are.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be sent, and send nothing.")
+@delta_options
 @source_options
 @output_option()
 @pass_session
@@ -91,6 +95,8 @@ def push(
     package_file: Path | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    delta_from: str,
+    delta_dir: Path | None,
     output: Format,
 ) -> None:
     """Push a package as the next version of its model. The same content again is the same version.
@@ -101,38 +107,66 @@ def push(
     like a branch or a tag, is pinned to what it is now, which is shown. Only chunks that the
     control plane lacks are sent; a push that was interrupted goes on when it is repeated.
 
+    With --delta-from, chunks of changed tensors are stored as differences to that version wherever
+    this is much shorter. Clusters that have it fetch only those; others fetch its chunks as well.
+    Unless --delta-dir has them, the old chunks are fetched to compare.
+
     \b
     Example:
       fed model push ./filetype
       fed model push ./filetype --name filetype-test --dry-run
       fed model push ./filetype --sign-key owner.pem --expires-in 90d
+      fed model push ./llama-tuned --delta-from @champion --delta-dir ./llama
       fed model push hf://org/model@main --package model.yaml --include '*.safetensors'
     """
+    if delta_dir is not None and not delta_from:
+        raise click.UsageError("--delta-dir needs --delta-from: the version that it holds.")
+    if delta_from and no_compress:
+        raise click.UsageError("--delta-from and --no-compress exclude each other.")
     claim = Claim(key_file=sign_key, expires_in_s=expires_in, floor_version=floor)
     if sign_key is not None:
         public_key(_read_key(sign_key))  # tell now, not after an hour of reading
     wanted = Wanted(include=include, exclude=exclude)
     choice = SourceChoice(uri=source, package_file=package_file, wanted=wanted)
-    with opened(choice, name) as (package, came_from), session.client() as client:
+    delta = Delta(session, DeltaChoice(delta_from, delta_dir))
+    with (
+        opened(choice, name, delta.like) as (package, came_from),
+        session.client() as client,
+        delta.opened() as old,
+    ):
         if dry_run:
-            _tell_dry_run(client, package, output)
+            _tell_dry_run(client, package, old, output)
             return
-        sent = send_chunks(client, package, compress=not no_compress)
+        sent = send_chunks(client, package, compress=not no_compress, old=old)
         release = claim.release(client, package, came_from)
         answer = register(client, package, came_from, release)
     _tell(answer, package, sent, output)
+    if old is not None and output is Format.TABLE:
+        _tell_differences(sent, old.fetched)
 
 
-def _tell_dry_run(client: ApiClient, package: Package, output: Format) -> None:
-    chunks, missing = missing_bytes(client, package)
+def _tell_differences(sent: Sent, fetched: int) -> None:
+    note(
+        f"{sent.differences} of {sent.chunks} chunks were sent as differences"
+        + (f"; {size(fetched)} were fetched to compare" if fetched else "")
+    )
+
+
+def _tell_dry_run(
+    client: ApiClient, package: Package, old: OldVersion | None, output: Format
+) -> None:
+    missing = missing_chunks(client, package)
     manifest = package.manifest
+    chunks, total = len(missing), sum(missing.values())
+    comparable = bases(old.manifest, manifest).keys() & missing.keys() if old else set()
     told: Json = {
         "model": manifest.model,
         "digest": manifest_digest(manifest),
         "size": manifest.size,
         "files": len(manifest.files),
         "missingChunks": chunks,
-        "missingBytes": missing,
+        "missingBytes": total,
+        "comparableBytes": sum(missing[digest] for digest in comparable),
         "carriesCode": package.carries_code,
     }
     if output in (Format.JSON, Format.YAML):
@@ -140,9 +174,11 @@ def _tell_dry_run(client: ApiClient, package: Package, output: Format) -> None:
         return
     code = ", carries code" if package.carries_code else ""
     put(
-        f"model/{manifest.model} (digest {told['digest'][:12]}) would send {size(missing)} of "
+        f"model/{manifest.model} (digest {told['digest'][:12]}) would send {size(total)} of "
         f"{size(manifest.size)} in {chunks} chunks{code} (dry run)"
     )
+    if old is not None:
+        put(f"{size(told['comparableBytes'])} of them can be compared with the old version")
 
 
 def _tell(answer: Json, package: Package, sent: Sent, output: Format) -> None:
@@ -150,6 +186,7 @@ def _tell(answer: Json, package: Package, sent: Sent, output: Format) -> None:
     if output in (Format.JSON, Format.YAML):
         counts = {"size": manifest.size, "files": len(manifest.files)}
         new = {"newChunks": sent.chunks, "newBytes": sent.raw, "sentBytes": sent.wire}
+        new["differences"] = sent.differences
         put_value({**answer, **counts, **new}, output)
         return
     if output is Format.NAME:

@@ -60,7 +60,7 @@ def verify(ctx: click.Context, session: Session, version: str, output: Format) -
 @pass_session
 def gc(session: Session, dry_run: bool, grace: float, output: Format) -> None:
     """Remove from the store what no version needs: the chunks of deleted models and of pushes that
-    nobody finished.
+    nobody finished. The control plane does it by itself once a day, unless it is most of the store.
 
     \b
     Example:

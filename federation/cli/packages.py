@@ -7,7 +7,7 @@ a Package whose every file was read and hashed once; later, its chunks once more
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,12 +43,20 @@ class Package:
         return self.readers[digest].width(digest)
 
 
+Like = Callable[[str], Manifest | None]  # a model's name to an old version of it
+
+
 @contextmanager
 def read_package(
-    directory: Path, name: str | None = None, *, elsewhere: Mapping[str, Path] | None = None
+    directory: Path,
+    name: str | None = None,
+    *,
+    elsewhere: Mapping[str, Path] | None = None,
+    like: Like = lambda _name: None,
 ) -> Iterator[Package]:
     """Read and hash a package, under another name if given; files in `elsewhere` win over those of
-    the same path in the directory. Raises NotFound, Invalid or Conflict."""
+    the same path in the directory. Files are cut as in the manifest that `like` returns, if any.
+    Raises NotFound, Invalid or Conflict, and what `like` raises."""
     beside = dict(elsewhere or {})
     head = beside.get(PACKAGE_FILE, directory / PACKAGE_FILE)
     text = _read(directory, head)
@@ -63,7 +71,8 @@ def read_package(
         if beside:
             folders.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fed-"))))
             _lay_out(folders[1], beside, text)
-        manifests = [_scanned(folder, package.name) for folder in folders]
+        old = like(package.name)
+        manifests = [_scanned(folder, package.name, old) for folder in folders]
         manifest = _merged(manifests)
         _check(manifest, package, text, directory)
         readers: dict[bytes, PackageReader] = {}
@@ -108,10 +117,10 @@ def _lay_out(folder: Path, beside: Mapping[str, Path], text: str) -> None:
             shutil.copyfile(source, target)
 
 
-def _scanned(folder: Path, model: str) -> Manifest:
+def _scanned(folder: Path, model: str, like: Manifest | None) -> Manifest:
     total = sum(path.lstat().st_size for path in folder.rglob("*"))
     with Progress("reading", total) as progress:
-        return scan_directory(folder, model, progress=progress.add)
+        return scan_directory(folder, model, progress=progress.add, like=like)
 
 
 def _merged(manifests: list[Manifest]) -> Manifest:

@@ -5,20 +5,19 @@ Output: a directory that appears whole, by one rename. What an interrupted pull 
 hashed and used again.
 """
 
-import http.client
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
 
 from blake3 import blake3
 
 from federation.chunking.encoding import decode
 from federation.cli.client import ApiClient
+from federation.cli.pack_ranges import PackRanges, runs_of
 from federation.cli.progress import Progress
-from federation.cli.tls import Roots, connection
+from federation.cli.tls import Roots
 from federation.contract.errors import (
     AlreadyExists,
     Exhausted,
@@ -27,16 +26,20 @@ from federation.contract.errors import (
     PermissionDenied,
     Unavailable,
 )
-from federation.contract.locations import WITH_BASE, Locations, Place, parse_locations, places_of
+from federation.contract.locations import (
+    WITH_BASE,
+    Locations,
+    bases_of,
+    parse_locations,
+    places_of,
+)
 from federation.contract.manifest import chunks_of, distinct_chunks, parse_manifest
 from federation.contract.release import Release, parse_envelope
 from federation.contract.types import Manifest
 from federation.runtime.files import fsync_directory
 from federation.trust.signing import verified
 
-RANGE_BYTES = 8 << 20
 TRIES = 5
-_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,102 +102,53 @@ def _fetch(
         progress.add(total - sum(pull.missing.values()))
         while pull.missing:
             locations = parse_locations(client.fetch(*path))
-            source = _Source(locations, endpoint, roots)
+            packs = PackRanges(locations, endpoint, roots)
             before = len(pull.missing)
             try:
-                for digest, stored, code in source.chunks(list(pull.digests), pull.missing):
-                    base = _base(pull, locations, digest) if code & WITH_BASE else b""
-                    pull.put(digest, decode(stored, code, pull.missing[digest], base))
-                    came += len(stored)
-                    progress.add(pull.digests[digest])
+                for digest, data in _chunks(packs, locations, pull):
+                    pull.put(digest, data)
+                    progress.add(len(data))
             except (PermissionDenied, Unavailable) as error:  # a link ended, a connection broke
                 failures = 0 if len(pull.missing) < before else failures + 1
                 if failures >= TRIES:
                     raise error from None
             finally:
-                source.close()
+                came += packs.received
+                packs.close()
     return came
 
 
-def _base(pull: "_Pull", locations: Locations, digest: bytes) -> bytes:
-    told = locations.bases.get(list(pull.digests).index(digest), "")
-    if (base := bytes.fromhex(told)) in pull.digests and base not in pull.missing:
-        return pull.read(base)
-    raise Unavailable("a chunk is stored as a difference to a version that is not here.")
+def _chunks(
+    packs: PackRanges, locations: Locations, pull: "_Pull"
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the missing chunks, decoded; not checked yet."""
+    digests = list(pull.digests)
+    base_of = {digests[n]: bytes.fromhex(base) for n, base in locations.bases.items()}
+    places = zip(places_of(locations), digests, strict=True)
+    needed = [(place, digest) for place, digest in places if digest in pull.missing]
+    # Those with a base last: it may be a chunk of this version.
+    needed.sort(key=lambda one: (bool(one[0].code & WITH_BASE), one[0].pack, one[0].offset))
+    for run in runs_of(needed, pull.digests):
+        stored = packs.read(run)
+        bases = {base_of[d]: pull.digests[d] for _, d in run if d in base_of}
+        held = _held(packs, locations, pull, bases)
+        for place, digest in run:
+            base = held.get(base_of.get(digest, b""), b"")
+            yield digest, decode(stored[digest], place.code, pull.digests[digest], base)
 
 
-class _Source:
-    """Fetches runs of adjacent chunks from packs, one connection for each host."""
-
-    def __init__(self, locations: Locations, endpoint: str, roots: Roots | None) -> None:
-        self._locations = locations
-        self._endpoint = endpoint
-        self._roots = roots
-        self._connections: dict[str, http.client.HTTPConnection] = {}
-
-    def close(self) -> None:
-        """Close all connections."""
-        for one in self._connections.values():
-            one.close()
-
-    def chunks(
-        self, digests: Sequence[bytes], wanted: dict[bytes, int]
-    ) -> Iterator[tuple[bytes, bytes, int]]:
-        """Yield the wanted chunks as they are stored, with their encoding."""
-        places = list(zip(digests, places_of(self._locations), strict=True))
-        needed = [(place, digest) for digest, place in places if digest in wanted]
-        needed.sort(key=lambda one: (bool(one[0].code & WITH_BASE), one[0].pack, one[0].offset))
-        for run in _runs(needed):
-            start = run[0][0].offset
-            data = self._range(run[0][0].pack, start, run[-1][0].offset + run[-1][0].stored)
-            for place, digest in run:
-                at = place.offset - start
-                yield digest, data[at : at + place.stored], place.code
-
-    def _range(self, pack: int, start: int, end: int) -> bytes:
-        url = urljoin(self._endpoint, self._locations.packs[pack].url)
-        parts = urlsplit(url)
-        host = f"{parts.scheme}://{parts.netloc}"
-        try:
-            made = self._connections.get(host)
-            if made is None:
-                ours = host == self._endpoint.rstrip("/")
-                made = connection(host, roots=self._roots if ours else None, timeout_s=_TIMEOUT_S)
-                self._connections[host] = made
-            target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-            headers = {"Range": f"bytes={start}-{end - 1}", "User-Agent": "fed"}
-            made.request("GET", target, headers=headers)
-            answer = made.getresponse()
-            data = answer.read(end - start + 1)
-        except (OSError, http.client.HTTPException) as error:
-            self._drop(host)
-            raise Unavailable(f"{host} broke off: {error}.") from None
-        if answer.status == http.client.PARTIAL_CONTENT and len(data) == end - start:
-            return data
-        self._drop(host)
-        if answer.status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
-            raise PermissionDenied(f"{host} does not let us fetch {parts.path} (any more).")
-        raise Unavailable(f"{host} answered {answer.status} with {len(data)} bytes for a range.")
-
-    def _drop(self, host: str) -> None:
-        if (held := self._connections.pop(host, None)) is not None:
-            held.close()
-
-
-def _runs(needed: list[tuple[Place, bytes]]) -> Iterator[list[tuple[Place, bytes]]]:
-    """Group chunks that lie one behind the other, up to RANGE_BYTES."""
-    run: list[tuple[Place, bytes]] = []
-    for one in needed:
-        place = one[0]
-        if run:
-            last, first = run[-1][0], run[0][0]
-            adjacent = place.pack == last.pack and place.offset == last.offset + last.stored
-            if not adjacent or place.offset + place.stored - first.offset > RANGE_BYTES:
-                yield run
-                run = []
-        run.append(one)
-    if run:
-        yield run
+def _held(
+    packs: PackRanges, locations: Locations, pull: "_Pull", bases: dict[bytes, int]
+) -> dict[bytes, bytes]:
+    """Return the bytes of bases (digest to length): from here, or fetched, of whatever version."""
+    held = {base: pull.read(base) for base in bases if pull.has(base)}
+    places = bases_of(locations) if len(held) < len(bases) else {}
+    lacking = [(places[base], base) for base in bases if base not in held]
+    lacking.sort(key=lambda one: (one[0].pack, one[0].offset))
+    for run in runs_of(lacking, bases):
+        stored = packs.read(run)
+        held |= {base: decode(stored[base], place.code, bases[base]) for place, base in run}
+    return held
 
 
 class _Pull:
@@ -248,6 +202,10 @@ class _Pull:
         for file, offset in self._places[digest]:
             _write(self._files[file], data, offset)
         self.missing.pop(digest, None)
+
+    def has(self, digest: bytes) -> bool:
+        """Tell whether a chunk was put."""
+        return digest in self.digests and digest not in self.missing
 
     def read(self, digest: bytes) -> bytes:
         """Return a chunk that was put."""

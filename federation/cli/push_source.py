@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from federation.cli.output import note
-from federation.cli.packages import Package, read_package
+from federation.cli.packages import Like, Package, read_package
 from federation.cli.progress import Progress
 from federation.cli.push import MAX_SOURCE
 from federation.contract.errors import NotFound
@@ -61,10 +61,11 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def opened(choice: SourceChoice, name: str | None) -> Iterator[tuple[Package, str]]:
-    """Bring a package onto this disk and read it; yields it with the source to be recorded.
-
-    Raises FederationError.
+def opened(
+    choice: SourceChoice, name: str | None, like: Like = lambda _name: None
+) -> Iterator[tuple[Package, str]]:
+    """Bring a package onto this disk and read it (`like`: see read_package); yields it with the
+    source to be recorded. Raises FederationError.
     """
     told = _Told()
     with open_source(
@@ -84,7 +85,8 @@ def opened(choice: SourceChoice, name: str | None) -> Iterator[tuple[Package, st
                     hint="Write one, and give it with --package FILE: at least `name:` and "
                     "`runtime:`.",
                 )
-        with read_package(fetched.directory, name, elsewhere=fetched.extra_files) as package:
+        extra = fetched.extra_files
+        with read_package(fetched.directory, name, elsewhere=extra, like=like) as package:
             fetched.check(package.manifest)
             yield package, fetched.source[:MAX_SOURCE]
 

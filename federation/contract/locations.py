@@ -10,8 +10,11 @@ A chunk is stored as it is, or encoded (see `federation.chunking.encoding`):
     1           zstd
     2, 4        bytes of 2- or 4-byte numbers split into planes, then zstd
     0x82, 0x84  the same after XOR with another chunk of equal length, the base
+
+A base has a code without a base of its own: who lacks it fetches it too, and no more.
 """
 
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +25,7 @@ from federation.contract.errors import Invalid
 
 RAW, ZSTD = 0, 1
 WITH_BASE = 0x80
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _RECORD = struct.Struct("<IIIB")
 _FRAME = struct.Struct("<32sIIB")  # digest, length, stored length, code; then the base, if any
 FRAME_BYTES = _FRAME.size
@@ -52,13 +56,15 @@ class Locations:
     """The places of all distinct chunks of a manifest, in the order of their first use.
 
     `places` has 13 bytes a chunk: number of the pack, offset, stored length (uint32,
-    little-endian), code. `bases` maps the number of a chunk to the digest (hex) of its base.
-    `good_for_s` is how long the URLs can be used from now.
+    little-endian), code. `bases` maps the number of a chunk to the digest (hex) of its base, and
+    `base_places` has the places of these bases, in the order of those numbers: whoever has not got
+    a base fetches it. `good_for_s` is how long the URLs can be used from now.
     """
 
     packs: tuple[PackSource, ...]
     places: bytes
     bases: Mapping[int, str] = field(default_factory=dict)
+    base_places: bytes = b""
     good_for_s: float = 0.0
 
 
@@ -69,9 +75,24 @@ def pack_places(places: Iterable[Place]) -> bytes:
 
 def places_of(locations: Locations) -> Iterator[Place]:
     """Yield the places in order; raises Invalid."""
-    if len(locations.places) % _RECORD.size:
+    return _places(locations, locations.places)
+
+
+def bases_of(locations: Locations) -> dict[bytes, Place]:
+    """Return where the bases lie, by digest; raises Invalid."""
+    chunks = range(len(locations.places) // _RECORD.size)
+    digests = [digest for _, digest in sorted(locations.bases.items())]
+    places = list(_places(locations, locations.base_places))
+    sound = all(_DIGEST.fullmatch(d) for d in digests) and all(n in chunks for n in locations.bases)
+    if len(places) != len(digests) or not sound:
+        raise Invalid("the places of the bases are malformed.")
+    return {bytes.fromhex(d): place for d, place in zip(digests, places, strict=True)}
+
+
+def _places(locations: Locations, records: bytes) -> Iterator[Place]:
+    if len(records) % _RECORD.size:
         raise Invalid("the places of the chunks are malformed.")
-    for record in _RECORD.iter_unpack(locations.places):
+    for record in _RECORD.iter_unpack(records):
         place = Place(*record)
         if place.pack >= len(locations.packs):
             raise Invalid("a chunk lies in a pack that is not listed.")

@@ -17,7 +17,13 @@ from federation.policy.access.actions import action_of, authorise
 from federation.policy.access.events import KeyCreated, TenantApplied
 from federation.policy.access.roles import Caller
 from federation.policy.audit import trail
-from federation.policy.audit.events import INSIDE, AccessDenied, Origin
+from federation.policy.audit.events import (
+    INSIDE,
+    AccessDenied,
+    Origin,
+    StoreCollected,
+    VersionVerified,
+)
 from federation.policy.events import (
     Applied,
     Command,
@@ -87,7 +93,9 @@ HANDLERS: dict[type[Event], Handler] = {
     events.RouterAnswered: routers.router_answered,
     events.RouterReported: routers.router_reported,
     events.RouterDisconnected: routers.router_disconnected,
-    AccessDenied: trail.access_denied,
+    AccessDenied: trail.only_told,
+    StoreCollected: trail.only_told,
+    VersionVerified: trail.only_told,
     events.TimePassed: leases.time_passed,
     events.Started: leases.started,
 }

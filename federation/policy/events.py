@@ -20,7 +20,12 @@ from federation.contract.types import (
     Scheduling,
 )
 from federation.policy.access.events import KeyCreated, TenantApplied
-from federation.policy.audit.events import AccessDenied, AppendAudit
+from federation.policy.audit.events import (
+    AccessDenied,
+    AppendAudit,
+    StoreCollected,
+    VersionVerified,
+)
 from federation.policy.membership.events import (
     CloseRouter,
     Joined,
@@ -244,6 +249,8 @@ Event = (
     | TenantApplied
     | KeyCreated
     | AccessDenied
+    | StoreCollected
+    | VersionVerified
     | AgentConnected
     | AgentReported
     | AgentDisconnected

@@ -8,7 +8,6 @@ whole chain after each kill, and tells of each operation once.
 
 import asyncio
 import random
-import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import pytest
 
 from federation.policy.audit import chain
 from federation.policy.audit.records import Head
+from tests.engines.ports import free_block
 from tests.fakes.control_plane import LOCATION, Answer, Operator
 
 OPERATIONS = 200
@@ -120,11 +120,8 @@ class Victim:
     """A control plane as a process, on one state directory and one port for all its lives."""
 
     def __init__(self, state_dir: Path) -> None:
-        with (
-            socket.create_server(("127.0.0.1", 0)) as one,
-            socket.create_server(("127.0.0.1", 0)) as two,
-        ):
-            self.http, grpc = one.getsockname()[1], two.getsockname()[1]
+        self.http = free_block(2)
+        grpc = self.http + 1
         self.state_dir = state_dir
         self._command = [sys.executable, "-m", "federation", "--state-dir", str(state_dir)]
         self._command += ["--http-listen", f"127.0.0.1:{self.http}"]

@@ -22,7 +22,7 @@ from federation.contract.manifest import (
 )
 from federation.contract.release import Release, envelope_bytes, seal
 from federation.contract.spiffe import PeerRole
-from federation.contract.sync import SyncSpec
+from federation.contract.sync import SyncPeer, SyncSpec
 from federation.contract.types import Manifest
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
@@ -39,7 +39,8 @@ outputs: [{{name: X, datatype: FP32, shape: [-1]}}]
 
 
 def sync_side(server: "PackageServer", folder: Path) -> SyncSide:
-    """Return the sync side of the cluster "c", that fetches from this server, without caps."""
+    """Return the sync side of the cluster "c", alone in its region, that fetches from this server,
+    without caps."""
     side = make_sync_side(
         folder,
         cluster="c",
@@ -49,6 +50,7 @@ def sync_side(server: "PackageServer", folder: Path) -> SyncSide:
         dice=random.Random(1),
     )
     side.syncer.settings_changed(SyncSpec())
+    side.syncer.peers_changed((SyncPeer(cluster="c", url=""),))
     return side
 
 

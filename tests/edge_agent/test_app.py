@@ -15,14 +15,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from edge_agent.app import Addresses, main, make_backend, serve
+from edge_agent.app import Addresses, main, serve
 from edge_agent.backends.fake import FakeBackend, FakeEngine
-from edge_agent.backends.static import StaticBackend
 from edge_agent.settings import Settings
 from federation.app import ControlPlane
-from federation.contract.errors import Conflict, Invalid
+from federation.contract.errors import Conflict
 from federation.contract.spiffe import PeerId, PeerRole
 from federation.trust.credentials import Credentials
+from tests.engines.ports import free_block
 from tests.fakes.control_plane import Operator, operator, running
 from tests.fakes.enrolling import EnrollingPlane
 from tests.pki import TRUST_DOMAIN, credentials_for, make_authority
@@ -312,27 +312,15 @@ def test_a_look_at_the_devices_needs_no_federation(
     assert "needs --inventory-file" in capsys.readouterr().err
 
 
-def test_each_engine_has_its_backend(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path, engine="static")
-    backend = make_backend(settings, tmp_path)
-    assert isinstance(backend, StaticBackend)
-    for kind in ("triton", "ray-serve"):
-        made = make_backend(
-            settings_for(tmp_path, engine=kind, triton_repository=str(tmp_path)), tmp_path
-        )
-        assert made.kind.value == kind
-    with pytest.raises(Invalid, match="ray-token-file"):
-        make_backend(settings_for(tmp_path, engine="ray-serve", ray_token_file="/no"), tmp_path)
-
-
-async def test_the_process_stops_when_asked(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_the_process_stops_when_asked(tmp_path: Path) -> None:
+    admin = free_block(1)
     (tmp_path / "token").write_text("fed_join_eu_" + "x" * 32)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "edge_agent", "--cluster=eu", f"--state-dir={tmp_path}/s", "--engine=static"),
         *(f"--join-token-file={tmp_path}/token", "--listen=127.0.0.1:0"),
         *("--control-plane-url=https://127.0.0.1:1", f"--ca-pin=sha256:{'0' * 64}"),
-        *(f"--admin-listen=127.0.0.1:{unused_tcp_port}", "--control-plane=127.0.0.1:1"),
+        *(f"--admin-listen=127.0.0.1:{admin}", "--control-plane=127.0.0.1:1"),
         *("--engine-url=http://127.0.0.1:1",),
         stderr=asyncio.subprocess.PIPE,
     )
@@ -341,7 +329,7 @@ async def test_the_process_stops_when_asked(tmp_path: Path, unused_tcp_port: int
         async def lives() -> bool:
             async with aiohttp.ClientSession() as session:
                 try:
-                    async with session.get(f"http://127.0.0.1:{unused_tcp_port}/readyz") as answer:
+                    async with session.get(f"http://127.0.0.1:{admin}/readyz") as answer:
                         return bool((await answer.json())["engine"]["kind"] == "static")
                 except aiohttp.ClientError:
                     return False

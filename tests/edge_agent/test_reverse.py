@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
@@ -32,13 +33,14 @@ class ByHand:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.taken: list[Streams] = []
-        self.hang_up = False
+        self.hang_up = self.stopped = False
         self.server: asyncio.Server | None = None
         self.address = "127.0.0.1:0"
         self._context = context
 
     async def start(self) -> None:
         host, port = self.address.split(":")
+        self.stopped = False
         self.server = await asyncio.start_server(self._take, host, int(port), ssl=self._context)
         self.address = "%s:%d" % self.server.sockets[0].getsockname()[:2]  # noqa: UP031
 
@@ -46,8 +48,11 @@ class ByHand:
         self.taken.append((reader, writer))
         if self.hang_up:
             writer.close()
+        elif self.stopped:  # its handshake ended after the stop
+            writer.transport.abort()
 
     def stop(self) -> None:
+        self.stopped = True
         if self.server:
             self.server.close()
         for _, writer in self.taken:
@@ -184,7 +189,7 @@ async def test_a_router_that_is_away_is_tried_until_it_is_back(tmp_path: Path) -
     router = credentials_for(authority, PeerRole.ROUTER, "r1")
     async with router_by_hand(router) as by_hand, agent(authority) as one:
         one.dialler.use(by_hand.routers())
-        await until(idle(one, 2))
+        await until(lambda: len(by_hand.taken) == 2 and idle(one, 2)())
         by_hand.stop()
         await until(lambda: one.dials("failed") >= 3)
         assert "connection refused" in repr(one.dialler)
@@ -229,15 +234,18 @@ async def test_connections_are_replaced_before_the_routers_certificate_ends(
     tmp_path: Path,
 ) -> None:
     authority = make_authority(tmp_path)
-    router = credentials_for(authority, PeerRole.ROUTER, "r1", life=timedelta(seconds=8))
+    router = credentials_for(authority, PeerRole.ROUTER, "r1", life=timedelta(seconds=4))
     async with router_by_hand(router) as by_hand, agent(authority) as one:
         one.dialler.use(by_hand.routers())
         await until(lambda: len(by_hand.taken) == 2)
-        await until(lambda: len(by_hand.taken) >= 4, 8.0)  # after about three quarters of it
+        await until(lambda: len(by_hand.taken) >= 4)  # after about three quarters of it
         assert await by_hand.taken[0][0].readexactly(len(GOODBYE)) == GOODBYE
 
 
-async def test_before_joining_nothing_is_dialled(tmp_path: Path) -> None:
+async def test_before_joining_nothing_is_dialled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.reverse._REVIEW_S", 60.0)
     authority = make_authority(tmp_path)
     router = credentials_for(authority, PeerRole.ROUTER, "r1")
     async with router_by_hand(router) as by_hand, agent(authority) as one:
@@ -247,7 +255,7 @@ async def test_before_joining_nothing_is_dialled(tmp_path: Path) -> None:
         assert not by_hand.taken
         assert leaf is not None
         one.credentials.install(leaf.certificate, leaf.key)
-        await until(idle(one, 2), 0.5)  # at once, not after the wait
+        await until(idle(one, 2), 10.0)  # at once, not after the wait
 
 
 async def test_closing_lets_requests_end_in_their_time(tmp_path: Path) -> None:
@@ -268,7 +276,7 @@ async def test_closing_lets_requests_end_in_their_time(tmp_path: Path) -> None:
         assert (await reader.readuntil(b"done")).startswith(b"HTTP/1.1 200")
         assert await reader.readexactly(len(GOODBYE)) == GOODBYE
         writer.close()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await closing
         assert one.credentials.on_change == []
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from edge_agent.worker import Deadlines, Worker
 from federation.contract.types import ModelProtocol
 from tests.edge_agent.package_server import PackageServer, sync_side
 
-QUICK = Deadlines(load_s=0.3, warm_up_s=0.3, drain_s=0.5, drain_least_s=0.1)
+QUICK = Deadlines(load_s=0.3, warm_up_s=0.3, drain_s=1.5, drain_least_s=0.1)
 
 
 class Odd(FakeBackend):
@@ -35,19 +36,19 @@ class Bench:
         self.worker = self.make(self.backend)
         self.digest = server.add(folder, "m", 1, {"model.py": b""})
 
-    def make(self, backend: FakeBackend) -> Worker:
+    def make(self, backend: FakeBackend, deadlines: Deadlines = QUICK) -> Worker:
         return Worker(
             backend=backend,
             syncer=self.sync.syncer,
             in_flight=lambda _model, _version: self.flights,
             emit=self.outcomes.put_nowait,
-            deadlines=QUICK,
+            deadlines=deadlines,
         )
 
     async def do(self, task: Task, *, worker: Worker | None = None) -> JobDone | JobFailed:
         job = Job(id=7, task=task, model="m", version=1, digest=self.digest, replicas=2)
         (worker or self.worker).start(job)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             return await self.outcomes.get()
 
     async def reason(self, task: Task, *, worker: Worker | None = None) -> str:
@@ -140,18 +141,19 @@ async def test_a_drain_waits_for_the_last_request_but_not_for_ever(bench: Bench)
     clock = asyncio.get_running_loop().time
     started = clock()
     await bench.do(Task.DRAIN)
-    assert 0.1 <= clock() - started < 0.4
+    assert 0.1 <= clock() - started < 1.4
     bench.flights = 1
     started = clock()
     assert isinstance(await bench.do(Task.DRAIN), JobDone)
-    assert clock() - started >= 0.5
+    assert clock() - started >= 1.5
 
 
 async def test_a_cancelled_job_has_no_outcome(bench: Bench) -> None:
     bench.flights = 1
-    bench.worker.start(Job(id=9, task=Task.DRAIN, model="m", version=1))
+    worker = bench.make(bench.backend, replace(QUICK, drain_s=0.3))
+    worker.start(Job(id=9, task=Task.DRAIN, model="m", version=1))
     await asyncio.sleep(0.05)
-    bench.worker.cancel(9)
-    bench.worker.cancel(9)  # once more does no harm
-    await asyncio.sleep(0.6)
+    worker.cancel(9)
+    worker.cancel(9)  # once more does no harm
+    await asyncio.sleep(0.4)
     assert bench.outcomes.empty()

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from aiohttp import web
 
+from edge_agent.policy.pace import SpanPace
 from edge_agent.policy.swarm_members import PeerStatus
 from edge_agent.sync.peer_status import encode_status
 from edge_agent.sync.views import PieceReader
@@ -35,6 +36,7 @@ _RATED_BYTES = 512 << 10  # blocks from this size on tell how fast we are
 _ANSWERS = 4
 _THREADS = 2
 _WAIT_S = 0.25  # for a turn; then the peer is sent elsewhere
+_ALONE_S = 3.0  # for at least so long a piece is not given to a second one
 _STALL_S = 10.0
 _T = TypeVar("_T")
 
@@ -87,7 +89,8 @@ class PeerDesk:
         self._fetching, self._view, self._upload = fetching, view, upload
         self._turns = asyncio.Semaphore(answers)
         self._wait_s, self._clock = wait_s, clock or SystemClock()
-        self._sending: set[tuple[str, int]] = set()
+        self._sending: dict[tuple[str, int], float] = {}  # since when, to the last that asked
+        self._pace = SpanPace()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="to-peers")
 
     def __repr__(self) -> str:
@@ -133,19 +136,27 @@ class PeerDesk:
                 return web.Response(status=202)
             raise NotFound(f"Piece {number} is not here, and others fetch it.")
         first, count = _asked(request, view.pieces[number].length)
-        if (digest, number) in self._sending:
+        key, now = (digest, number), self._clock.monotonic_s()
+        if now - self._sending.get(key, float("-inf")) < self._alone_s(count):
             return web.Response(status=202)  # who gets it now can give it too
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._turns.acquire()
         except TimeoutError:
             return web.Response(status=202)  # too many others
-        self._sending.add((digest, number))
+        self._sending[key] = began_s = self._clock.monotonic_s()
         try:
             return await self._send(request, view, number, (first, count))
         finally:
-            self._sending.discard((digest, number))
+            if self._sending.get(key) == began_s:
+                del self._sending[key]
             self._turns.release()
+
+    def _alone_s(self, count: int) -> float:
+        """Return how long it takes to give so many bytes if all turns are taken: who takes longer
+        is slow itself, and keeps nobody waiting."""
+        rate = self._pace.rate
+        return max(_ALONE_S, _ANSWERS * count / rate) if rate else _ALONE_S
 
     async def _send(
         self, request: web.Request, view: PieceReader, number: int, span: tuple[int, int]
@@ -173,7 +184,9 @@ class PeerDesk:
                     await write(request, response, part, _STALL_S)
                     self.sent_bytes += len(part)
                 if len(block) >= _RATED_BYTES:
-                    self._fetching.gave(len(block), self._clock.monotonic_s() - began_s)
+                    now = self._clock.monotonic_s()
+                    self._pace.note(len(block), now - began_s, now)
+                    self._fetching.gave(len(block), now - began_s)
                 first += len(block)
                 block = await self._read(view, number, first, end) if first < end else b""
         except (ConnectionError, FederationError):

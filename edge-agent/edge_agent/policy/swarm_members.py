@@ -7,10 +7,13 @@ failures, the time in monotonic seconds. Output: the rank of members for a piece
 The owner of a piece is the one that fetches it from the origin, for all. Every member ranks alike
 (rendezvous hashing): the first three by BLAKE3(digest, number of the piece, name). Who has just
 come owns nothing for `settle_s`, unless all began together: what others are about to have should
-not be fetched twice. Members say themselves for how long they have been at it, so that all agree.
+not be fetched twice. Members say themselves for how long they have been at it, so that all agree;
+and whoever finds that bytes come to it much slower than to most says that it is not able, so that
+nobody waits for what it would fetch.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
@@ -21,7 +24,10 @@ from federation.contract.sync import SyncPeer
 
 RANKS = 3
 _SILENT = 2  # polls in a row without an answer, then a member counts as gone
-_TOO_SLOW = 4.0  # times slower than the median
+_SILENCE_S = 1.5
+_TOO_SLOW = 4.0  # times slower than the median at giving
+_BEHIND = 3.0  # times slower than the median at getting
+_HANDOVER_S = 1.5  # until all know that a member can own pieces again
 _STALE_S = 5.0  # what a member fetches now is believed for so long
 
 
@@ -31,8 +37,8 @@ class PeerStatus:
 
     `fetching` are the pieces on their way to it from the origin. `age_s` is for how long it has
     been fetching. It is not `able` while it does not, may not or cannot ask the origin.
-    `received_bytes` came over the network so far; `send_rate` is how fast it gives to one other,
-    at best, lately (bytes/s, 0 = not known).
+    `received_bytes` came over the network so far. Rates are at best, in bytes/s, 0 = not known:
+    what it gives to all others together, gets from the origin, and gets from all together.
     """
 
     have: bytes
@@ -41,6 +47,8 @@ class PeerStatus:
     able: bool = True
     received_bytes: int = 0
     send_rate: float = 0.0
+    origin_rate: float = 0.0
+    receive_rate: float = 0.0
 
 
 def has_bit(bitmap: bytes, number: int) -> bool:
@@ -65,9 +73,14 @@ class _Member:
     moved_s: float = 0.0  # when it last had more than before
     silent: int = 0
     disgraced_until_s: float = float("-inf")
+    have: int = 0  # the bitmaps of its status, as numbers
+    fetching: int = 0
 
     def usable(self, now: float) -> bool:
         return self.status is not None and now >= self.disgraced_until_s
+
+
+_Rank = tuple[tuple[bytes, str], ...]  # the hash and the name of each
 
 
 @dataclass(slots=True)
@@ -86,15 +99,24 @@ class Members:
     announced: bool = False  # others know that I fetch it
     able: bool = True  # I may ask the origin
     send_rate: float = 0.0  # mine, as in PeerStatus
+    origin_rate: float = 0.0
+    receive_rate: float = 0.0
     company: bool = True  # there may be others to fetch from: no list says that there are none
     slow: frozenset[str] = frozenset()  # much slower at giving than most
+    behind: bool = False  # I am: bytes come to me much slower than to most
+    eligible: bool = True  # I can own pieces, for all that I know of myself
+    held: int = 0  # bitmap of what at least one usable member has
+    usable: frozenset[str] = frozenset()  # told what they have, and are not disgraced
+    generation: int = 0  # counts changes of the owners
     dropped: set[str] = field(default_factory=set)  # sent wrong bytes
     _others: dict[str, _Member] = field(default_factory=dict)
     _owners: frozenset[str] = frozenset()
     _usable: tuple[_Member, ...] = ()
-    _held: bytes = b""  # what at least one of these has
-    _news: bool = False  # since the last update
-    _ranks: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    _changed: bool = True  # somebody's standing did, since the last update
+    _due_s: float = float("-inf")  # when somebody's standing changes by itself
+    _handover_s: float = float("-inf")  # before, others fetch what is mine again
+    _mine: tuple[object, ...] = ()  # of me, at the last update
+    _ranks: dict[int, _Rank] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Members({len(self._others)} others, owners: {', '.join(sorted(self._owners))})"
@@ -108,7 +130,7 @@ class Members:
         self.announced = mine is not None
         self.serves = mine is not None and bool(mine.url)
         self.company = not peers or any(p.cluster != self.me and p.url for p in peers)
-        before, self._others = self._others, {}
+        before, self._others, self._changed = self._others, {}, True
         for name, peer in on.items():
             if peer.url and name not in self.dropped:
                 known = before.get(name)
@@ -128,73 +150,127 @@ class Members:
         )
         if old is None or now - status.age_s < member.since_s - 1.0:
             member.since_s = now - status.age_s
+            self._changed = True
         if moved:
             member.moved_s = now
+        if old is None or _standing(old) != _standing(status):
+            self._changed = True
         member.status, member.heard_s, member.silent = status, now, 0
-        self._news = True
+        have = int.from_bytes(status.have, "little")
+        if member.have & ~have:
+            self._changed = True
+        member.have, member.fetching = have, int.from_bytes(status.fetching, "little")
+        if name in self.usable:
+            self.held |= have
 
     def absent(self, name: str) -> None:
         """Note that a member does not know the package, or not us: not yet, or no longer."""
         if member := self._others.get(name):
-            member.status, member.silent = None, 0
+            self._changed |= member.status is not None
+            member.status, member.silent, member.have, member.fetching = None, 0, 0, 0
 
     def unheard(self, name: str, now: float) -> None:
         """Note that a member did not answer when it was asked for its status."""
         if member := self._others.get(name):
             member.silent += 1
             if member.status is None or member.silent >= _SILENT:
-                self.disgrace(name, now)
+                # At first not for long: on a busy machine answers may be late.
+                self._disgrace(member, now, _SILENCE_S * 2 ** min(member.silent, 10))
 
     def disgrace(self, name: str, now: float) -> None:
         """Do not rely on a member for a while."""
         if member := self._others.get(name):
-            member.disgraced_until_s = now + self.disgrace_s
+            self._disgrace(member, now, self.disgrace_s)
+
+    def _disgrace(self, member: _Member, now: float, for_s: float) -> None:
+        member.disgraced_until_s = now + min(for_s, self.disgrace_s)
+        self._changed = True
 
     def drop(self, name: str) -> None:
         """Have nothing to do with a member any more: it sent wrong bytes."""
         self.dropped.add(name)
+        self._changed = True
         self._others.pop(name, None)
 
     # ------------------------------------------------------------ what follows
 
     def update(self, now: float) -> None:
         """Find out who is an owner now; to be called before the questions below."""
-        usable = tuple(m for m in self._others.values() if m.usable(now))
-        if usable != self._usable or self._news:
-            self._usable, self._news = usable, False
-            maps = (m.status.have for m in usable if m.status is not None)
-            held = reduce(or_, (int.from_bytes(have, "little") for have in maps), 0)
-            self._held = held.to_bytes((held.bit_length() + 7) // 8, "little")
+        mine = self.serves, self.able, self.send_rate, self.origin_rate, self.receive_rate
+        if not self._changed and now < self._due_s and mine == self._mine:
+            return
+        self._changed, self._mine = False, mine
+        self._usable = tuple(m for m in self._others.values() if m.usable(now))
+        self.usable = frozenset(m.peer.cluster for m in self._usable)
+        self.held = reduce(or_, (m.have for m in self._usable), 0)
         floor = self._floor()
+        self._judge_myself(floor, now)
         self.slow = frozenset(
             m.peer.cluster
-            for m in usable
+            for m in self._usable
             if m.status is not None and 0 < m.status.send_rate < floor
         )
-        able = {name: since_s for name, since_s, rate in self._candidates() if rate >= floor}
+        able = dict(self._candidates(now))
         first_s = min(able.values(), default=now)
-        owners = frozenset(
-            name
-            for name, since_s in able.items()
-            if since_s <= first_s + self.settle_s or since_s + self.settle_s <= now
+        self._rank_anew(
+            frozenset(
+                name
+                for name, since_s in able.items()
+                if since_s <= first_s + self.settle_s or since_s + self.settle_s <= now
+            )
         )
-        if owners != self._owners:
-            self._owners = owners
-            self._ranks.clear()
+        dues = [since_s + self.settle_s for since_s in able.values()]
+        dues += [self._handover_s]
+        dues += [m.disgraced_until_s for m in self._others.values()]
+        self._due_s = min((due_s for due_s in dues if due_s > now), default=float("inf"))
 
-    def _candidates(self) -> Iterator[tuple[str, float, float]]:
-        """Yield the name, the beginning and the rate of all that may ask the origin."""
+    def _rank_anew(self, owners: frozenset[str]) -> None:
+        """Take over who the owners are; ranks that are known are kept as far as they hold."""
+        if owners == self._owners:
+            return
+        gone, come = self._owners - owners, owners - self._owners
+        self._owners = owners
+        self.generation += 1
+        if gone:
+            kept = self._ranks.items()
+            self._ranks = {p: rank for p, rank in kept if not any(name in gone for _, name in rank)}
+        for piece, rank in self._ranks.items() if come else ():
+            self._ranks[piece] = self._best(piece, rank, come)
+
+    def _best(self, piece: int, rank: _Rank, names: Iterable[str]) -> _Rank:
+        key = bytes.fromhex(self.digest) + piece.to_bytes(8, "little")
+        found = [(blake3(key + name.encode()).digest(), name) for name in names]
+        return tuple(heapq.nsmallest(RANKS, [*rank, *found]))
+
+    def _is_behind(self) -> bool:
+        able = [m.status for m in self._usable if m.status is not None and m.status.able]
+        return _is_far_below(self.origin_rate, [status.origin_rate for status in able]) or (
+            _is_far_below(self.receive_rate, [status.receive_rate for status in able])
+        )
+
+    def _judge_myself(self, floor: float, now: float) -> None:
+        """Decide whether to own anything. Only the one concerned does: if each judged all others,
+        by what it heard last, they would not agree on who the owners are."""
+        before, self.behind = self.eligible, self._is_behind()
+        too_slow = 0 < self.send_rate < floor
+        self.eligible = self.able and not self.behind and not too_slow
+        if self.eligible and not before:
+            self._handover_s = now + _HANDOVER_S
+
+    def _candidates(self, now: float) -> Iterator[tuple[str, float]]:
+        """Yield the name and the beginning of all that may ask the origin."""
         for m in self._usable:
             if m.status is not None and m.status.able:
-                yield m.peer.cluster, m.since_s, m.status.send_rate or float("inf")
-        if self.serves and self.able:
-            yield self.me, self.began_s, self.send_rate or float("inf")
+                yield m.peer.cluster, m.since_s
+        if self.serves and self.eligible and now >= self._handover_s:
+            yield self.me, self.began_s
 
     def _floor(self) -> float:
-        """Return the rate below which a member is too slow to own anything: pieces that only it
-        has would hold up all others."""
-        rates = sorted(rate for _, _, rate in self._candidates() if rate < float("inf"))
-        return rates[len(rates) // 2] / _TOO_SLOW if len(rates) >= RANKS else 0.0
+        """Return the rate of giving below which a member is too slow to own anything: pieces that
+        only it has would hold up all others."""
+        rates = [m.status.send_rate for m in self._usable if m.status is not None]
+        known = sorted(rate for rate in (*rates, self.send_rate) if rate > 0)
+        return known[len(known) // 2] / _TOO_SLOW if len(known) >= RANKS else 0.0
 
     def met(self, now: float) -> bool:
         """Return whether everybody on the list told what it has, or was found not to answer."""
@@ -203,10 +279,6 @@ class Members:
     def peers(self, now: float) -> tuple[SyncPeer, ...]:
         """Return the members that can be asked now."""
         return tuple(m.peer for m in self._others.values() if now >= m.disgraced_until_s)
-
-    def usable(self) -> tuple[str, ...]:
-        """Return the names of those that told what they have, and are not disgraced."""
-        return tuple(m.peer.cluster for m in self._usable)
 
     def peer(self, name: str) -> SyncPeer | None:
         """Return a member by name."""
@@ -217,14 +289,17 @@ class Members:
         """Return the first owners of a piece, best first; empty if there is none at all."""
         found = self._ranks.get(piece)
         if found is None:
-            key = bytes.fromhex(self.digest) + piece.to_bytes(8, "little")
-            order = sorted(self._owners, key=lambda name: blake3(key + name.encode()).digest())
-            found = self._ranks[piece] = tuple(order[:RANKS])
-        return found
+            found = self._ranks[piece] = self._best(piece, (), self._owners)
+        return tuple(name for _, name in found)
+
+    @property
+    def owners(self) -> int:
+        """How many own pieces."""
+        return len(self._owners)
 
     def is_held(self, piece: int) -> bool:
         """Return whether anybody says that it holds a piece."""
-        return has_bit(self._held, piece)
+        return bool(self.held >> piece & 1)
 
     def holders(self, piece: int) -> list[str]:
         """Return who says that it holds a piece."""
@@ -235,14 +310,22 @@ class Members:
             if m.status is not None and index < len(m.status.have) and m.status.have[index] & bit
         ]
 
-    def is_fetched(self, piece: int, now: float) -> bool:
-        """Return whether another member is getting this piece from the origin."""
-        return any(
-            m.status is not None
-            and now - m.heard_s < _STALE_S
-            and has_bit(m.status.fetching, piece)
-            for m in self._usable
-        )
+    def held_by(self, names: Set[str]) -> int:
+        """Return a bitmap of what at least one of these holds."""
+        return reduce(or_, (m.have for m in self._usable if m.peer.cluster in names), 0)
+
+    def fetchers(self, piece: int, now: float) -> list[str]:
+        """Return which other members are getting a piece from the origin."""
+        return [m.peer.cluster for m in self._fetching(now) if m.fetching >> piece & 1]
+
+    def fetched(self, now: float) -> int:
+        """Return a bitmap of what other members are getting from the origin."""
+        return reduce(or_, (m.fetching for m in self._fetching(now)), 0)
+
+    def _fetching(self, now: float) -> Iterator[_Member]:
+        for m in self._usable:
+            if m.fetching and now - m.heard_s < _STALE_S:
+                yield m
 
     def quiet_s(self, name: str) -> float:
         """Return for how long nothing had moved, when last heard of, at a member that asked nothing
@@ -253,4 +336,17 @@ class Members:
         member = self._others.get(name)
         if member is None or member.status is None:
             return float("inf")
-        return 0.0 if any(member.status.fetching) else member.heard_s - member.moved_s
+        return 0.0 if member.fetching else member.heard_s - member.moved_s
+
+
+def _standing(status: PeerStatus) -> tuple[object, ...]:
+    """Return what of a status decides who owns what."""
+    return status.able, status.send_rate, status.origin_rate, status.receive_rate
+
+
+def _is_far_below(mine: float, others: Iterable[float]) -> bool:
+    known = sorted(rate for rate in others if rate > 0)
+    if not known:
+        return False
+    doubt = 2.0 if len(known) == 1 else 1.0  # a single one may be the odd one
+    return 0 < mine * doubt * _BEHIND < known[(len(known) - 1) // 2]

@@ -10,13 +10,15 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edge_agent.policy.pace import Pace
 from edge_agent.policy.pieces import Piece
-from edge_agent.policy.swarm import ORIGIN, Fetch, Outcome, Shuffler, Swarm, SwarmLimits
+from edge_agent.policy.swarm import Swarm
 from edge_agent.policy.swarm_members import Members, PeerStatus
+from edge_agent.policy.swarm_terms import ORIGIN, Fetch, Outcome, Shuffler, SwarmLimits
 from edge_agent.sync.faults import DISK_FAILING
 from edge_agent.sync.offers import Offer, PeerAnswer, PeerOutcome, PeerRequest, WantedChunk
 from federation.contract.errors import FederationError, Invalid, Unavailable
@@ -122,7 +124,9 @@ class Statuses(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What all versions share. `is_closed` tells whether the origin may not be asked now;
-    `send_rate` how fast this cluster gives to others (see PeerStatus)."""
+    `send_rate` how fast this cluster gives to others (see PeerStatus), `moved` the bytes that came
+    off the network from the origin and from peers so far, also those of chunks that are not whole
+    yet (None: whole ones are counted)."""
 
     me: str
     carrier: Carrier
@@ -131,6 +135,7 @@ class Means:
     dice: Shuffler
     is_closed: Callable[[Urgency], bool] = lambda _: False
     send_rate: Callable[[], float] = lambda: 0.0
+    moved: Callable[[], tuple[int, int]] | None = None
     limits: SwarmLimits = field(default_factory=SwarmLimits)
     on_bad_peer: Callable[[str], None] = lambda _: None
 
@@ -166,6 +171,7 @@ class Bringing:
         self._got_s = self._began_s  # when a piece came last
         self._lock = threading.Lock()
         self._bytes = {True: 0, False: 0}  # from the origin? - how many
+        self._origin_pace, self._pace = Pace(), Pace(windows=2)
         self._samples: deque[tuple[float, int]] = deque()
         self._told: tuple[float, PeerStatus] | None = None
 
@@ -252,6 +258,7 @@ class Bringing:
                     self._poll(group, now)
                     for fetch in self._swarm.next(now):
                         self._tasks[fetch] = group.create_task(self._fetch(fetch))
+                    self._give_up(self._swarm.to_give_up(now))
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_TICK_S):
                             await self._wake.wait()
@@ -264,6 +271,15 @@ class Bringing:
         self._samples.append((now, sum(self._bytes.values())))
         while now - self._samples[0][0] > _RATE_S:
             self._samples.popleft()
+        # Those that are asked for what they are not known to hold send nothing, as a rule.
+        coming = [f for f in self._tasks if f.source == ORIGIN or self._members.is_held(f.piece)]
+        moved = self._means.moved() if self._means.moved else self._bytes.values()
+        origin, peers = moved
+        from_origin = any(fetch.source == ORIGIN for fetch in coming)
+        self._origin_pace.note(origin, now, active=from_origin)
+        self._pace.note(origin + peers, now, active=any(fetch.source for fetch in coming))
+        self._members.origin_rate = self._origin_pace.rate
+        self._members.receive_rate = self._pace.rate
 
     # ------------------------------------------------------------ fetches
 
@@ -338,10 +354,13 @@ class Bringing:
         now = self._means.clock.monotonic_s()
         if outcome is Outcome.GOT:
             self._got_s = now
-        for other in self._swarm.ended(fetch, outcome, now):
-            if task := self._tasks.get(other):
-                task.cancel()
+        self._give_up(self._swarm.ended(fetch, outcome, now))
         self._wake.set()
+
+    def _give_up(self, fetches: Iterable[Fetch]) -> None:
+        for fetch in fetches:
+            if task := self._tasks.get(fetch):
+                task.cancel()
 
     # ------------------------------------------------------------ what the others have
 

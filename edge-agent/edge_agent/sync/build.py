@@ -14,6 +14,7 @@ from edge_agent.sync.exchange import Exchange
 from edge_agent.sync.origin import Origin
 from edge_agent.sync.peer_status import PeerStatuses
 from edge_agent.sync.releases import ReleaseGate
+from edge_agent.sync.scrubbing import Scrubbed, Scrubber
 from edge_agent.sync.settings_file import SettingsFile
 from edge_agent.sync.shelf import Shelf
 from edge_agent.sync.syncer import Parts, Syncer
@@ -31,6 +32,7 @@ class SyncSide:
     shelf: Shelf
     exchange: Exchange
     throttle: Throttle
+    scrubber: Scrubber
 
 
 def make_sync_side(  # noqa: PLR0913  # what it needs, each by name
@@ -48,7 +50,7 @@ def make_sync_side(  # noqa: PLR0913  # what it needs, each by name
     def release_keys() -> tuple[str, ...]:
         return credentials.trust.release_keys if credentials.trust else ()
 
-    throttle, shelf = Throttle(clock=clock), Shelf(state_dir)
+    throttle, shelf, scrubbed = Throttle(clock=clock), Shelf(state_dir), Scrubbed()
     exchange = Exchange(
         Means(
             me=cluster,
@@ -57,6 +59,7 @@ def make_sync_side(  # noqa: PLR0913  # what it needs, each by name
             clock=clock,
             dice=dice,
             is_closed=throttle.origin.is_closed,
+            moved=lambda: (throttle.origin.total_bytes, throttle.peers.total_bytes),
         )
     )
     syncer = Syncer(
@@ -72,6 +75,13 @@ def make_sync_side(  # noqa: PLR0913  # what it needs, each by name
             throttle=throttle,
             exchange=exchange,
             settings=SettingsFile(state_dir),
+            scrubbed=scrubbed,
         )
     )
-    return SyncSide(syncer=syncer, shelf=shelf, exchange=exchange, throttle=throttle)
+    return SyncSide(
+        syncer=syncer,
+        shelf=shelf,
+        exchange=exchange,
+        throttle=throttle,
+        scrubber=Scrubber(shelf, syncer, clock, scrubbed),
+    )

@@ -187,6 +187,7 @@ class Connections:
         self._credentials, self._clock = credentials, clock
         self._lock = threading.Lock()
         self._idle: list[tuple[tuple[Site, int | None], Connection]] = []
+        self._closed = False
         self._system: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
@@ -211,8 +212,9 @@ class Connections:
             raise
 
     def close(self) -> None:
-        """Close the idle ones."""
+        """Close the idle ones; those in use are closed when they are left."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
         for _, connection in idle:
             connection.close()
@@ -236,6 +238,9 @@ class Connections:
         connection.idle_since = self._clock.monotonic_s()
         if connection.reusable:
             with self._lock:
+                if self._closed:
+                    connection.close()
+                    return
                 self._idle.append((key, connection))
                 if len(self._idle) <= _MAX_IDLE:
                     return

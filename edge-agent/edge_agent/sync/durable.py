@@ -43,12 +43,13 @@ def write_all(fd: int, data: Buffer, offset: int) -> None:
 
 def read_all(fd: int, offset: int, length: int) -> bytes:
     """Read exactly so many bytes; raises OSError if the file ends before."""
-    data = bytearray()
-    while len(data) < length:
-        if not (block := os.pread(fd, length - len(data), offset + len(data))):
+    blocks: list[bytes] = []
+    while length > 0:
+        if not (block := os.pread(fd, length, offset)):
             raise OSError(errno.EIO, "the file is shorter than it was")
-        data += block
-    return bytes(data)
+        blocks.append(block)
+        offset, length = offset + len(block), length - len(block)
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
 def hash_range(fd: int, offset: int, length: int) -> bytes:

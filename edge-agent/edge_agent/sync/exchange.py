@@ -4,9 +4,9 @@ Input: calls of the syncer, the control plane's list of the region's clusters. O
 stagings, progress, and the answers that the gateway gives to other clusters.
 """
 
-from collections import deque
 from dataclasses import replace
 
+from edge_agent.policy.pace import SpanPace
 from edge_agent.policy.swarm_members import PeerStatus
 from edge_agent.sync.bringing import Bringing, Means, Stage
 from edge_agent.sync.offers import Offer
@@ -14,7 +14,6 @@ from federation.contract.errors import Conflict
 from federation.contract.sync import SyncPeer, SyncProgress
 from federation.contract.types import Urgency
 
-_RATES = 8
 _REMEMBERED = 64  # finished transfers whose last progress is kept
 
 
@@ -26,11 +25,11 @@ class Exchange:
         self.peers: tuple[SyncPeer, ...] = ()
         self._running: dict[str, Bringing] = {}
         self._finished: dict[str, SyncProgress] = {}
-        self._rates: deque[float] = deque(maxlen=_RATES)
+        self._pace = SpanPace()
         self._means = replace(
             means,
             on_bad_peer=self._note_bad_peer,
-            send_rate=lambda: max(self._rates, default=0.0),
+            send_rate=lambda: self._pace.rate,
         )
 
     def __repr__(self) -> str:
@@ -100,7 +99,7 @@ class Exchange:
 
     def gave(self, count: int, seconds: float) -> None:
         """Note how long it took until another cluster had taken `count` bytes."""
-        self._rates.append(count / max(seconds, 1e-6))
+        self._pace.note(count, seconds, self._means.clock.monotonic_s())
 
     def _note_bad_peer(self, _name: str) -> None:
         self.bad_peers += 1

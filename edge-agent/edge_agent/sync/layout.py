@@ -6,6 +6,7 @@ Input: names of models, versions, digests. Output: open folders below the agent'
     packages/<model>/<version>-<digest[:16]>.manifest  its manifest, written before
     packages/<model>/<version>-<digest[:16]>.release   its signed release, if it has one
     packages/<model>/<version>-<digest[:16]>.used      empty; its time is that of the last use
+    packages/<model>/<version>-<digest[:16]>.checked   empty; its time is that of the last check
     staging/<model>/<version>-<digest[:16]>/           a package that is being put together
     staging/<model>/<version>-<digest[:16]>.lock       held by who does that
     trash/                                             what is being deleted
@@ -29,6 +30,7 @@ from federation.contract.names import check_model_name
 
 PACKAGES, STAGING, TRASH = "packages", "staging", "trash"
 MANIFEST, RELEASE, USED, LOCK = ".manifest", ".release", ".used", ".lock"
+CHECKED = ".checked"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[0-9]{1,12}-[0-9a-f]{16}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -49,6 +51,11 @@ class PackageName:
 
     def __str__(self) -> str:
         return f"{self.model}@{self.version}"
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """Model, version, digest."""
+        return self.model, self.version, self.digest
 
     @property
     def folder(self) -> str:

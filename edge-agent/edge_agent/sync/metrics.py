@@ -39,6 +39,16 @@ class SyncCollector(Collector):
             "Clusters that sent wrong bytes, once per package.",
             value=figures.bad_peers,
         )
+        yield CounterMetricFamily(
+            "fed_agent_scrubbed_bytes",
+            "Bytes of packages on the disk that were read again and compared.",
+            value=figures.scrubbed.checked_bytes,
+        )
+        yield CounterMetricFamily(
+            "fed_agent_packages_damaged",
+            "Packages on the disk that were found damaged, and removed.",
+            value=figures.scrubbed.damaged,
+        )
         yield GaugeMetricFamily(
             "fed_agent_sync_running", "Versions that are being brought.", value=figures.running
         )

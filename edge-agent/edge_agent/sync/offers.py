@@ -5,19 +5,17 @@ one place that knows whether the URLs of the origin's packs are still good.
 """
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from federation.contract.errors import Invalid, NotFound
-from federation.contract.locations import Locations, Place, places_of
+from federation.contract.locations import Locations, Place, bases_of, places_of
 from federation.contract.manifest import distinct_chunks
 from federation.contract.types import Manifest
 from federation.runtime.clock import Clock, SystemClock
 
 EXPIRY_MARGIN_S = 5.0
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +65,14 @@ class _Current:
     generation: int
     locations: Locations
     places: tuple[Place, ...]
+    bases: Mapping[bytes, Place]
     expires_at: float  # monotonic seconds
 
 
 @dataclass(eq=False)
 class Offer:
     """Where the origin has the chunks of one package. `load` fetches locations anew; `base_of`
-    returns the bytes of a chunk that is on this disk, or None."""
+    returns the bytes of a chunk that is on this disk, or None; it blocks."""
 
     manifest: Manifest
     locations: Locations
@@ -100,8 +99,10 @@ class Offer:
         return self.clock.monotonic_s() >= self._current.expires_at
 
     def place_of(self, digest: bytes) -> Place:
-        """Return where a chunk lies; raises NotFound."""
+        """Return where a chunk lies, or a base; raises NotFound."""
         if (number := self._numbers.get(digest)) is None:
+            if base := self._current.bases.get(digest):
+                return base
             raise NotFound(f"chunk {digest.hex()[:16]} is not part of {self.manifest.model!r}.")
         return self._current.places[number]
 
@@ -111,8 +112,7 @@ class Offer:
 
     def base_for(self, digest: bytes) -> bytes:
         """Return the digest of the chunk that this one is a difference to, or b""."""
-        base = self._current.locations.bases.get(self._numbers.get(digest, -1), "")
-        return bytes.fromhex(base) if _DIGEST.fullmatch(base) else b""
+        return bytes.fromhex(self._current.locations.bases.get(self._numbers.get(digest, -1), ""))
 
     async def refresh(self, seen: int) -> None:
         """Fetch the locations anew, unless that happened since generation `seen`.
@@ -124,10 +124,10 @@ class Offer:
                 self._current = self._take(seen + 1, await self.load())
 
     def _take(self, generation: int, locations: Locations) -> _Current:
-        places = tuple(places_of(locations))
+        places, bases = tuple(places_of(locations)), bases_of(locations)
         if len(places) != len(self._numbers):
             told = f"{len(places)} places for {len(self._numbers)} chunks"
             raise Invalid(f"the locations of {self.manifest.model!r} do not fit it: {told}.")
         good_for_s = locations.good_for_s or float("inf")
         expires_at = self.clock.monotonic_s() + max(good_for_s - EXPIRY_MARGIN_S, good_for_s / 2)
-        return _Current(generation, locations, places, expires_at)
+        return _Current(generation, locations, places, bases, expires_at)

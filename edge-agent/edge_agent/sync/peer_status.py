@@ -29,7 +29,8 @@ def decode_status(data: bytes) -> PeerStatus:
         status = msgspec.json.decode(data, type=PeerStatus)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Unavailable("its status is malformed.") from None
-    if status.age_s < 0 or status.received_bytes < 0:
+    rates = status.send_rate, status.origin_rate, status.receive_rate
+    if min(status.age_s, status.received_bytes, *rates) < 0:
         raise Unavailable("its status has negative numbers.")
     return status
 

@@ -13,14 +13,15 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from edge_agent.policy.eviction import Key, OnDisk, decide
+from edge_agent.policy.scrub import Checked
 from edge_agent.sync.faults import Faults
-from edge_agent.sync.layout import PACKAGES, RELEASE, USED, Layout, PackageName
+from edge_agent.sync.layout import CHECKED, PACKAGES, RELEASE, USED, Layout, PackageName
 from edge_agent.sync.reuse import Library
 from edge_agent.sync.shelving import Order, order_of, read_order, unshelve
 from edge_agent.sync.staging import Staging
 from edge_agent.sync.sweeping import is_damage, sweep
 from edge_agent.sync.tree import compare
-from edge_agent.sync.usage import disk_of, on_disk, orders, published
+from edge_agent.sync.usage import checked_at, disk_of, on_disk, orders, published
 from edge_agent.sync.views import PieceReader, PublishedReader
 from federation.contract.errors import AlreadyExists, Invalid
 from federation.contract.sync import Disk
@@ -152,10 +153,16 @@ class Shelf:
 
     def touch(self, model: str, version: int, digest: str) -> None:
         """Note that an engine uses a package, or just stopped using it: for eviction."""
-        name = PackageName(model, version, digest)
-        with contextlib.suppress(OSError), self._layout.model(PACKAGES, model) as home:
+        self._stamp(PackageName(model, version, digest), USED)
+
+    def note_check(self, model: str, version: int, digest: str) -> None:
+        """Note that every byte of a package was found right."""
+        self._stamp(PackageName(model, version, digest), CHECKED)
+
+    def _stamp(self, name: PackageName, kind: str) -> None:
+        with contextlib.suppress(OSError), self._layout.model(PACKAGES, name.model) as home:
             if home.stat(name.folder):
-                fd = home.open(name.folder + USED, os.O_WRONLY | os.O_CREAT, 0o644)
+                fd = home.open(name.folder + kind, os.O_WRONLY | os.O_CREAT, 0o644)
                 os.utime(fd)
                 os.close(fd)
 
@@ -169,6 +176,13 @@ class Shelf:
                 with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                     found.append(on_disk(self._layout, order))
         return tuple(found)
+
+    def checks(self) -> tuple[Checked, ...]:
+        """Return when each package was last found right: at the latest when it was published;
+        raises Unavailable."""
+        with self._told("listing the packages"):
+            names = [order.name for order in orders(self._layout)]
+            return tuple(Checked(key=n.key, at=checked_at(self._layout, n)) for n in names)
 
     def disk(self) -> Disk:
         """Return what packages, staging and trash occupy (shared files once), and what is free;

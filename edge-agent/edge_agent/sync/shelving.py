@@ -10,6 +10,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from edge_agent.sync.layout import (
+    CHECKED,
     MANIFEST,
     PACKAGES,
     RELEASE,
@@ -58,6 +59,7 @@ def shelve(layout: Layout, order: Order) -> Path:
         # documents come that would make it so.
         layout.discard(home, name)
         home.remove(name + USED)
+        home.remove(name + CHECKED)
         home.write(name + MANIFEST, order.manifest_bytes)
         if order.release_bytes:
             home.write(name + RELEASE, order.release_bytes)
@@ -72,7 +74,7 @@ def shelve(layout: Layout, order: Order) -> Path:
 def unshelve(layout: Layout, home: Folder, name: str) -> None:
     """Remove a package, or what is left of one: the folder first. Raises OSError."""
     layout.discard(home, name)
-    for kind in (MANIFEST, RELEASE, USED):
+    for kind in (MANIFEST, RELEASE, USED, CHECKED):
         home.remove(name + kind)
     home.fsync()
 

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_agent.policy.eviction import Key, protected
 from edge_agent.sync.exchange import Exchange
 from edge_agent.sync.origin import Origin
 from edge_agent.sync.releases import ReleaseGate
+from edge_agent.sync.scrubbing import Scrubbed
 from edge_agent.sync.settings_file import SettingsFile
 from edge_agent.sync.shelf import Shelf
 from edge_agent.sync.staging import Staging
@@ -49,6 +50,7 @@ class Parts:
     throttle: Throttle
     exchange: Exchange
     settings: SettingsFile
+    scrubbed: Scrubbed = field(default_factory=Scrubbed)
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Figures:
     releases_refused: int
     bad_peers: int
     disk: Disk
+    scrubbed: Scrubbed
 
 
 class Syncer:
@@ -125,6 +128,14 @@ class Syncer:
         `stage` brings it anew.
         """
         await asyncio.to_thread(self._parts.shelf.verify, model, version, digest)
+
+    def wants(self, key: Key) -> bool:
+        """Whether the newest assignment wants a package here."""
+        return key in self._wanted.assigned or key in self._wanted.prefetched
+
+    async def bring_again(self, key: Key) -> None:
+        """Bring a package that was found damaged. Raises as `stage`."""
+        await self.stage(*key, urgency=Urgency.PREFETCH)
 
     async def used(self, model: str, version: int, digest: str) -> None:
         """Note that the engine loaded a package, or just gave it up."""
@@ -197,6 +208,7 @@ class Syncer:
             releases_refused=self._parts.gate.refused,
             bad_peers=exchange.bad_peers,
             disk=self._disk,
+            scrubbed=self._parts.scrubbed,
         )
 
     # ------------------------------------------------------------ bringing one

@@ -8,11 +8,13 @@ ended, no `put` runs and none will.
 import contextlib
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 from edge_agent.policy.bandwidth import MAX_RANGE_BYTES
 from edge_agent.policy.ranges import Part, check_part, runs_of
+from edge_agent.sync.bases import bases_for
 from edge_agent.sync.cancel import Cancel, Cancelled
 from edge_agent.sync.connection import Connections, Patience
 from edge_agent.sync.fetch import Account, Fetch, Means, Put, PutFailed, Refused
@@ -88,12 +90,26 @@ class Transfers:
         self, wanted: Sequence[WantedChunk], offer: Offer, put: Put, urgency: Urgency
     ) -> int:
         """Bring chunks from the packs of an offer; return how many bytes came over the network.
+        Bases that are not on this disk come first.
 
         Raises Invalid if a source sent what it must not, Unavailable if it did not send, both with
         its name; and what `put` raises.
         """
         if offer.expired:
             await offer.refresh(offer.generation)
+        bases, received = await bases_for(wanted, offer), 0
+        if bases.lacking:
+            received = await self._from_packs(bases.lacking, offer, bases.put, urgency)
+        return received + await self._from_packs(wanted, offer, put, urgency, bases.held)
+
+    async def _from_packs(
+        self,
+        wanted: Sequence[WantedChunk],
+        offer: Offer,
+        put: Put,
+        urgency: Urgency,
+        bases: Mapping[bytes, bytes] = MappingProxyType({}),
+    ) -> int:
         chunks = {chunk.number: chunk for chunk in wanted}
         queue = deque(self._plan(wanted, offer))
         running: dict[Work, tuple[Fetch, int]] = {}
@@ -103,7 +119,7 @@ class Transfers:
                 while queue or running:
                     while queue and len(running) < self._streams:
                         account = Account(self._throttle.origin, urgency, cancel)
-                        fetch = Fetch(*queue.popleft(), put, account, offer.base_of)
+                        fetch = Fetch(*queue.popleft(), put, account, bases.get)
                         work = self._start("origin", fetch, self._origin)
                         running[work] = fetch, offer.generation
                     for work in await first_done(running):

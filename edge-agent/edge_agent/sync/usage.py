@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from edge_agent.policy.eviction import Inode, OnDisk
 from edge_agent.sync.layout import (
+    CHECKED,
     MANIFEST,
     PACKAGES,
     STAGING,
@@ -70,6 +71,13 @@ def on_disk(layout: Layout, order: Order) -> OnDisk:
         ever_used=used is not None,
         inodes=tuple(inodes.values()),
     )
+
+
+def checked_at(layout: Layout, name: PackageName) -> float:
+    """Return when a package was last found right (Unix seconds), 0.0 = nobody knows."""
+    with layout.model(PACKAGES, name.model) as home:
+        stamps = home.stat(name.folder + CHECKED), home.stat(name.folder + MANIFEST)
+    return max((at.st_mtime for at in stamps if at), default=0.0)
 
 
 def disk_of(layout: Layout, budget_bytes: int) -> Disk:

@@ -1,4 +1,4 @@
-"""The audit log's own event and command, and where a submitted event came from.
+"""The audit log's own events and command, and where a submitted event came from.
 
 Input: built by `federation.api` and the control loop. Output: `decide` takes the event and returns
 the command, which the store performs in the transaction of the change that the entry tells of.
@@ -32,6 +32,27 @@ class AccessDenied:
     reason: str
     message: str
     count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCollected:
+    """Garbage was removed from the store of packages: objects by kind, and bytes on disk. Nothing
+    that the State tells of changed."""
+
+    actor: str
+    freed_bytes: int
+    packs: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionVerified:
+    """Every byte of a version in the store was read, and so many things were found damaged."""
+
+    actor: str
+    model: str
+    version: int
+    damaged: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,20 @@
 """Which events the audit log tells of, and in which words. Pure.
 
 Input: an event that was just decided, its result, and where it came from. Output: one AppendAudit
-for a change by people, programs or members, however many objects it changed, and for AccessDenied.
+for a change by people, programs or members, however many objects it changed, for AccessDenied, and
+for what was done to the store of packages, of which the State knows nothing.
 Reports, streams and routers' status come by the second: the operator's news tells of them.
 """
 
 from federation.policy import events
 from federation.policy.audit import chain
-from federation.policy.audit.events import AccessDenied, AppendAudit, Origin
+from federation.policy.audit.events import (
+    AccessDenied,
+    AppendAudit,
+    Origin,
+    StoreCollected,
+    VersionVerified,
+)
 from federation.policy.audit.records import HEAD_NAME, START, AuditEntry, AuditOutcome
 from federation.policy.events import Applied, Delete, Event, Put, Result
 from federation.policy.membership.events import PeerJoined
@@ -28,7 +35,7 @@ UNTOLD = (
 )
 
 
-def access_denied(_step: Step, _event: AccessDenied) -> bool:
+def only_told(_step: Step, _event: AccessDenied | StoreCollected | VersionVerified) -> bool:
     """Change nothing: `tell` writes it down."""
     return True
 
@@ -39,6 +46,8 @@ def tell(step: Step, event: Event, result: Result, origin: Origin) -> None:
         return
     if isinstance(event, AccessDenied):
         _append(step, _denied(step, event, origin))
+    elif isinstance(event, StoreCollected | VersionVerified):
+        _append(step, _tended(step, event, origin))
     elif any(isinstance(command, Put | Delete) for command in step.commands):
         _append(step, _done(step, event, result, origin))
 
@@ -63,6 +72,28 @@ def _denied(step: Step, event: AccessDenied, origin: Origin) -> AuditEntry:
         message=event.message,
         request_id=origin.request_id,
         count=event.count,
+    )
+
+
+def _tended(step: Step, event: StoreCollected | VersionVerified, origin: Origin) -> AuditEntry:
+    if isinstance(event, StoreCollected):
+        kind, name = "Store", ""
+        told = f"freed {event.freed_bytes} bytes: {event.packs} packs, {event.documents} documents"
+    else:
+        kind, name = "ModelVersion", f"{event.model}/{event.version}"
+        told = f"found {event.damaged} things damaged" if event.damaged else "found it whole"
+    action = type(event).__name__
+    return AuditEntry(
+        at=step.now,
+        actor=step.actor,
+        source=origin.source,
+        action=action,
+        kind=kind,
+        name=name,
+        outcome=AuditOutcome.DONE,
+        reason=action,
+        message=told,
+        request_id=origin.request_id,
     )
 
 

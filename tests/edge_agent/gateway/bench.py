@@ -93,7 +93,7 @@ async def bench(
         yield Bench(url, gateway, client, registry, served, doubts)
 
 
-async def until(condition: object, seconds: float = 2.0) -> None:
+async def until(condition: object, seconds: float = 10.0) -> None:
     """Wait until a callable returns something true."""
     assert callable(condition)
     async with asyncio.timeout(seconds):

@@ -180,10 +180,11 @@ async def test_few_are_answered_at_once_and_a_piece_goes_to_one_at_a_time(
     cluster: Cluster, authority: Authority
 ) -> None:
     PACKAGE.fetch(cluster.shelf)
-    gate = asyncio.Event()
+    began, gate = asyncio.Event(), asyncio.Event()
 
     class Slow:
         async def admit(self, _count: int) -> None:
+            began.set()
             await gate.wait()
 
     made = PeerDesk(cluster.exchange, cluster.shelf.peer_view, Slow(), answers=1, wait_s=0.05)
@@ -193,7 +194,7 @@ async def test_few_are_answered_at_once_and_a_piece_goes_to_one_at_a_time(
             first = group.create_task(
                 get(cluster, authority, f"{PATH}/pieces/1", span="bytes=0-999")
             )
-            await asyncio.sleep(0.2)
+            await asyncio.wait_for(began.wait(), 10)
             same = await get(cluster, authority, f"{PATH}/pieces/1", span="bytes=0-999")
             full = await get(cluster, authority, f"{PATH}/pieces/0", span="bytes=0-999")
             assert (same[0], full[0]) == (202, 202)

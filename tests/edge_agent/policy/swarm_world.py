@@ -6,18 +6,20 @@ least of its shares; polls and refusals take a round trip. No TCP, no packets.
 
 import heapq
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from edge_agent.policy.swarm import ORIGIN, Fetch, Outcome, Swarm, SwarmLimits
-from edge_agent.policy.swarm_members import Members, PeerStatus, has_bit, to_bitmap
+from edge_agent.policy.pace import Pace
+from edge_agent.policy.swarm import Swarm
+from edge_agent.policy.swarm_members import Members, PeerStatus, has_bit
+from edge_agent.policy.swarm_terms import ORIGIN, Fetch, Outcome, SwarmLimits
 from federation.contract.sync import SyncPeer
 
 GBIT = 125e6
 DIGEST = "ab" * 32
 RTT_S = 0.002
+ALONE_S = 3.0  # for at least so long a piece is not given to a second one
 
 
 @dataclass(eq=False)
@@ -37,6 +39,7 @@ class Flow:
     links: tuple[Link, Link]
     left: float
     done: Callable[[], None]
+    stopped: Callable[[], None]
     rate: float = 0.0
     at: float = 0.0
     began: float = 0.0
@@ -51,6 +54,8 @@ class Setup:
     origin_rate: float = GBIT
     dead: int = 0  # listed, and refuse connections
     slow: int = 0  # at 1/20 of the uplink
+    slow_down: bool = False  # and of the downlink; these are not waited for
+    link_rate: float = GBIT  # of each agent's two links
     late: int = 0  # of them join at `late_s`
     late_s: float = 5.0
     liars: int = 0  # send wrong bytes
@@ -78,14 +83,19 @@ class Agent:
         slow = number >= setup.agents - setup.slow
         self.url = "" if number < setup.behind_nat else f"https://{self.name}"
         self.liar = setup.behind_nat <= number < setup.behind_nat + setup.liars
-        self.up = Link(GBIT / 20 if slow else GBIT)
-        self.down = Link(GBIT)
+        rate = setup.link_rate
+        self.up = Link(rate / 20 if slow else rate)
+        self.down = Link(rate / 20 if slow and setup.slow_down else rate)
+        self.awaited = not (self.dead or (slow and setup.slow_down))
         self.have: set[int] = set()
-        self.received = 0.0
+        self.received = self.from_origin = 0.0
         self.done_s: float | None = None
-        self.sending: list[int] = []
-        self.rates: deque[float] = deque(maxlen=8)  # of what was sent
-        self.running: dict[Fetch, Flow] = {}
+        self.sending: list[tuple[int, float]] = []  # pieces, and since when
+        self.bits = bytearray((setup.pieces + 7) // 8)  # of `have`
+        self.told: tuple[float, PeerStatus] | None = None
+        self.origin_pace, self.pace = Pace(), Pace(windows=2)
+        self.give_pace, self.given = Pace(), 0.0
+        self.running: dict[Fetch, Flow | None] = {}  # None: before the first byte
         self.members = Members(
             me=self.name,
             digest=DIGEST,
@@ -103,23 +113,35 @@ class Agent:
 
     # ------------------------------------------------------------ as a server
 
-    def send_rate(self) -> float:
-        """As a gateway measures it: per MiB, also of what is still on its way."""
-        now = self.world.now
-        for flow in self.up.flows:
-            moved = self.world.setup.piece_bytes - flow.left + flow.rate * (now - flow.at)
-            if moved >= 2**20:
-                self.rates.append(moved / (now - flow.began))
-        return max(self.rates, default=0.0)
-
     def status(self) -> PeerStatus:
-        self.members.send_rate = self.send_rate()
-        return self.swarm.status(
-            to_bitmap(self.have, self.world.setup.pieces), int(self.received), self.world.now
-        )
+        now = self.world.now
+        if self.told is None or now - self.told[0] > 0.25:
+            self.told = now, self.swarm.status(bytes(self.bits), int(self.received), now)
+        return self.told[1]
+
+    def measure(self) -> None:
+        now, running = self.world.now, [f for f in self.running.items() if f[1]]
+        moved = dict.fromkeys((True, False), 0.0)
+        for fetch, flow in running:
+            if flow:
+                count = self.world.setup.piece_bytes - flow.left + flow.rate * (now - flow.at)
+                moved[fetch.source == ORIGIN] += count
+        origin = any(f.source == ORIGIN for f in self.running)
+        self.origin_pace.note(int(self.from_origin + moved[True]), now, active=origin)
+        received = self.received + moved[True] + moved[False]
+        self.pace.note(int(received), now, active=any(f.source for f, _ in running))
+        up = [f.rate * (now - f.at) - f.left for f in self.up.flows]
+        given = self.given + sum(up) + len(up) * self.world.setup.piece_bytes
+        self.give_pace.note(int(given), now, active=bool(up))
+        self.members.send_rate = self.give_pace.rate
+        self.members.origin_rate = self.origin_pace.rate
+        self.members.receive_rate = self.pace.rate
 
     def answers(self, fetch: Fetch) -> Outcome:
-        busy = len(self.sending) >= self.world.setup.answers or fetch.piece in self.sending
+        setup, rate = self.world.setup, self.give_pace.rate or float("inf")
+        since_s = self.world.now - max(ALONE_S, setup.answers * setup.piece_bytes / rate)
+        same = any(piece == fetch.piece and at > since_s for piece, at in self.sending)
+        busy = len(self.sending) >= setup.answers or same
         if fetch.piece in self.have and busy:
             return Outcome.NOT_YET
         if fetch.piece in self.have:
@@ -132,18 +154,24 @@ class Agent:
         if not self.swarm.done:
             for fetch in self.swarm.next(self.world.now):
                 self.world.begin(self, fetch)
+            for fetch in self.swarm.to_give_up(self.world.now):
+                self.give_up(fetch)
 
     def ended(self, fetch: Fetch, outcome: Outcome) -> None:
         self.running.pop(fetch, None)
         if outcome is Outcome.GOT:
             self.have.add(fetch.piece)
+            self.bits[fetch.piece >> 3] |= 1 << (fetch.piece & 7)
         for other in self.swarm.ended(fetch, outcome, self.world.now):
-            if flow := self.running.pop(other, None):
-                self.world.stop(flow)
-            self.swarm.ended(other, Outcome.GIVEN_UP, self.world.now)
+            self.give_up(other)
         if self.swarm.done and self.done_s is None:
             self.done_s = self.world.now
         self.pump()
+
+    def give_up(self, fetch: Fetch) -> None:
+        if flow := self.running.pop(fetch, None):
+            self.world.stop(flow)
+        self.swarm.ended(fetch, Outcome.GIVEN_UP, self.world.now)
 
     def poll(self, peer: str) -> None:
         """Ask a member for its status, from now on and again until all is here."""
@@ -215,6 +243,7 @@ class World:
                 agent.listed(tuple(peers[:seeing] if blind else peers))
 
     def _tick(self, agent: Agent) -> None:
+        agent.measure()
         agent.pump()
         if not agent.swarm.done:
             self.after(0.25, partial(self._tick, agent))
@@ -222,8 +251,9 @@ class World:
     # ------------------------------------------------------------ transfers
 
     def begin(self, agent: Agent, fetch: Fetch) -> None:
+        agent.running[fetch] = None
         if fetch.source == ORIGIN:
-            self.after(RTT_S, partial(self._send, agent, fetch, None, Outcome.GOT))
+            self.after(RTT_S, partial(self._send, agent, fetch, None, Outcome.GOT, (0, 0.0)))
             return
         other = self.agents[fetch.source]
         if other.dead:
@@ -231,23 +261,41 @@ class World:
             return
         outcome = other.answers(fetch)
         if outcome in (Outcome.GOT, Outcome.BAD):
-            other.sending.append(fetch.piece)
-            self.after(RTT_S, partial(self._send, agent, fetch, other, outcome))
+            turn = fetch.piece, self.now
+            other.sending.append(turn)
+            self.after(RTT_S, partial(self._send, agent, fetch, other, outcome, turn))
         else:
             self.after(RTT_S, partial(agent.ended, fetch, outcome))
 
-    def _send(self, agent: Agent, fetch: Fetch, other: Agent | None, outcome: Outcome) -> None:
-        def done() -> None:
+    def _send(
+        self,
+        agent: Agent,
+        fetch: Fetch,
+        other: Agent | None,
+        outcome: Outcome,
+        turn: tuple[int, float],
+    ) -> None:
+        def stopped() -> None:
+            moved = self.setup.piece_bytes - flow.left
             if other:
-                other.sending.remove(fetch.piece)
+                other.sending.remove(turn)
+                other.given += moved
             else:
-                self.egress += 0 if agent.liar else self.setup.piece_bytes
-            agent.received += self.setup.piece_bytes
-            if fetch in agent.running:
-                agent.ended(fetch, outcome)
+                self.egress += 0 if agent.liar else moved
+                agent.from_origin += moved
+            agent.received += moved
 
+        def done() -> None:
+            flow.left = 0.0
+            stopped()
+            agent.ended(fetch, outcome)
+
+        if fetch not in agent.running:  # given up meanwhile
+            if other:
+                other.sending.remove(turn)
+            return
         up = other.up if other else self.origin
-        flow = Flow((up, agent.down), self.setup.piece_bytes, done)
+        flow = Flow((up, agent.down), self.setup.piece_bytes, done, stopped)
         flow.at = flow.began = self.now
         agent.running[fetch] = flow
         for link in flow.links:
@@ -255,8 +303,9 @@ class World:
         self._share(flow.links)
 
     def stop(self, flow: Flow) -> None:
-        """A fetch is given up; what it moved so far is not counted."""
-        self._land(flow, flow.version)
+        """A fetch is given up; what it moved so far is lost, and counts."""
+        self._unlink(flow)
+        flow.stopped()
 
     def _share(self, links: tuple[Link, Link]) -> None:
         """The shares of two links changed."""
@@ -271,11 +320,15 @@ class World:
 
     def _land(self, flow: Flow, version: int) -> None:
         if version == flow.version:
-            flow.version = -1
-            for link in flow.links:
-                link.flows.pop(flow, None)
-            self._share(flow.links)
+            self._unlink(flow)
             flow.done()
+
+    def _unlink(self, flow: Flow) -> None:
+        flow.left = max(0.0, flow.left - flow.rate * (self.now - flow.at))
+        flow.at, flow.version = self.now, -1
+        for link in flow.links:
+            link.flows.pop(flow, None)
+        self._share(flow.links)
 
     # ------------------------------------------------------------ the run
 
@@ -284,8 +337,8 @@ class World:
             self.now, _, do = heapq.heappop(self._queue)
             do()
         alive = [a for a in self.agents.values() if not a.dead]
-        late = sorted((a.done_s or limit_s) - a.began_s for a in alive)
-        ideal_s = self.setup.size / min(GBIT, self.setup.origin_rate)
+        late = sorted((a.done_s or limit_s) - a.began_s for a in alive if a.awaited)
+        ideal_s = self.setup.size / min(self.setup.link_rate, self.setup.origin_rate)
         return Result(
             egress=self.egress / self.setup.size,
             median=late[len(late) // 2] / ideal_s,

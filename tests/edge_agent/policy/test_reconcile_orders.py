@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edge_agent.policy.events import AssignmentReceived, EngineLost, Key, ServingDoubted, Ticked
 from edge_agent.policy.reconcile import Reconciler
 from federation.contract.types import Urgency, VersionState
+from tests.depth import examples
 from tests.edge_agent.policy.reconcile_world import World
 
 S = VersionState
@@ -97,4 +98,4 @@ class Orders(RuleBasedStateMachine):
 
 
 TestOrders = Orders.TestCase
-TestOrders.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestOrders.settings = settings(max_examples=examples(80), stateful_step_count=40, deadline=None)

@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.policy.swarm import ORIGIN, Fetch, Outcome, Swarm, SwarmLimits
+from edge_agent.policy.swarm import Swarm
 from edge_agent.policy.swarm_members import Members, PeerStatus, has_bit, to_bitmap
+from edge_agent.policy.swarm_terms import ORIGIN, Fetch, Outcome, SwarmLimits
 from federation.contract.sync import SyncPeer
 
 DIGEST = "cd" * 32
@@ -73,12 +74,69 @@ def test_only_what_it_owns_comes_from_the_origin() -> None:
 
 def test_a_piece_that_another_is_getting_from_the_origin_is_waited_for() -> None:
     swarm, members = make("a", count=1)
-    members.heard("a", PeerStatus(have=b"\0", fetching=b"\1"), 0.0)
-    members.update(0.0)
-    if members.rank(0)[0] == "me":
-        assert swarm.next(0.0) == []
-    else:
-        assert [f.source for f in swarm.next(0.0)] == ["a"]
+    for now in (0.0, 2.0):
+        members.heard("a", PeerStatus(have=b"\0", fetching=b"\1"), now)
+        assert swarm.next(now) == []
+    members.heard("a", PeerStatus(have=b"\1"), 3.0)
+    assert swarm.next(3.0) == [Fetch(0, "a")]
+
+
+def test_who_claims_to_fetch_and_never_has_it_is_not_waited_for_for_ever() -> None:
+    swarm, members = make("a", count=1)
+    now, asked = 0.0, list[str]()
+    while now < 2 * L.stall_s and not asked:
+        members.heard("a", PeerStatus(have=b"", fetching=b"\1", origin_rate=1e12), now)
+        asked = [f.source for f in swarm.next(now)]
+        now += 0.5
+    assert asked == [ORIGIN]
+
+
+def test_few_pieces_are_begun_one_by_one_so_that_they_are_soon_there_to_be_given() -> None:
+    swarm, members = make("a", "b")
+    for name in ("a", "b"):
+        members.heard(name, has(), 0.0)
+    begun = 0
+    for now in range(1, 4):
+        fetches = [f for f in swarm.next(float(now)) if f.source == ORIGIN]
+        begun += len(fetches)
+        assert begun == 2 * now - 1
+        swarm.ended(fetches[0], Outcome.GOT, float(now))
+        members.heard("a", has(), float(now))
+        members.heard("b", has(), float(now))
+
+
+def known_rates(members: Members, now: float) -> None:
+    for name in ("a", "b", "c"):
+        members.heard(name, PeerStatus(have=b"", origin_rate=1e6, receive_rate=5e6), now)
+
+
+def test_one_that_is_behind_gives_up_its_flights_once_and_says_that_it_is_not_able() -> None:
+    swarm, members = make("a", "b", "c")
+    known_rates(members, 0.0)
+    mine = [f for f in swarm.next(0.0) if f.source == ORIGIN]
+    assert mine
+    assert swarm.to_give_up(2.0) == ()
+    members.origin_rate = 3e5
+    swarm.next(3.0)
+    assert [f for f in swarm.to_give_up(3.0) if f.source == ORIGIN] == mine
+    for fetch in mine:
+        swarm.ended(fetch, Outcome.GIVEN_UP, 3.0)
+    status = swarm.status(b"", 0, 3.0)
+    assert (status.able, status.origin_rate) == (False, 3e5)
+    assert swarm.to_give_up(4.0) == ()
+    assert not any(swarm.is_mine(piece) for piece in range(COUNT))
+
+
+def test_what_the_next_in_rank_has_taken_over_is_left_to_it() -> None:
+    swarm, members = make("a", "b", "c")
+    known_rates(members, 0.0)
+    mine = next(f for f in swarm.next(0.0) if f.source == ORIGIN)
+    taken = PeerStatus(have=b"", fetching=to_bitmap([mine.piece], COUNT))
+    members.heard("b", taken, L.hedge_s - 0.5)
+    assert swarm.to_give_up(L.hedge_s - 0.1) == ()
+    assert swarm.to_give_up(L.hedge_s + 0.1) == (mine,)
+    swarm.ended(mine, Outcome.GIVEN_UP, L.hedge_s + 0.1)
+    assert Fetch(mine.piece) not in swarm.next(L.hedge_s + 0.2)
 
 
 def own_by(members: Members, name: str) -> int:
@@ -147,7 +205,9 @@ def test_while_the_origin_is_closed_only_others_are_asked_and_nobody_relies_on_u
     assert {f.source for f in swarm.next(5.0)} == {"a"}
     assert not swarm.status(b"", 0, 5.0).able
     members.able = True
-    assert any(f.source == ORIGIN for f in swarm.next(6.0))
+    assert swarm.next(6.0) == []  # the others hear of it first
+    assert swarm.status(b"", 0, 6.0).able
+    assert any(f.source == ORIGIN for f in swarm.next(8.0))
 
 
 def test_a_failing_origin_is_left_alone_ever_longer() -> None:
@@ -209,6 +269,8 @@ class Driver:
             self.end(other, Outcome.GIVEN_UP)
 
     def step(self) -> None:
+        for fetch in self.swarm.to_give_up(self.now):
+            self.end(fetch, Outcome.GIVEN_UP)
         begun = self.swarm.next(self.now)
         assert not any(f.source in self.members.dropped for f in begun)
         self.running += begun
@@ -225,7 +287,7 @@ class Driver:
             case "end" if self.running:
                 self.end(self.running[what % len(self.running)], more)
             case "heard":
-                status = PeerStatus(have=more, fetching=more[::-1])
+                status = PeerStatus(have=more, fetching=more[::-1], origin_rate=more[0])
                 self.members.heard(what, status, self.now)
             case "unheard":
                 self.members.unheard(what, self.now)
@@ -236,6 +298,7 @@ class Driver:
                 self.members.listed((me, *map(peer, what)))
             case "wait":
                 self.now += what
+                self.members.origin_rate = what
             case _:
                 pass  # nothing to end
 

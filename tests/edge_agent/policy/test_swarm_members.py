@@ -96,21 +96,113 @@ def test_two_silent_polls_are_disgrace_and_an_answer_after_it_ends_it() -> None:
     assert not members.is_held(1)
 
 
-def test_one_much_slower_than_most_owns_nothing_and_knows_it() -> None:
+def test_who_stays_silent_is_left_alone_ever_longer() -> None:
+    members = Members(me="c0", digest=DIGEST, began_s=0.0)
+    members.listed(peers(["c0", "c1"]))
+    now, away_s = 0.0, list[float]()
+    for _ in range(6):
+        members.unheard("c1", now)
+        began_s = now
+        while not members.peers(now):
+            now += 0.5
+        away_s.append(now - began_s)
+    assert away_s == sorted(away_s)
+    assert away_s[0] < 5
+    assert away_s[-1] == members.disgrace_s
+
+
+def test_one_that_gives_much_slower_than_most_says_so_and_owns_nothing() -> None:
     rates = {"c0": 9e7, "c1": 1e8, "c2": 8e7, "c3": 4e6}
-    for me in rates:
-        members = Members(me=me, digest=DIGEST, began_s=0.0, send_rate=rates[me])
-        members.listed(peers(list(rates)))
-        for name, rate in rates.items():
-            members.heard(name, PeerStatus(have=b"", send_rate=rate), 0.0)
-        members.update(0.0)
-        assert {members.rank(p)[0] for p in range(60)} == {"c0", "c1", "c2"}
+    able = dict.fromkeys(rates, True)
+    for turn in range(2):
+        for me in rates:
+            members = Members(me=me, digest=DIGEST, began_s=0.0, send_rate=rates[me])
+            members.listed(peers(list(rates)))
+            for name, rate in rates.items():
+                members.heard(name, PeerStatus(have=b"", send_rate=rate, able=able[name]), 0.0)
+            members.update(0.0)
+            able[me] = members.eligible
+            assert members.slow == ({"c3"} - {me})
+            if turn:
+                assert {members.rank(p)[0] for p in range(60)} == {"c0", "c1", "c2"}
+    assert able == {"c0": True, "c1": True, "c2": True, "c3": False}
+
+
+def test_who_can_own_pieces_again_lets_the_others_hear_of_it_first() -> None:
+    members = Members(me="c0", digest=DIGEST, began_s=0.0, origin_rate=1.0)
+    members.listed(peers(NAMES[:3]))
+    told(members, {"c1": 1e6, "c2": 1e6}, "origin_rate")
+    assert not members.eligible
+    members.origin_rate = 1e6
+    members.update(10.0)
+    assert members.eligible
+    assert not any(members.rank(p)[0] == "c0" for p in range(60))
+    members.update(12.0)
+    assert any(members.rank(p)[0] == "c0" for p in range(60))
 
 
 def test_what_a_member_fetches_is_believed_for_a_while() -> None:
     members = known("c0", {"c0": 1.0, "c1": 1.0}, now=0.0)
     members.heard("c1", PeerStatus(have=b"", fetching=to_bitmap([3], 8)), 0.0)
     members.update(0.0)
-    assert members.is_fetched(3, 1.0)
-    assert not members.is_fetched(2, 1.0)
-    assert not members.is_fetched(3, 6.0)
+    assert members.fetchers(3, 1.0) == ["c1"]
+    assert members.fetchers(2, 1.0) == members.fetchers(3, 6.0) == []
+
+
+def told(me: Members, rates: dict[str, float], kind: str) -> None:
+    for name, rate in rates.items():
+        me.heard(name, PeerStatus(have=b"", **{kind: rate}), 0.0)  # type: ignore[arg-type]
+    me.update(0.0)
+
+
+def test_one_to_which_bytes_come_much_slower_than_to_most_knows_that_it_is_behind() -> None:
+    for kind in ("origin_rate", "receive_rate"):
+        for mine, behind in ((0.0, False), (3e5, True), (6e5, False)):
+            members = Members(me="c0", digest=DIGEST, began_s=0.0)
+            setattr(members, kind, mine)
+            members.listed(peers(NAMES[:4]))
+            told(members, {"c1": 1e6, "c2": 1.2e6, "c3": 9e6}, kind)
+            assert members.behind == behind
+            assert any(members.rank(p)[0] == "c0" for p in range(60)) != behind
+
+
+def test_a_single_other_has_to_be_much_faster() -> None:
+    members = Members(me="c0", digest=DIGEST, began_s=0.0, origin_rate=1e6)
+    members.listed(peers(NAMES[:2]))
+    told(members, {"c1": 5e6}, "origin_rate")
+    assert not members.behind
+    told(members, {"c1": 7e6}, "origin_rate")
+    assert members.behind
+    members.heard("c1", PeerStatus(have=b"", origin_rate=7e6, able=False), 0.0)
+    members.update(0.0)
+    assert not members.behind  # nobody else would ask
+
+
+@given(st.lists(st.sets(st.sampled_from(NAMES)), max_size=6))
+def test_ranks_that_are_kept_are_those_that_are_made_anew(there: list[set[str]]) -> None:
+    members = Members(me="me", digest=DIGEST, began_s=0.0)
+    for names in there:
+        members.listed(peers(sorted(names)))
+        for name in names:
+            members.heard(name, PeerStatus(have=b""), 0.0)
+        members.update(0.0)
+        fresh = Members(me="me", digest=DIGEST, began_s=0.0)
+        fresh.listed(peers(sorted(names)))
+        for name in names:
+            fresh.heard(name, PeerStatus(have=b""), 0.0)
+        fresh.update(0.0)
+        assert [members.rank(p) for p in range(20)] == [fresh.rank(p) for p in range(20)]
+
+
+def test_what_is_held_is_what_usable_members_hold_now() -> None:
+    members = known("c0", {"c0": 1.0, "c1": 1.0, "c2": 1.0}, now=0.0)
+    members.heard("c1", PeerStatus(have=to_bitmap([1, 5], 8)), 0.0)
+    members.heard("c2", PeerStatus(have=to_bitmap([1], 8)), 0.0)
+    members.update(0.0)
+    assert members.held == 0b100010
+    members.heard("c1", PeerStatus(have=to_bitmap([5], 8)), 1.0)  # its disk lost one
+    members.disgrace("c2", 1.0)
+    members.update(1.0)
+    assert members.held == 0b100000
+    members.update(1.0 + members.disgrace_s)
+    assert members.held == 0b100010

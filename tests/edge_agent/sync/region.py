@@ -13,7 +13,7 @@ from blake3 import blake3
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.gateway.gateway import PEER_PATHS, Gateway
 from edge_agent.gateway.peers import PeerDesk
-from edge_agent.policy.swarm import SwarmLimits
+from edge_agent.policy.swarm_terms import SwarmLimits
 from edge_agent.sync.bringing import Means
 from edge_agent.sync.connection import Patience
 from edge_agent.sync.exchange import Exchange

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.policy.swarm import SwarmLimits
 from edge_agent.policy.swarm_members import PeerStatus, to_bitmap
+from edge_agent.policy.swarm_terms import SwarmLimits
 from edge_agent.sync.bringing import Bringing, Means
 from edge_agent.sync.offers import Offer, PeerAnswer, PeerOutcome, PeerRequest, WantedChunk
 from edge_agent.sync.shelf import Shelf

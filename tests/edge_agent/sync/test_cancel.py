@@ -14,7 +14,7 @@ def test_a_sleep_ends_when_it_is_cancelled() -> None:
     started = time.monotonic()
     with pytest.raises(Cancelled):
         cancel.sleep(10)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 def test_who_waits_elsewhere_is_woken_only_inside() -> None:

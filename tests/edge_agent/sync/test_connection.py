@@ -175,7 +175,7 @@ def test_a_server_that_does_not_finish_the_handshake(connections: Connections) -
         started = time.monotonic()
         with pytest.raises(Unavailable, match=r"within 0\.5 s"):
             get(connections, target)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("when", ["handshake", "head"])
@@ -190,7 +190,7 @@ def test_cancel_gets_a_thread_away_at_once(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         target = parse_url(f"https://127.0.0.1:{port}/a") if when == "handshake" else ours(store)
-        slow = Patience(connect_s=5.0, read_s=5.0)
+        slow = Patience(connect_s=30.0, read_s=30.0)
         threading.Timer(0.2, cancel.set).start()
         started = time.monotonic()
         with (
@@ -198,7 +198,7 @@ def test_cancel_gets_a_thread_away_at_once(
             connections.use(target.site, slow, None, cancel) as connection,
         ):
             connection.get(target, (0, 10), meter)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
 
 
 def test_a_small_receive_buffer_is_set_before_the_connection_is_made(

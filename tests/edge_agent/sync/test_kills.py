@@ -1,6 +1,6 @@
 """The fetcher is killed at system calls: nothing torn is visible, and the next run finishes.
 
-FED_TEST_KILLS is the number of kills (default 60); all points of all scenarios are about 700.
+FED_TEST_KILLS is the number of kills (default 30); all points of all scenarios are about 700.
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.edge_agent.sync.fetcher import NEW, OLD, STREAMS, fetch, prepare
 from tests.edge_agent.sync.packages import visible
 from tests.edge_agent.sync.syscalls import counted, run
 
-KILLS = int(os.environ.get("FED_TEST_KILLS", "60"))
+KILLS = int(os.environ.get("FED_TEST_KILLS", "30"))
 LIMIT_S = 60 + KILLS
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.sync.offers import Offer
 from federation.contract.errors import Invalid, NotFound
-from federation.contract.locations import Locations, pack_places, places_of
+from federation.contract.locations import Locations, Place, pack_places, places_of
 from federation.runtime.clock import ManualClock
 from tests.edge_agent.sync.store import Package, Store, make_package, serving
 
@@ -68,8 +68,19 @@ async def test_urls_grow_old(package: Package) -> None:
     assert not offer.expired
 
 
-def test_bases_are_digests_or_none(package: Package) -> None:
-    digest = package.wanted[1].digest
-    for bases, found in (({1: "ab" * 32}, b"\xab" * 32), ({1: "zz"}, b""), ({0: "ab" * 32}, b"")):
-        package.locations = replace(package.locations, bases=bases)
-        assert package.offer().base_for(digest) == found
+def test_bases_have_places_of_their_own(package: Package) -> None:
+    base, place = b"\xab" * 32, Place(0, 3, 4)
+    package.locations = replace(
+        package.locations, bases={1: base.hex()}, base_places=pack_places([place])
+    )
+    offer = package.offer()
+    assert [offer.base_for(chunk.digest) for chunk in package.wanted] == [b"", base, b""]
+    assert offer.place_of(base) == place
+    assert offer.base_for(base) == b""
+    for wrong in (
+        replace(package.locations, bases={1: "zz"}),
+        replace(package.locations, base_places=b""),
+    ):
+        package.locations = wrong
+        with pytest.raises(Invalid, match="bases"):
+            package.offer()

@@ -36,10 +36,20 @@ def test_there_and_back() -> None:
     assert decode_status(encode_status(STATUS)) == STATUS
     later = encode_status(STATUS)[:-1] + b',"of_a_newer_one":1}'
     assert decode_status(later) == STATUS
+    assert decode_status(b'{"have":"AA=="}').origin_rate == 0  # of an older one
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{}", b'{"have":"?"}', b'{"have":"AA==","age_s":-1}', b"\xff"]
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"have":"?"}',
+        b'{"have":"AA==","age_s":-1}',
+        b'{"have":"AA==","origin_rate":-1}',
+        b"\xff",
+    ],
 )
 def test_what_is_no_status_is_refused(data: bytes) -> None:
     with pytest.raises(Unavailable):

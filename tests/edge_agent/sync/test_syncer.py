@@ -21,6 +21,7 @@ from federation.contract.types import (
     Urgency,
 )
 from federation.trust.signing import new_signing_key, sign_envelope
+from tests.edge_agent.agent_rig import until
 from tests.edge_agent.package_server import PackageServer, sync_side
 
 WEIGHTS = random.Random(5).randbytes(3 << 20)
@@ -193,10 +194,10 @@ async def test_a_closed_window_moves_nothing_and_says_so(
     shut = SyncWindow(start=f"{hour:02}:00", end=f"{hour:02}:01")
     side.syncer.settings_changed(SyncSpec(windows=(shut,)))
     bringing = asyncio.create_task(side.syncer.stage("m", 1, digest))
-    await asyncio.sleep(0.3)
-    progress = side.syncer.progress("m", 1)
-    assert progress is not None
-    assert "its window" in progress.waiting
+    await until(
+        lambda: (told := side.syncer.progress("m", 1)) is not None and "its window" in told.waiting
+    )
+    await asyncio.sleep(0.2)
     assert sum(server.asked.values()) == 0
     side.syncer.hasten("m", 1, Urgency.ROLLBACK)  # who waits already goes on when the window opens
     side.syncer.settings_changed(SyncSpec())

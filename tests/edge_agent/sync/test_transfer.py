@@ -193,12 +193,12 @@ async def test_after_a_cancelled_transfer_nothing_is_put(agent: Credentials, sto
         task = asyncio.ensure_future(
             transfers.from_origin(package.wanted, package.offer(), package.put, Urgency.NORMAL)
         )
-        await asyncio.to_thread(blocked.wait, 5)
+        assert await asyncio.to_thread(blocked.wait, 10)
         started = time.monotonic()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 5
         count = len(package.put_chunks)
         await asyncio.sleep(0.1)
         assert len(package.put_chunks) == count

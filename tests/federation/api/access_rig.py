@@ -1,7 +1,8 @@
 """Callers of every kind over real HTTPS, and objects that are theirs or not.
 
-Input: a running control plane. Output: for each call fresh objects, so that no call disturbs the
-next; regions and models called `mine...` are within the limited callers' grants, `theirs...` not.
+Input: a running control plane. Output: for each call that may change something fresh objects, so
+that no call disturbs the next; regions and models called `mine...` are within the limited callers'
+grants, `theirs...` not.
 """
 
 import itertools
@@ -62,6 +63,13 @@ class Rig:
         self.api = api
         self.callers: dict[str, Operator] = {}
         self._numbers = itertools.count()
+        self._read: dict[tuple[str, str], Target] = {}
+
+    async def target_to_read(self, kind: str, whose: str) -> Target:
+        """Return an object that nobody changes, the same one each time."""
+        if (kind, whose) not in self._read:
+            self._read[kind, whose] = await self.target(kind, whose)
+        return self._read[kind, whose]
 
     async def do(self, event: events.Event) -> None:
         """Have something happen, whoever may ask for it."""

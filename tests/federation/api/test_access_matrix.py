@@ -237,7 +237,8 @@ async def _call(
 ) -> tuple[int, bytes]:
     method, path = route
     row = MATRIX[route]
-    target = await made.target(row.kind, whose[0])
+    find = made.target_to_read if method == "GET" else made.target
+    target = await find(row.kind, whose[0])
     url = path.format(name=target.name, version="1", alias="champion", id=target.pack)
     if path == "/api/v1/routes/explain":
         url += "?model=m&from=192.0.2.1"

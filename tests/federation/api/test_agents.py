@@ -219,7 +219,7 @@ async def test_the_stream_of_a_revoked_cluster_ends_at_once(
         answer = await api.call("POST", "/api/v1/clusters/a/revoke")
         assert answer.json["status"]["revoked"] is True
         code, told = await agent.refusal()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
     assert (code, "revoked" in told) == (grpc.StatusCode.UNAUTHENTICATED, True)
     assert plane.loop.state.presences == {}
     async with stream(plane, "agent", held) as agent:

@@ -97,7 +97,7 @@ async def test_a_body_that_breaks_off_leaves_what_was_whole(api: Operator) -> No
 
     async def body() -> AsyncIterator[bytes]:
         yield framed(ONE) + framed(TWO)[:-5]
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         arrived.set()
         await asyncio.sleep(60)
 

@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.federation.cli.threaded_plane import Threaded, threaded
 
 SEED = int(os.environ.get("FED_FUZZ_SEED", "20260101"))  # a failure prints it
-EXAMPLES = int(os.environ.get("FED_FUZZ_EXAMPLES", "12"))  # for each route and way of making calls
+EXAMPLES = int(os.environ.get("FED_FUZZ_EXAMPLES", "6"))  # for each route and way of making calls
 BUDGET_S = float(os.environ.get("FED_FUZZ_SECONDS", "80"))
 ANSWER_S = 10.0
 CHECKS = [

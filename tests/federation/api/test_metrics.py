@@ -57,6 +57,10 @@ async def test_the_numbers_of_a_federation_at_work(api: Operator, plane: Control
     assert numbers["fed_control_plane_refused_total{reason=invalid}"] == 1
     assert numbers["fed_control_plane_commits_total{}"] > 2
     assert numbers["fed_control_plane_task_restarts_total{task=control-loop}"] == 0
+    assert numbers["fed_control_plane_task_restarts_total{task=store-care}"] == 0
+    assert numbers["fed_control_plane_store_collections_total{outcome=done}"] == 0
+    assert numbers["fed_control_plane_store_freed_bytes_total{}"] == 0
+    assert "fed_control_plane_store_collected_timestamp_seconds{}" not in numbers  # not yet
     assert numbers["fed_clusters{state=present}"] == 1
     assert numbers["fed_clusters{state=never-joined}"] == 1
     assert numbers["fed_cluster_gpus{cluster=a,state=healthy}"] == 3

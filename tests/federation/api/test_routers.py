@@ -28,7 +28,7 @@ async def status(api: Operator) -> dict[str, object]:
 
 
 async def until(condition: object, api: Operator, key: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while (await status(api)).get(key) != condition:
             await asyncio.sleep(0.01)
 

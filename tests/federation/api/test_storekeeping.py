@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from federation.api.storekeeping import Storekeeping, live_manifests
+from federation.api.storecare import live_manifests
+from federation.api.storekeeping import Storekeeping
 from federation.app import ControlPlane
 from tests.fakes.control_plane import Operator, package
 
@@ -70,6 +71,23 @@ async def test_one_collection_at_a_time(api: Operator, plane: ControlPlane) -> N
     route = next(r for r in plane.api.routes if r.path == "/api/v1/gc")
     handler: Any = route.handler
     keeping: Storekeeping = handler.__self__
-    async with keeping._collecting:
+    async with keeping._care._collecting:
         answer = await api.call("POST", "/api/v1/gc", {})
     assert (answer.status, answer.json["reason"]) == (409, "busy")
+
+
+async def test_the_audit_log_tells_who_collected_and_who_verified(
+    api: Operator, plane: ControlPlane
+) -> None:
+    await api.push("m")
+    await api.call("POST", VERIFY)
+    await api.call("POST", "/api/v1/gc?dryRun=true", {})  # changes nothing: it is not told
+    await api.call("POST", "/api/v1/gc", {})
+    entries = (await api.call("GET", "/api/v1/audit")).json["entries"]
+    verified, collected = entries[-2:]
+    assert (verified["action"], verified["kind"]) == ("VersionVerified", "ModelVersion")
+    assert (verified["name"], verified["message"]) == ("m/1", "found it whole")
+    assert (collected["action"], collected["kind"]) == ("StoreCollected", "Store")
+    assert collected["message"].startswith("freed 0 bytes")
+    assert verified["actor"] == collected["actor"] == "admin/local"
+    assert collected["request_id"]

@@ -54,6 +54,26 @@ def test_bases_come_and_go_with_their_chunks() -> None:
     assert catalog.base(Y) == b""
     catalog.forget(number, [X])
     assert catalog.find(X) is None
+    assert catalog.find(Y) is not None
+
+
+def test_what_leans_on_a_chunk_goes_with_it() -> None:
+    catalog = Catalog()
+    first = catalog.add(pack("one"), [record(X)])
+    second = catalog.add(pack("two"), [record(Y, base=X)])
+    assert catalog.packs_of(Y) == {first, second}
+    assert (catalog.packs_of(X), catalog.packs_of(Z)) == ({first}, set())
+    catalog.remove(first, [record(X)])
+    assert (catalog.find(Y), catalog.packs_of(Y)) == (None, set())
+
+
+def test_packs_may_come_in_any_order() -> None:
+    catalog = Catalog()
+    catalog.add(pack("two"), [record(Y, base=X), record(Z, 10, base=b"lost" * 8)])
+    catalog.add(pack("one"), [record(X)])
+    catalog.forget_leaning()
+    assert catalog.find(Y) is not None
+    assert catalog.find(Z) is None
 
 
 def test_touches_are_due_once_an_hour() -> None:

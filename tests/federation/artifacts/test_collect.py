@@ -148,6 +148,24 @@ async def test_a_base_lives_as_long_as_what_is_encoded_against_it(
     assert await store.read_chunk(digest(B)) == B
 
 
+async def test_a_push_that_relies_on_a_difference_keeps_its_base_too(
+    store: PackStore, objects: ObjectStore, clock: ManualClock
+) -> None:
+    await push(store, [A])
+    delta = encode(B, 0x82, A)
+    upload = store.upload()
+    head = Frame(digest=digest(B), length=len(B), stored=len(delta), code=0x82, base=digest(A))
+    await upload.add(head, delta)
+    await upload.seal()
+    clock.advance(2 * DAY_S)
+    assert await store.missing([digest(B)]) == [False]  # nobody uses it yet: a push is under way
+    assert (await store.collect([], now=clock.utc(), grace=GRACE)).packs_removed == 0
+    assert await store.read_chunk(digest(B)) == B
+    clock.advance(2 * DAY_S)
+    assert (await store.collect([], now=clock.utc(), grace=GRACE)).packs_removed == 2
+    assert await store.missing([digest(A), digest(B)]) == [True, True]
+
+
 async def test_leftovers_of_a_kill_go_after_the_grace(
     store: PackStore, objects: ObjectStore, clock: ManualClock
 ) -> None:

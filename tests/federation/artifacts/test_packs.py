@@ -13,7 +13,7 @@ from federation.artifacts.packs import PackStore
 from federation.artifacts.stores import open_objects
 from federation.chunking.encoding import encode
 from federation.contract.errors import Exhausted, Invalid, NotFound
-from federation.contract.locations import Frame, places_of
+from federation.contract.locations import Frame, bases_of, places_of
 from federation.runtime.clock import ManualClock
 from tests.federation.artifacts.packing import content, digest, frame, keys, push, put_manifest
 from tests.federation.artifacts.servers import S3Server
@@ -147,6 +147,10 @@ async def test_an_encoded_chunk_is_stored_small_and_read_whole(
         found = await opened.locate([digest(plain), digest(tuned)], url_lifetime=HOUR)
         assert found.bases == {1: digest(plain).hex()}
         assert [place.code for place in places_of(found)] == [1, 0x82]
+        assert bases_of(found) == {digest(plain): next(iter(places_of(found)))}
+        alone = await opened.locate([digest(tuned)], url_lifetime=HOUR)
+        (place,) = bases_of(alone).values()  # who fetches this one only can have its base, too
+        assert place.stored == len(small)
 
 
 async def test_a_base_that_is_absent_is_not_found(store: PackStore) -> None:
@@ -156,20 +160,53 @@ async def test_a_base_that_is_absent_is_not_found(store: PackStore) -> None:
         await store.upload().add(head, delta)
 
 
-async def test_a_chain_of_differences_has_an_end(store: PackStore) -> None:
-    chunks = [content(n, 512) for n in range(12)]
-    await push(store, chunks[:1])
-    upload = store.upload()
-    with pytest.raises(Invalid, match="chain"):
-        for base, data in pairwise(chunks):
-            delta = encode(data, 0x82, base)
-            head = Frame(
-                digest=digest(data), length=512, stored=len(delta), code=0x82, base=digest(base)
-            )
-            await upload.add(head, delta)
+async def add_delta(store: PackStore, data: bytes, base: bytes) -> None:
+    delta, upload = encode(data, 0x82, base), store.upload()
+    head = Frame(
+        digest=digest(data), length=len(data), stored=len(delta), code=0x82, base=digest(base)
+    )
+    await upload.add(head, delta)
     await upload.seal()
-    assert await store.read_chunk(digest(chunks[8])) == chunks[8]
-    assert await missing(store, chunks[9]) == [True]
+
+
+async def test_what_would_make_a_chain_of_differences_is_stored_whole(store: PackStore) -> None:
+    chunks = [content(n, 512) for n in range(6)]
+    await push(store, chunks[:1])
+    for base, data in pairwise(chunks):
+        await add_delta(store, data, base)
+    found = await store.locate(map(digest, chunks), url_lifetime=HOUR)
+    assert found.bases == {n: digest(chunks[n - 1]).hex() for n in (1, 3, 5)}
+    assert [await store.read_chunk(digest(data)) for data in chunks] == chunks
+
+
+async def test_without_its_base_a_chunk_is_missing_until_it_comes_again(
+    store: PackStore, objects: ObjectStore, clock: ManualClock
+) -> None:
+    await push(store, [A])
+    (key, _) = await keys(objects)
+    await add_delta(store, B, A)
+    manifest = await put_manifest(store, [A])
+    await objects.replace(key, bytes(len(A)))
+    assert len(await store.verify([manifest])) == 1
+    for opened in (store, await PackStore.open(objects, clock=clock)):
+        assert await missing(opened, A, B) == [True, True]
+    await push(store, [C])
+    await add_delta(store, B, C)
+    await add_delta(store, A, B)  # it is no base any more, and this one has a base
+    found = await store.locate([digest(A), digest(B)], url_lifetime=HOUR)
+    assert found.bases == {1: digest(C).hex()}
+    assert await store.read_chunk(digest(A)) == A
+
+
+async def test_a_base_that_is_lost_before_its_pack_is_full(store: PackStore) -> None:
+    await push(store, [A])
+    delta, upload = encode(B, 0x82, A), store.upload()
+    await upload.add(
+        Frame(digest=digest(B), length=len(B), stored=len(delta), code=0x82, base=digest(A)), delta
+    )
+    store._catalog.forget(0, [digest(A)])  # a verification found it damaged just now
+    await upload.seal()
+    assert await missing(store, A, B) == [True, True]
 
 
 async def test_uploads_side_by_side_store_a_chunk_once(

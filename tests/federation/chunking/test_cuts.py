@@ -8,6 +8,7 @@ from benchmarks.chunking.files import Tensor, external, gguf, onnx, onnx_tensor,
 from federation.chunking.cuts import Layout, layout_of
 from federation.chunking.cutter import regions
 from federation.chunking.reader import Reader, Span
+from tests.depth import examples
 
 TENSORS = [Tensor("a", "BF16", (4096,), b"ab" * 4096), Tensor("b", "F32", (2048,), b"cdef" * 2048)]
 SOUND = {
@@ -51,7 +52,7 @@ def test_any_bytes(name: str, data: bytes) -> None:
     st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6),
     st.integers(0, 20_000),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(150))
 def test_sound_files_with_bytes_changed(
     name: str, changes: list[tuple[int, int]], end: int
 ) -> None:

@@ -147,3 +147,9 @@ def test_a_base_of_another_length() -> None:
         encode(b"1234", 0x82, b"123")
     with pytest.raises(Invalid, match="has a base of 0"):
         decode(encode(b"1234", 2), 0x82, 4)
+
+
+def test_a_base_that_does_not_help_is_not_used() -> None:
+    for other in (NOISE, BF16[::-1]):
+        assert choose(BF16, 2, other) == 2
+        assert shrink(BF16, 2, other) == (2, encode(BF16, 2))

@@ -43,6 +43,12 @@ class FakeControlPlane:
         self.cut_watches = False  # end each watch after its first change
         self.stopping = False
 
+    def be_silent(self) -> None:
+        """Wait for `silence_s`, unless the server stops."""
+        until_s = time.monotonic() + self.silence_s
+        while time.monotonic() < until_s and not self.stopping:
+            time.sleep(0.01)
+
     @property
     def methods(self) -> list[str]:
         """Return what was asked, as "GET /path"."""
@@ -271,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
             plane.drop_answers -= 1
             self.close_connection = True
             return
-        time.sleep(plane.silence_s)
+        plane.be_silent()
         self._reply(*done)
 
     def _reply(self, status: int, document: Json) -> None:

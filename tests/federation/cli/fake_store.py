@@ -11,7 +11,14 @@ import msgspec
 from blake3 import blake3
 
 from federation.chunking.encoding import decode
-from federation.contract.locations import FRAME_BYTES, unpack_frame
+from federation.contract.locations import (
+    FRAME_BYTES,
+    Locations,
+    PackSource,
+    Place,
+    pack_places,
+    unpack_frame,
+)
 from federation.contract.manifest import distinct_chunks, manifest_bytes
 from federation.contract.release import Envelope, Release, envelope_bytes, seal
 from federation.contract.types import Manifest
@@ -141,10 +148,21 @@ class FakeStore:
         given = msgspec.convert(pushed["release"], Envelope) if "release" in pushed else None
         signed = envelope_bytes(sign_envelope(RELEASE_KEY, given or seal(release)))
         self.documents[model, str(number), "manifest"] = data
+        self.documents[model, str(number), "locations"] = _locations(manifest)
         self.documents[model, str(number), "release"] = signed
         status = {"versions": [*versions, version], "latest": number}
         self._plane.put("models", model, held["spec"] if held else {"aliases": {}}, status)
         return {**_pushed(model, version), "created": True}
+
+
+def _locations(manifest: Manifest) -> bytes:
+    """Tell that all chunks lie raw in one pack, which nobody serves."""
+    places, at = [], 0
+    for length in distinct_chunks(manifest).values():
+        places.append(Place(0, at, length))
+        at += length
+    source = PackSource(id="a" * 64, url="/packs/a")
+    return msgspec.json.encode(Locations(packs=(source,), places=pack_places(places)))
 
 
 def _pushed(model: str, version: Json) -> Json:

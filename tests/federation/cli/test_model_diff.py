@@ -33,13 +33,13 @@ def test_files_and_regions_are_told(fed: Fed, plane: FakeControlPlane, two_versi
     assert ["model.onnx", "changed", "4.0", "kB", "4.0", "kB", "-"] in lines
     assert "model.yaml" not in told.out
     assert "4.0 kB of 4.2 kB are new, in 1 chunks" in told.out
-    assert ["eu", "1", "4.0", "kB", "4.0", "kB"] in lines
-    assert ["us", "1", "4.2", "kB", "4.2", "kB"] in lines
+    assert ["eu", "1", "4.0", "kB", "4.0", "kB", "4.0", "kB"] in lines
+    assert ["us", "1", "4.2", "kB", "4.2", "kB", "4.2", "kB"] in lines
     assert "model.yaml" in fed("model", "diff", "filetype@1", "filetype@2", "--all").out
     shown = json.loads(fed("model", "diff", "filetype@1", "filetype", "-o", "json").out)
     assert shown["newBytes"] == 4000
     assert [r["region"] for r in shown["regions"]] == ["eu", "us"]
-    assert shown["regions"][0]["fromOriginBytes"] == 4000
+    assert shown["regions"][0]["fromOriginBytes"] == shown["regions"][0]["wireBytes"] == 4000
 
 
 @pytest.mark.parametrize("words", [["filetype"], ["a@1", "2", "3"], ["a", "b", "c", "d"], []])

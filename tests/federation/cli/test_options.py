@@ -94,9 +94,9 @@ def test_completion_is_silent_and_quick_when_nobody_answers(
     assert complete(["--endpoint", "http://127.0.0.1:9", "get", "clusters"], "") == []
     assert complete(["--endpoint", "nonsense", "get", "clusters"], "") == []
     assert complete(["--token-file", "/absent", "get", "clusters"], "") == []
-    plane.silence_s = 1.5
+    plane.silence_s = 20.0
     started = time.perf_counter()
     assert complete(["get", "clusters"], "") == []
-    assert time.perf_counter() - started < 1.2
+    assert time.perf_counter() - started < 5
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""

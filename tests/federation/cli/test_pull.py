@@ -2,20 +2,20 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
-from federation.chunking.encoding import encode
+from federation.chunking.encoding import decode, encode
 from federation.chunking.scan import scan_directory
 from federation.cli.pull import pull_version, read_version
 from federation.contract.errors import (
     AlreadyExists,
-    FederationError,
     Invalid,
     PermissionDenied,
     Unavailable,
@@ -40,13 +40,22 @@ class Origin:
     answers: list[str] = field(default_factory=list)  # faults of the next answers
     ranges: list[str] = field(default_factory=list)
     located: int = 0
+    bases: dict[int, str] = field(default_factory=dict)
+    base_places: dict[int, Place] = field(default_factory=dict)
 
     def locations(self) -> bytes:
         import msgspec
 
         self.located += 1
         source = PackSource(id="p" * 64, url=f"/packs/p?n={self.located}")
-        return msgspec.json.encode(Locations(packs=(source,), places=pack_places(self.places)))
+        bases = pack_places(place for _, place in sorted(self.base_places.items()))
+        told = Locations(
+            packs=(source,),
+            places=pack_places(self.places),
+            bases=self.bases,
+            base_places=bases,
+        )
+        return msgspec.json.encode(told)
 
     # ---------------------------------------------------- what pull asks of an ApiClient
 
@@ -247,9 +256,39 @@ def test_a_release_that_a_stranger_signed_is_refused(origin: Origin, tmp_path: P
         pull(origin, tmp_path / "t")
 
 
-def test_a_chunk_with_a_base_that_is_not_there_is_told(origin: Origin, tmp_path: Path) -> None:
-    origin.places[0] = Place(0, 0, origin.places[0].stored, 0x82)
-    with pytest.raises(FederationError, match="difference"):
+def lean(origin: Origin, number: int, base: bytes, *, told: bytes = b"") -> None:
+    """Store a chunk as a difference to `base`, and that behind it; `told` = other bytes of it."""
+    place = origin.places[number]
+    data = decode(origin.pack[place.offset :][: place.stored], place.code, len(base))
+    stored, kept = encode(data, 0x82, base), encode(told or base, 1)
+    at = len(origin.pack)
+    origin.pack += stored + kept
+    origin.places[number] = Place(0, at, len(stored), 0x82)
+    origin.bases[number] = blake3(base).hexdigest()
+    origin.base_places[number] = Place(0, at + len(stored), len(kept), 1)
+
+
+def test_bases_are_fetched_unless_they_are_of_this_version(
+    origin: Origin, package: Path, tmp_path: Path
+) -> None:
+    lengths = list(distinct_chunks(origin.manifest).values())
+    for number in (0, 2, 3):
+        lean(origin, number, np.random.default_rng(number).bytes(lengths[number]))
+    came = pull(origin, tmp_path / "t")
+    assert files(tmp_path / "t") == files(package)
+    bases = sum(place.stored for place in origin.base_places.values())
+    assert came == sum(place.stored for place in origin.places) + bases
+
+
+def test_bases_with_other_bytes_are_noticed(origin: Origin, tmp_path: Path) -> None:
+    length = next(iter(distinct_chunks(origin.manifest).values()))
+    lean(origin, 0, bytes(length), told=b"x" * length)
+    with pytest.raises(Invalid, match="is not chunk"):
+        pull(origin, tmp_path / "t")
+    origin.places[0] = replace(origin.places[0], code=0x82)
+    origin.bases.clear()
+    origin.base_places.clear()
+    with pytest.raises(Invalid):
         pull(origin, tmp_path / "t")
 
 

@@ -8,9 +8,10 @@ from blake3 import blake3
 from federation.cli import push as pushing
 from federation.cli.client import ApiClient, LinkBroken
 from federation.cli.packages import read_package
-from federation.cli.push import Sent, missing_bytes, register, send_chunks
+from federation.cli.push import Sent, missing_chunks, register, send_chunks
 from federation.contract.errors import TooLarge
 from federation.contract.manifest import manifest_digest
+from federation.runtime.clock import ManualClock
 from tests.federation.cli.fake_control_plane import TOKEN, FakeControlPlane
 from tests.federation.cli.test_packages import make_package
 
@@ -131,6 +132,31 @@ def test_large_packages_go_in_several_bodies(
     assert plane.store.uploads == [1] * 23
 
 
+class Hours(ManualClock):
+    """A clock that is an hour further whenever somebody looks."""
+
+    def monotonic_s(self) -> float:
+        self.advance(3601)
+        return super().monotonic_s()
+
+
+def test_a_long_push_asks_for_what_it_sent_so_that_it_is_not_collected(
+    url: str,
+    plane: FakeControlPlane,
+    directory: Path,
+    many: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pushing, "BODY_BYTES", 50_000)
+    push(url, directory)
+    asked = plane.methods.count("POST /api/v1/chunks/missing")
+    plane.store.chunks.clear()
+    push(url, directory, clock=Hours())
+    again = plane.methods.count("POST /api/v1/chunks/missing") - asked
+    assert (asked, again) == (1, 6)
+    assert sum(plane.store.uploads) == 2 * 23  # nothing was sent twice
+
+
 def test_a_refusal_is_not_tried_again(
     url: str, plane: FakeControlPlane, directory: Path, many: list[bytes]
 ) -> None:
@@ -144,9 +170,9 @@ def test_a_dry_run_asks_only(
     url: str, plane: FakeControlPlane, directory: Path, many: list[bytes]
 ) -> None:
     with read_package(directory) as package, ApiClient(url, token=TOKEN) as client:
-        chunks, size = missing_bytes(client, package)
-        assert (chunks, size) == (23, package.manifest.size)
+        missing = missing_chunks(client, package)
+        assert (len(missing), sum(missing.values())) == (23, package.manifest.size)
     assert plane.store.chunks == {}
     plane.store.chunks[blake3(many[0]).digest()] = many[0]
     with read_package(directory) as package, ApiClient(url, token=TOKEN) as client:
-        assert missing_bytes(client, package) == (22, size - 10_000)
+        assert missing.keys() - missing_chunks(client, package).keys() == {blake3(many[0]).digest()}

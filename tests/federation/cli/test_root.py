@@ -196,9 +196,9 @@ def test_ctrl_c_ends_a_watch_at_once_with_130(
     assert first["object"]["metadata"]["name"] == "eu-west"
     started = time.perf_counter()
     watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=10)
+    _, err = watching.communicate(timeout=30)
     assert watching.returncode == 130
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 5
     assert "Traceback" not in err
 
 

@@ -35,9 +35,10 @@ def threaded(state_dir: Path) -> Iterator[Threaded]:
     """Run a control plane until the context ends."""
     started, ended = threading.Event(), asyncio.Event()
     planes: list[ControlPlane] = []
-    loop = asyncio.new_event_loop()
+    loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
         async with running(state_dir) as plane:
             planes.append(plane)
             started.set()
@@ -45,10 +46,9 @@ def threaded(state_dir: Path) -> Iterator[Threaded]:
 
     def run() -> None:
         try:
-            loop.run_until_complete(serve())
+            asyncio.run(serve())
         finally:
             started.set()
-            loop.close()
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -57,6 +57,7 @@ def threaded(state_dir: Path) -> Iterator[Threaded]:
         assert planes, "the control plane did not start"
         yield Threaded(planes[0], state_dir)
     finally:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(ended.set)
+        if planes and not loops[0].is_closed():
+            loops[0].call_soon_threadsafe(ended.set)
         thread.join(20)
+        assert not thread.is_alive(), "the control plane did not stop"

@@ -1,5 +1,7 @@
 """Places and frames come back; what is cut or points nowhere is refused."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from federation.contract.locations import (
     Locations,
     PackSource,
     Place,
+    bases_of,
     pack_places,
     parse_locations,
     places_of,
@@ -50,6 +53,27 @@ def test_the_document_round_trips() -> None:
 def test_malformed_documents(data: bytes) -> None:
     with pytest.raises(Invalid, match="malformed"):
         parse_locations(data)
+
+
+def test_bases_have_places_in_the_order_of_their_chunks() -> None:
+    one, two = Place(0, 5, 7), Place(1, 0, 9)
+    sound = Locations(
+        packs=PACKS,
+        places=pack_places([one] * 8),
+        bases={7: "ab" * 32, 1: "cd" * 32},
+        base_places=pack_places([one, two]),
+    )
+    assert bases_of(sound) == {b"\xcd" * 32: one, b"\xab" * 32: two}
+    assert parse_locations(msgspec.json.encode(sound)) == sound
+    for wrong in (
+        replace(sound, base_places=b""),
+        replace(sound, bases={}),
+        replace(sound, places=pack_places([one] * 7)),
+        replace(sound, bases={7: "ab" * 31, 1: "cd" * 32}),
+        replace(sound, packs=PACKS[:1]),
+    ):
+        with pytest.raises(Invalid):
+            bases_of(wrong)
 
 
 def test_places_that_cannot_be() -> None:

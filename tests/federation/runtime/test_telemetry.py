@@ -139,6 +139,6 @@ def test_redaction_ends_soon_and_is_done_after_once(text: str) -> None:
     ["a", "eyJ-", "://", "a:", "a://b:", "token", "basic ", "?a-", "-----BEGIN PRIVATE KEY-----"],
 )
 def test_hostile_lines_take_no_long_time(unit: str) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     redact(unit * (100_000 // len(unit)))
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
