@@ -1,5 +1,5 @@
-"""For all tests: a real Triton and a real Ray Serve, each started at its first use; and a watch
-that no token is logged."""
+"""For all tests: a real Triton and a real Ray Serve, each started at its first use; and watches
+that no token is logged and that nothing is left open."""
 
 pytest_plugins = (
     "tests.engines.triton",
@@ -7,4 +7,5 @@ pytest_plugins = (
     "tests.engines.packages",
     "tests.engines.loaded",
     "tests.secret_watch",
+    "tests.left_open",
 )

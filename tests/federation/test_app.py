@@ -1,5 +1,5 @@
 import asyncio
-import contextlib
+import json
 import logging
 import os
 import signal
@@ -8,6 +8,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,36 +36,33 @@ def logging_as_before() -> Iterator[None]:
     logging.getLogger("aiohttp.access").setLevel(logging.NOTSET)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 class Process:
-    """`python -m federation` on free ports."""
+    """`python -m federation` on any free ports."""
 
-    def __init__(self, state_dir: Path, *arguments: str) -> None:
-        self.http, self.grpc = free_port(), free_port()
+    def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
-        command = [sys.executable, "-m", "federation", "--state-dir", str(state_dir)]
-        command += ["--http-listen", f"127.0.0.1:{self.http}"]
-        command += ["--grpc-listen", f"127.0.0.1:{self.grpc}", *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.url = ""
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # `end` closes it
+        listen = ["--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]
+        command = [sys.executable, "-m", "federation", "--state-dir", str(state_dir), *listen]
+        self.process = subprocess.Popen(command, stderr=self._stderr)
 
     async def until_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            with contextlib.suppress(aiohttp.ClientError, FileNotFoundError):
-                async with (
-                    self.session() as session,
-                    session.get(f"https://127.0.0.1:{self.http}/readyz") as answer,
-                ):
+            for line in self._said().splitlines():
+                if '"listening"' in line and line.endswith("}"):
+                    self.url = f"https://{json.loads(line)['http']}"
+            if self.url:
+                async with self.session() as session, session.get(f"{self.url}/readyz") as answer:
                     if answer.status == 200:
                         return
             assert self.process.poll() is None, self.end()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
         raise AssertionError("not ready in time")
+
+    def _said(self) -> str:
+        return os.pread(self._stderr.fileno(), 1 << 20, 0).decode()
 
     def session(self, **settings: Any) -> aiohttp.ClientSession:
         """Return a session that trusts the roots which the process wrote down."""
@@ -76,10 +74,14 @@ class Process:
         if number is not None:
             self.process.send_signal(number)
         try:
-            _, said = self.process.communicate(timeout=PATIENCE_S)
+            self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
             raise
+        finally:
+            said = self._said()
+            self._stderr.close()
         return self.process.returncode, said
 
 
@@ -91,7 +93,7 @@ async def test_a_process_starts_serves_and_stops_when_asked(tmp_path: Path, numb
     for name in secrets:
         assert stat.S_IMODE((tmp_path / "state" / name).stat().st_mode) == 0o600
     token = (tmp_path / "state" / "admin.token").read_text().strip()
-    url = f"https://127.0.0.1:{process.http}/api/v1/clusters"
+    url = f"{process.url}/api/v1/clusters"
     async with (
         process.session(headers={"Authorization": f"Bearer {token}"}) as session,
         session.get(f"{url}?watch=true"),

@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.engines.ports import free_block
 
 _HAPROXY = """
 global
@@ -58,7 +59,7 @@ http {{
 @asynccontextmanager
 async def haproxy(port: int, folder: Path) -> AsyncIterator[int]:
     """Run HAProxy before `port`; yields its own port."""
-    listen, config = _free_port(), folder / "haproxy.cfg"
+    listen, config = free_block(1), folder / "haproxy.cfg"
     config.write_text(_HAPROXY.format(listen=listen, port=port))
     async with _running(_found("haproxy"), "-db", "-f", str(config), port=listen):
         yield listen
@@ -67,7 +68,7 @@ async def haproxy(port: int, folder: Path) -> AsyncIterator[int]:
 @asynccontextmanager
 async def nginx(port: int, folder: Path) -> AsyncIterator[int]:
     """Run nginx before `port`; yields its own port."""
-    listen, config = _free_port(), folder / "nginx.conf"
+    listen, config = free_block(1), folder / "nginx.conf"
     config.write_text(_NGINX.format(listen=listen, port=port, folder=folder))
     log = str(folder / "error.log")
     async with _running(_found("nginx"), "-e", log, "-c", str(config), port=listen):
@@ -111,9 +112,3 @@ async def _listening(process: asyncio.subprocess.Process, port: int) -> None:
             writer.close()
             return
     pytest.fail("the proxy did not listen within 10 s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

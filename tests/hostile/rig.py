@@ -20,6 +20,7 @@ import msgspec
 import psutil
 
 from federation.contract.types import ModelRoute
+from tests.engines.ports import free_block
 from tests.router.fakes import make_snapshot
 
 ROUTES = (ModelRoute(name="m", default_version=1), ModelRoute(name="big", default_version=1))
@@ -106,7 +107,8 @@ async def router(url: str, folder: Path, *argv: str) -> AsyncIterator[RunningRou
     """Run a router as a process before the engine at `url`."""
     table = folder / "table.json"
     table.write_bytes(msgspec.json.encode(make_snapshot({"eu-1": url}, routes=ROUTES)))
-    public, admin = _free_port(), _free_port()
+    public = free_block(2)
+    admin = public + 1
     environ = {k: v for k, v in os.environ.items() if not k.startswith("FED_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "router", "--table", str(table), "--allow-anonymous"),
@@ -206,9 +208,3 @@ async def crowd(port: int, count: int) -> AsyncIterator[Crowd]:
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

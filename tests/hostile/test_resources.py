@@ -186,6 +186,6 @@ async def test_bodies_beyond_the_memory_for_another_try_are_streamed_or_refused(
 
 async def until(condition: object) -> None:
     assert callable(condition)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.01)

@@ -9,7 +9,7 @@ from tests.hostile.rig import crowd, engine, latencies, p99, router
 
 CROWD = 2000
 PAIRS = 3
-NOISE_S = 0.01  # what a busy machine adds to a median of three
+NOISE_S = 0.05  # what a busy machine adds to a median of three
 MAX_GROWTH_BYTES = 200 << 20
 
 

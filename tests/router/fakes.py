@@ -301,7 +301,7 @@ async def _stop(task: "asyncio.Task[None]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def eventually(check: Callable[[], bool], *, within_s: float = 5.0) -> None:
+async def eventually(check: Callable[[], bool], *, within_s: float = 10.0) -> None:
     """Wait until `check()` holds."""
     async with asyncio.timeout(within_s):
         while not check():

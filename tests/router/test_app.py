@@ -21,8 +21,9 @@ from router.app import Addresses, serve
 from router.policy import table as tables
 from router.settings import Settings
 from router.watch import SNAPSHOT_FILE
+from tests.engines.ports import free_block
 from tests.pki import credentials_for, make_authority
-from tests.router.fakes import FakeGateway, gateways, make_snapshot, router_for
+from tests.router.fakes import FakeGateway, eventually, gateways, make_snapshot, router_for
 
 
 class Process:
@@ -32,14 +33,6 @@ class Process:
         self.process = process
         self.url = url
         self.admin = admin
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 async def launch(*argv: str) -> asyncio.subprocess.Process:
@@ -58,7 +51,8 @@ async def finished(*argv: str) -> tuple[int | None, str]:
 
 @asynccontextmanager
 async def router_process(*argv: str, until: int = 200) -> AsyncIterator[Process]:
-    public, admin = free_ports(2)
+    public = free_block(2)
+    admin = public + 1
     process = await launch(
         *("--listen", f"127.0.0.1:{public}", "--admin-listen", f"127.0.0.1:{admin}", *argv)
     )
@@ -100,7 +94,7 @@ async def test_it_runs_by_a_file_alone_and_reads_it_again_on_sighup(tmp_path: Pa
             after = make_snapshot({"us-1": fakes["us-1"].url}, version=2)
             path.write_bytes(msgspec.json.encode(after))
             router.process.send_signal(signal.SIGHUP)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 while await infer(router.url) != (200, "us-1"):
                     await asyncio.sleep(0.05)
             router.process.terminate()
@@ -117,7 +111,7 @@ async def test_it_restarts_from_disk_without_a_control_plane(tmp_path: Path) -> 
     authority = make_authority(tmp_path)
     state = tmp_path / "state"
     credentials_for(authority, PeerRole.ROUTER, "r1", directory=state / "identity")
-    (nowhere,) = free_ports(1)
+    nowhere = free_block(1)
     argv = (
         *("--control-plane", f"127.0.0.1:{nowhere}", "--name", "r1"),
         *("--control-plane-url", f"https://127.0.0.1:{nowhere}"),
@@ -137,7 +131,7 @@ async def test_it_restarts_from_disk_without_a_control_plane(tmp_path: Path) -> 
 
 
 async def test_a_router_that_has_not_joined_says_what_it_waits_for(tmp_path: Path) -> None:
-    (nowhere,) = free_ports(1)
+    nowhere = free_block(1)
     token = tmp_path / "token"
     token.write_text("fed_routerjoin_r1_verysecret")
     argv = (
@@ -151,7 +145,7 @@ async def test_a_router_that_has_not_joined_says_what_it_waits_for(tmp_path: Pat
             async with session.get(url) as response:
                 text = await response.text()
                 assert (response.status, "has not joined the federation yet" in text) == (503, True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while True:
                 async with session.get(router.admin + "/readyz") as response:
                     if "cannot reach the control plane" in await response.text():
@@ -168,10 +162,10 @@ async def test_a_graceful_stop_finishes_what_is_in_flight(tmp_path: Path) -> Non
         path.write_bytes(msgspec.json.encode(make_snapshot({"eu-1": fakes["eu-1"].url})))
         async with router_process("--table", str(path), "--allow-anonymous") as router:
             running = [asyncio.get_running_loop().create_task(infer(router.url)) for _ in range(5)]
-            await asyncio.sleep(0.3)
+            await eventually(lambda: fakes["eu-1"].inferences == 5)
             router.process.terminate()
             assert await asyncio.gather(*running) == [(200, "eu-1")] * 5
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 assert await router.process.wait() == 0
 
 

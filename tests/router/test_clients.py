@@ -79,7 +79,7 @@ async def test_openai(world: tuple[RouterUnderTest, dict[str, FakeGateway]]) -> 
         )
         assert (chat.choices[0].message.content or "").startswith("from ")
         stream = await client.completions.create(model="poet", prompt="x", stream=True)
-        async with asyncio.timeout(2):  # the second event waits for `more`
+        async with asyncio.timeout(10):  # the second event waits for `more`
             assert (await anext(stream)).choices[0].text == "first"
         for fake in fakes.values():
             fake.more.set()
@@ -100,7 +100,7 @@ async def test_an_openai_client_that_leaves_stops_the_generation(
         await anext(stream)
         await stream.close()
         waiting = [asyncio.create_task(fake.cancelled.wait()) for fake in fakes.values()]
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()

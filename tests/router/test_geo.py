@@ -50,10 +50,10 @@ def test_it_says_what_it_reads(locator: Locator) -> None:
     assert repr(locator).startswith("Locator(Federation-Lite-City, built 20")
     assert locator.compiled
     locator.locate("133.11.0.1")
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in range(1000):
         locator.locate("133.11.0.1")
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
 
 
 def test_a_country_database_gives_a_country_without_a_point() -> None:

@@ -126,7 +126,7 @@ async def test_a_hangup_has_the_files_read_at_once(files: Files) -> None:
         following = group.create_task(tls.follow(hung_up))
         files.renew()
         hung_up.set()
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(10):
             while await shown(port, trusted) != "r2":
                 await asyncio.sleep(0.01)
         following.cancel()

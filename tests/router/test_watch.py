@@ -258,7 +258,7 @@ async def test_a_renewed_certificate_and_new_roots_have_a_stream_of_their_own(
         fake.send(make_snapshot(URLS, version=5))
         await eventually(lambda: bool(fake.told("ack")))
         issue_into(mine, authority, ME, generation=2)
-        await eventually(lambda: len(fake.told("hello")) == 2, within_s=2)
+        await eventually(lambda: len(fake.told("hello")) == 2, within_s=10)
         assert [peer.generation for peer in fake.peers] == [1, 2]
         assert fake.told("hello")[1].hello.snapshot_version == 5
         revoked = Revocation(uri="spiffe://fed.test/cluster/x", below=3)
@@ -268,7 +268,7 @@ async def test_a_renewed_certificate_and_new_roots_have_a_stream_of_their_own(
         assert len(fake.told("hello")) == 2
         authority.add_root()
         mine.keep_trust(trust_of(authority, 3))
-        await eventually(lambda: len(fake.told("hello")) == 3, within_s=2)
+        await eventually(lambda: len(fake.told("hello")) == 3, within_s=10)
 
 
 async def test_a_control_plane_that_does_not_prove_itself_is_not_listened_to(

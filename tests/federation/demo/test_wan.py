@@ -86,7 +86,7 @@ async def test_a_refusal_behind_the_lane_reaches_the_caller_as_a_reset() -> None
         started = asyncio.get_running_loop().time()
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(1)
-        assert 0.02 <= asyncio.get_running_loop().time() - started < 0.5
+        assert 0.02 <= asyncio.get_running_loop().time() - started < 5
         writer.close()
 
 

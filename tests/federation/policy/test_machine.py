@@ -25,6 +25,7 @@ from federation.policy.placement import is_barred, wish_of
 from federation.policy.rooms import Rooms
 from federation.policy.settle import settle
 from federation.policy.state import State, Step, restore
+from tests.depth import examples
 from tests.federation.policy.world import World
 
 CLUSTERS = ("a", "b", "c")
@@ -332,7 +333,7 @@ class Federation(RuleBasedStateMachine):
 
 
 Federation.TestCase.settings = settings(
-    max_examples=150,
+    max_examples=examples(60),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

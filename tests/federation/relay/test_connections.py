@@ -70,7 +70,7 @@ async def asked(port: int) -> bytes:
     return head
 
 
-async def until(condition: object, seconds: float = 5.0) -> None:
+async def until(condition: object, seconds: float = 10.0) -> None:
     assert callable(condition)
     async with asyncio.timeout(seconds):
         while not condition():

@@ -167,7 +167,7 @@ async def test_idle_connections_are_closed_at_expiry(
 ) -> None:
     peer = rig.peer(life=timedelta(seconds=2))
     assert (await rig.get(session, peer))[0] == 200
-    await until(lambda: not rig.runner.server.connections, 4)  # type: ignore[union-attr]
+    await until(lambda: not rig.runner.server.connections, 10)  # type: ignore[union-attr]
 
 
 async def test_revocation_breaks_what_runs_at_once(
@@ -186,7 +186,7 @@ async def test_revocation_breaks_what_runs_at_once(
     rig.own.keep_trust(trust_of(rig.authority, 2, revoked=(revoked,)))
     with pytest.raises(aiohttp.ClientError):
         await streams[0].content.readany()
-    assert asyncio.get_running_loop().time() - began < 0.5
+    assert asyncio.get_running_loop().time() - began < 5
     await until(lambda: rig.broken == 1)
     assert rig.guard.aborted == 1
     assert await rig.get(session, peer) == (503, "certificate-revoked", "close")
@@ -263,7 +263,7 @@ async def test_reversed_connections_are_checked_alike(rig: Rig) -> None:
     assert b"Connection: close" not in head
     assert await reader.readexactly(2) == b"r1"
     rig.own.keep_trust(trust_of(rig.authority, 2, revoked=(Revocation(uri=R1.uri, below=2),)))
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(5):
         assert await reader.read() == b""
     writer.close()
     listener.close()
@@ -302,7 +302,7 @@ async def test_who_does_not_shake_hands_is_cut_off(
     runner = make_runner(web.Application())
     _, port = await listen(runner, "127.0.0.1:0", own.server_context())
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
     writer.close()

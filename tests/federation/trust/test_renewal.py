@@ -164,7 +164,7 @@ async def test_it_joins_and_renews_before_the_end(plane: EnrollingPlane, tmp_pat
     membership = member(plane, tmp_path)
     changes = []
     async with running(membership):
-        await asyncio.wait_for(membership.joined(), 5)
+        await asyncio.wait_for(membership.joined(), 10)
         membership.credentials.on_change.append(
             lambda: changes.append(membership.credentials.require()[0])
         )
@@ -218,7 +218,7 @@ async def test_it_waits_for_acceptance_and_says_so_once(
         await until(lambda: len(plane.seen) >= 8)
         assert not membership.credentials.complete
         plane.waiting = False
-        await asyncio.wait_for(membership.joined(), 5)
+        await asyncio.wait_for(membership.joined(), 10)
     told = [r for r in caplog.records if "not joined yet" in r.getMessage()]
     assert ["operator" in record.getMessage() for record in told] == [True]
 

@@ -94,7 +94,7 @@ async def ask(forwarder: Forwarder) -> bytes | None:
 async def ended(reader: asyncio.StreamReader) -> bool:
     """Whether the far end closes, rather than sending something."""
     try:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             return await reader.read() == b""
     except (ConnectionError, ssl.SSLError):
         return True

@@ -30,6 +30,8 @@ INSIDE = {
     "RouterReported",
     "RouterDisconnected",
     "AccessDenied",
+    "StoreCollected",
+    "VersionVerified",
     "TimePassed",
     "Started",
 }

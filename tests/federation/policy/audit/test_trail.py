@@ -8,7 +8,13 @@ from federation.contract.errors import Conflict
 from federation.contract.resources import ClusterSpec, DeploymentSpec
 from federation.contract.types import Scheduling
 from federation.policy.audit import chain
-from federation.policy.audit.events import AccessDenied, AppendAudit, Origin
+from federation.policy.audit.events import (
+    AccessDenied,
+    AppendAudit,
+    Origin,
+    StoreCollected,
+    VersionVerified,
+)
 from federation.policy.audit.records import HEAD_NAME, AuditEntry, AuditOutcome
 from federation.policy.audit.trail import UNTOLD
 from federation.policy.decide import decide
@@ -124,6 +130,37 @@ def test_a_denial_is_an_entry_and_changes_nothing_else() -> None:
     assert (entry.outcome, entry.action) == (AuditOutcome.DENIED, "AccessDenied")
     assert (entry.kind, entry.name) == ("Call", "POST /api/v1/join")
     assert (entry.count, entry.reason, entry.source) == (7, "join-token-used", "192.0.2.9")
+    before.audit_head = world.state.audit_head
+    assert world.state == before
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (
+            StoreCollected(actor="control-plane", freed_bytes=7, packs=2, documents=1),
+            ("control-plane", "Store", "", "freed 7 bytes: 2 packs, 1 documents"),
+        ),
+        (
+            VersionVerified(actor="user/ada", model="m", version=3, damaged=0),
+            ("user/ada", "ModelVersion", "m/3", "found it whole"),
+        ),
+        (
+            VersionVerified(actor="user/ada", model="m", version=3, damaged=2),
+            ("user/ada", "ModelVersion", "m/3", "found 2 things damaged"),
+        ),
+    ],
+)
+def test_care_for_the_store_is_told_though_the_state_stays(
+    event: Event, told: tuple[str, ...]
+) -> None:
+    world = World()
+    before = world.state.copy()
+    outcome = decide(world.state, event, world.now, origin=ORIGIN)
+    [entry] = [c.entry for c in outcome.commands if isinstance(c, AppendAudit)]
+    assert (entry.actor, entry.kind, entry.name, entry.message) == told
+    assert (entry.outcome, entry.action) == (AuditOutcome.DONE, type(event).__name__)
+    assert entry.source == ORIGIN.source
     before.audit_head = world.state.audit_head
     assert world.state == before
 

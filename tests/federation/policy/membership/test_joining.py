@@ -14,6 +14,7 @@ from federation.contract.trust import Trust
 from federation.policy.events import CloseAgent
 from federation.policy.membership.events import CloseRouter, PublishTrust
 from federation.policy.membership.trust import revocations
+from tests.depth import examples
 from tests.federation.policy.world import World
 
 
@@ -245,5 +246,7 @@ class Memberships(RuleBasedStateMachine):
                 assert self.world.state.clusters[endpoint.cluster].membership.valid
 
 
-Memberships.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Memberships.TestCase.settings = settings(
+    max_examples=examples(50), stateful_step_count=40, deadline=None
+)
 TestMemberships = Memberships.TestCase
