@@ -200,12 +200,7 @@ def watch_option(function: F) -> F:
 def dry_run_option(function: F) -> F:
     """Declare `--dry-run` (the same as `--dry-run=server`), passed as `dry_run`, a bool."""
     declare: Callable[[F], F] = click.option(
-        "--dry-run",
-        type=click.Choice(["server"]),
-        is_flag=False,
-        flag_value="server",
-        callback=lambda _ctx, _param, value: value is not None,
-        help="Let the control plane check it, and change nothing.",
+        "--dry-run", is_flag=True, help="Let the control plane check it, and change nothing."
     )
     return declare(function)
 

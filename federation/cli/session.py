@@ -131,6 +131,12 @@ class FedCommand(click.Command):
         taken = {text for param in self.params for text in param.opts}
         self.params += [p for p in global_options(hidden=True) if not taken & set(p.opts)]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take `--dry-run=server`, as kubectl writes it, for `--dry-run`."""
+        words = args.index("--") if "--" in args else len(args)
+        said = ["--dry-run" if arg == "--dry-run=server" else arg for arg in args[:words]]
+        return super().parse_args(ctx, [*said, *args[words:]])
+
 
 def command(name: str) -> Callable[[Callable[..., None]], FedCommand]:
     """Declare a command of `fed`."""

@@ -3,7 +3,8 @@
 Input: a Wish and the Rooms. Output: names of clusters.
 
 Who has it keeps it: a healthy replica is never moved to improve a picture, and a cluster out of
-contact keeps its place, since what it serves it may still serve. A cluster that drains, or that was
+contact keeps its place, since what it serves it may still serve. Where another version or other
+needs do not fit, another cluster that has room goes first. A cluster that drains, or that was
 revoked, holds no place: another one takes over, and when that one is warm, there may be one too
 many. New places go to the region with the fewest, then to the most room (the share of fitting units
 that is free, in tenths), the lowest price, the fewest versions, the first name.
@@ -64,7 +65,7 @@ class _Choice:
         wish, rooms = self._wish, self._rooms
         holders = [rooms[name] for name in rooms.holders(wish.spec.model)]
         holding = [room for room in holders if self._keeps(room)]
-        self._take(wanted, self._holders(filter(self._has_target, holding)))
+        self._take(wanted, self._holders(filter(self._is_settled, holding)))
         if len(self._chosen) == wanted:
             return self._chosen
         others = [room for room in holding if room.name not in self._chosen]
@@ -103,8 +104,13 @@ class _Choice:
             and not is_barred(wish, room, wish.target)
         )
 
-    def _has_target(self, room: Room) -> bool:
-        return self._wish.target in room.serving(self._wish.spec.model)
+    def _is_settled(self, room: Room) -> bool:
+        """Whether it was given the target, with what a replica needs now."""
+        held = room.serving(self._wish.spec.model).get(self._wish.target)
+        if held is None:
+            return False
+        wished = self._wish.assigned(self._wish.target)
+        return (held.replicas, held.needs) == (wished.replicas, wished.needs)
 
     def _fits(self, name: str) -> bool:
         room, target = self._rooms[name], self._wish.target

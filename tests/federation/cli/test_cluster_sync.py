@@ -88,6 +88,6 @@ def test_a_rejoin_keeps_the_settings(fed: Fed, plane: FakeControlPlane) -> None:
 
 
 def test_a_dry_run_changes_nothing(fed: Fed, plane: FakeControlPlane) -> None:
-    words = ("cluster", "sync", "edge", "--max-mbytes-per-second", "20", "--dry-run", "server")
+    words = ("cluster", "sync", "edge", "--max-mbytes-per-second", "20", "--dry-run=server")
     assert "(server dry run)" in fed(*words).out
     assert "sync" not in held(plane)

@@ -121,7 +121,8 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(fed: Fed, plane: FakeContr
         assert shown[2].split() == ["keep", "eu-1", "eu", "1", "2", "-", "-"]
     assert plane.objects["deployments"] == {}
     assert json.loads(fed("deploy", "filetype", "--dry-run", "-o", "json").out)["keep"] == [row]
-    assert fed("deploy", "--dry-run", "filetype").code == 2, "told, not taken for something else"
+    assert fed("deploy", "--dry-run", "filetype").code == 0, "its place does not matter"
+    assert fed("deploy", "filetype", "--dry-run=client").code == 2
 
 
 def test_other_forms(fed: Fed, plane: FakeControlPlane) -> None:

@@ -57,7 +57,7 @@ def test_all_of_it_is_taken_away(fed: Fed, plane: FakeControlPlane) -> None:
     refused = fed("prefetch", "Llama_3.1@2", "--regions", "eu", "--remove")
     assert refused.code == 2
     assert "is about all regions" in refused.err
-    dry = fed("prefetch", "Llama_3.1@2", "--remove", "--dry-run", "server")
+    dry = fed("prefetch", "Llama_3.1@2", "--remove", "--dry-run=server")
     assert dry.out == "prefetch/llama-3-1-2 deleted (server dry run)\n"
     assert fed("prefetch", "Llama_3.1@2", "--remove").code == 0
     assert plane.objects["prefetches"] == {}

@@ -170,3 +170,11 @@ def test_a_label_that_changes_lets_it_move_on() -> None:
     world.serve("b")
     assert at(world) == {"b"}
     assert spec.labels == {}
+
+
+def test_needs_that_do_not_fit_where_it_is_move_it_to_where_they_do() -> None:
+    world = fleet(("a", "eu", 1), ("b", "us", 1), ("c", "us", 4))
+    world.deploy(wanted(1))
+    assert at(world) == {"a"}
+    world.deploy(DeploymentSpec(model="m", clusters=1, resources=Resources(gpus=3)))
+    assert at(world) == {"a", "c"}, "it goes from a when it is warm at c"
