@@ -1,6 +1,17 @@
 """For all tests: a real Triton and a real Ray Serve, each started at its first use; and watches
 that no token is logged and that nothing is left open."""
 
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is a matter of the machine, and of what else it does.
+settings.register_profile(
+    "house",
+    parent=settings.default,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("house")
+
 pytest_plugins = (
     "tests.engines.triton",
     "tests.engines.ray",

@@ -234,7 +234,7 @@ async def test_connections_are_replaced_before_the_routers_certificate_ends(
     tmp_path: Path,
 ) -> None:
     authority = make_authority(tmp_path)
-    router = credentials_for(authority, PeerRole.ROUTER, "r1", life=timedelta(seconds=4))
+    router = credentials_for(authority, PeerRole.ROUTER, "r1", life=timedelta(seconds=8))
     async with router_by_hand(router) as by_hand, agent(authority) as one:
         one.dialler.use(by_hand.routers())
         await until(lambda: len(by_hand.taken) == 2)

@@ -210,10 +210,11 @@ async def test_a_cap_holds_where_the_bytes_are_sent(agent: Credentials, store: S
     read, sent = throttle.origin.total_bytes, store.sent_bytes
     await transfers.close()
     # What was asked for and not yet read is up to half a second's worth, once: 1.7 % of 30 s.
-    assert read == pytest.approx(2e6 * took, rel=0.05)
-    assert 2e6 * took * 0.95 < sent < 2e6 * (took * 1.03 + 0.55)
+    least = 0.95 if CAP_S > 20 else 0.7  # a busy machine uses up less than the cap
+    assert least < read / (2e6 * took) < 1.05
+    assert 2e6 * took * least < sent < 2e6 * (took * 1.03 + 0.55)
     steady = sum(n for at, n, _ in store.sends if at >= started + 1)
-    assert steady == pytest.approx(2e6 * (took - 1), rel=0.05 if CAP_S > 20 else 0.1)
+    assert 2e6 * (took - 1) * least < steady < 2e6 * ((took - 1) * 1.03 + 0.55)
     for path in ("/packs/a", "/packs/b"):
         assert sent_between(store, path, started, started + took) > 0.3 * sent
 
