@@ -4,7 +4,8 @@ Real routers' data paths and real gateways in this process, over mutual TLS on r
 peer joins and renews over HTTPS with leaves that live four seconds, each replaced after about one,
 so that a busy machine may stall for a while; clients send small requests without pause and streams
 that outlive several leaves.
-Two neighbouring gateways serve each router, but no answer may need a second attempt.
+Two neighbouring gateways serve each router, but no answer may need a second attempt. A run in which
+this process stood still for longer than leaves overlap tells nothing, and is repeated.
 
 FED_TEST_ROTATIONS sets how many replacements to go through.
 """
@@ -52,6 +53,7 @@ LIFE = timedelta(seconds=float(os.environ.get("FED_TEST_LEAF_S", "4")))
 PATIENCE = Patience(renew_at=0.25)
 PAIRS = 6
 EVENTS, PAUSE_S = 50, 0.1  # a stream lasts longer than any leaf
+RUNS, STALL_S = 3, 0.25
 SERVED = {
     (name, version): TEXT if name == "poet" else WARM
     for name in ("digits", "poet")
@@ -66,7 +68,15 @@ class Tally:
     answers: Counter[str] = field(default_factory=Counter)
     streams: Counter[str] = field(default_factory=Counter)
     rotations: int = 0
+    stalled_s: float = 0.0  # the longest time in which this process did not run
     done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nobody noticed anything."""
+        return set(self.answers) == {"200 after 1"} and set(self.streams) == {
+            "200 after 1, whole=True"
+        }
 
     def rotated(self) -> None:
         self.rotations += 1
@@ -176,10 +186,13 @@ async def router_of(
 async def ask(session: aiohttp.ClientSession, url: str, tally: Tally) -> None:
     """Send small requests without pause until it is over."""
     while not tally.done.is_set():
-        async with session.post(url + "/v2/models/digits/infer", json={}) as response:
-            await response.read()
-            attempts = response.headers.get("x-fed-attempts")
-            tally.answers[f"{response.status} after {attempts}"] += 1
+        try:
+            async with session.post(url + "/v2/models/digits/infer", json={}) as response:
+                await response.read()
+                attempts = response.headers.get("x-fed-attempts")
+                tally.answers[f"{response.status} after {attempts}"] += 1
+        except aiohttp.ClientError as error:
+            tally.answers[repr(error)] += 1
         await asyncio.sleep(0.02)
 
 
@@ -187,15 +200,40 @@ async def listen_to(session: aiohttp.ClientSession, url: str, tally: Tally) -> N
     """Follow one stream after the other until it is over; a whole one is counted as such."""
     asked = {"model": "poet", "prompt": "x", "stream": True}
     while not tally.done.is_set():
-        async with session.post(url + "/v1/completions", json=asked) as response:
-            text = (await response.read()).decode()
-            whole = text.count("data: {") == EVENTS and text.endswith("data: [DONE]\n\n")
-            attempts = response.headers.get("x-fed-attempts")
-            tally.streams[f"{response.status} after {attempts}, {whole=}"] += 1
+        try:
+            async with session.post(url + "/v1/completions", json=asked) as response:
+                text = (await response.read()).decode()
+                whole = text.count("data: {") == EVENTS and text.endswith("data: [DONE]\n\n")
+                attempts = response.headers.get("x-fed-attempts")
+                tally.streams[f"{response.status} after {attempts}, {whole=}"] += 1
+        except aiohttp.ClientError as error:
+            tally.streams[repr(error)] += 1
 
 
-@pytest.mark.timeout(180)
+async def watch_stalls(tally: Tally) -> None:
+    """Note for how long this process got no processor, or was busy in one piece."""
+    clock, step_s = asyncio.get_running_loop().time, 0.02
+    while not tally.done.is_set():
+        before = clock()
+        await asyncio.sleep(step_s)
+        tally.stalled_s = max(tally.stalled_s, clock() - before - step_s)
+
+
+@pytest.mark.timeout(300)
 async def test_nobody_notices_that_certificates_are_replaced(tmp_path: Path) -> None:
+    tally = Tally()
+    for number in range(RUNS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        tally = await rotate(folder)
+        if tally.clean or tally.stalled_s < STALL_S:
+            break
+    assert tally.clean, (tally.answers, tally.streams, tally.stalled_s)
+    assert tally.answers.total() > ROTATIONS
+
+
+async def rotate(tmp_path: Path) -> Tally:
+    """Go through all rotations once."""
     tally, app = Tally(), web.Application()
     app.router.add_post("/{path:.*}", engine)
     authority = make_authority(tmp_path)
@@ -222,11 +260,13 @@ async def test_nobody_notices_that_certificates_are_replaced(tmp_path: Path) -> 
                 group.create_task(client(session, url, tally))
                 for client in (ask, ask, listen_to, listen_to)
             ]
+        load.append(group.create_task(watch_stalls(tally)))
         started = asyncio.get_running_loop().time()
         await tally.done.wait()
         took_s = asyncio.get_running_loop().time() - started
         await asyncio.gather(*load)
-        print(f"{tally.rotations} rotations in {took_s:.1f} s: {tally.answers}, {tally.streams}")
-        assert set(tally.answers) == {"200 after 1"}
-        assert set(tally.streams) == {"200 after 1, whole=True"}
-        assert tally.answers.total() > ROTATIONS
+        print(
+            f"{tally.rotations} rotations in {took_s:.1f} s, stalled for {tally.stalled_s:.2f} s: "
+            f"{tally.answers}, {tally.streams}"
+        )
+    return tally
