@@ -5,14 +5,17 @@ import shutil
 import subprocess
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from edge_agent.settings import Settings as AgentSettings
 from federation.cli.documents import parse_wanted
 from federation.contract.capacity import Resources
 from federation.contract.package import ModelPackage, parse_package
 from federation.contract.requirements import resource_problems
 from federation.contract.resources import DeploymentSpec
+from federation.contract.scaling import ScalingMode, scaling_problems
 from federation.policy.audit import chain
 from federation.policy.audit.flood import BUDGET
 from federation.policy.audit.records import AuditEntry
@@ -46,8 +49,10 @@ def test_every_key_of_a_package_is_told() -> None:
 def test_every_deployment_shown_is_one(text: str) -> None:
     (wanted,) = parse_wanted(text, source="placement.md")
     assert isinstance(wanted.spec, DeploymentSpec)
-    assert wanted.spec.resources
-    assert list(resource_problems(wanted.spec.resources)) == []
+    spec = wanted.spec
+    assert spec.resources or spec.scaling.mode is ScalingMode.AUTO
+    assert not list(resource_problems(spec.resources or Resources()))
+    assert not list(scaling_problems(spec.scaling))
 
 
 def test_every_key_of_a_deployment_is_told() -> None:
@@ -99,3 +104,14 @@ def test_the_audit_log_verifies_with_nothing_of_ours(tmp_path: Path) -> None:
         done = run(forged)
         assert done.returncode == 1
         assert done.stdout.startswith("broken: ")
+
+
+def test_settings_that_the_kubernetes_page_names_exist_and_those_of_engines_are_named() -> None:
+    text = (DOCS / "kubernetes.md").read_text(encoding="utf-8")
+    named = {name.replace("-", "_") for name in re.findall(r"`--([a-z-]+)`", text)}
+    known = {field.name for field in fields(AgentSettings)}
+    assert named <= known
+    elsewhere = {"kubeconfig", "kube_context"}  # how to reach an API server
+    assert {name for name in known if name.startswith("kube")} - elsewhere <= named
+    engines = get_args(get_type_hints(AgentSettings)["engine"])
+    assert set(re.findall(r"--engine ([a-z-]+)", text)) <= set(engines)

@@ -25,7 +25,7 @@ from federation.contract.types import VersionState
 from federation.relay.guard import PeerGuard
 from federation.runtime.clock import Clock
 
-_LOADS = (Task.LOAD, Task.HEAL)
+_LOADS = (Task.LOAD, Task.RESIZE, Task.HEAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

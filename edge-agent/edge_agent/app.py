@@ -26,6 +26,7 @@ from edge_agent.admin import Parts as AdminParts
 from edge_agent.agent_loop import AgentLoop, AssignmentFile, Decider, Inbox
 from edge_agent.backends.base import Backend
 from edge_agent.board import Board
+from edge_agent.calibrating import CalibrationFile, Calibrator, Uses
 from edge_agent.dialling import Hello
 from edge_agent.door import Address, Door, ListeningDoor, ReverseDoor
 from edge_agent.engine_poll import EnginePoll
@@ -37,6 +38,7 @@ from edge_agent.identity import Identity, load_identity
 from edge_agent.inventory.base import watch
 from edge_agent.known_routers import KnownRouters
 from edge_agent.link import Link, Sources, Told
+from edge_agent.policy.calibration import RampLimits
 from edge_agent.policy.events import AssignmentReceived, ServingDoubted
 from edge_agent.policy.readonly import ReadOnlyView
 from edge_agent.policy.reconcile import Reconciler
@@ -50,6 +52,7 @@ from edge_agent.settings import (
     connect_to,
     contact,
     publishers,
+    runs_on_kubernetes,
     state_directory,
 )
 from edge_agent.sync.build import SyncSide, make_sync_side
@@ -116,6 +119,7 @@ class Agent:
     worker: Worker
     loop: AgentLoop
     poll: EnginePoll
+    calibrator: Calibrator
 
     async def close(self) -> None:
         """End all jobs and connections; the engine keeps its models."""
@@ -178,6 +182,16 @@ def assemble(
         worker=worker,
         loop=loop,
         poll=poll,
+        calibrator=Calibrator(
+            backend=backend,
+            board=board,
+            uses=Uses(busy=lambda: gateway.serving or worker.at_engine, staged=worker.staged),
+            file=CalibrationFile(state_dir),
+            clock=clock,
+            limits=RampLimits(
+                total_s=settings.calibrate_s, latency_ms=settings.calibrate_latency_ms
+            ),
+        ),
     )
 
 
@@ -211,6 +225,7 @@ async def serve(
         address = await door.open()
         link = _make_link(settings, agent, url=advertised(settings, address))
         agent.loop.subscribe(link.notify)
+        agent.calibrator.on_news.append(link.notify)
         admin = Admin(_admin_parts(agent, link, supervisor), registry)
         private = make_runner(admin.application(), ServerLimits(shutdown_s=1.0))
         stack.push_async_callback(private.cleanup)
@@ -238,6 +253,7 @@ def _start(supervisor: Supervisor, settings: Settings, agent: Agent) -> None:
     courtesy = Watch(agent.sync.throttle, lambda: agent.gateway.serving)
     supervisor.start("agent-loop", agent.loop.run)
     supervisor.start("engine-poll", agent.poll.run)
+    supervisor.start("calibrator", agent.calibrator.run)
     supervisor.start("disk", agent.sync.syncer.watch_disk)
     supervisor.start("scrub", lambda: agent.sync.scrubber.run(settings.scrub_days))
     supervisor.start("courtesy", courtesy.run)
@@ -296,7 +312,10 @@ def _make_link(settings: Settings, agent: Agent, *, url: str) -> Link:
             observe=lambda: (
                 agent.board.capacity_at(SystemClock().monotonic_s()),
                 agent.board.observed(
-                    agent.gateway.in_flight, agent.gateway.recent, agent.sync.syncer.progress
+                    agent.gateway.in_flight,
+                    agent.gateway.recent,
+                    agent.sync.syncer.progress,
+                    agent.calibrator.calibration,
                 ),
             ),
             disk=agent.sync.syncer.disk,
@@ -325,6 +344,8 @@ def _admin_parts(agent: Agent, link: Link, supervisor: Supervisor) -> AdminParts
 
 
 async def _warn_if_exposed(settings: Settings, agent: Agent) -> None:
+    if runs_on_kubernetes(settings):
+        return  # network policies guard them
     ready = asyncio.Event()
     agent.loop.subscribe(lambda: ready.set() if agent.board.engine.ready else None)
     await ready.wait()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from edge_agent.gateway.gateway import ServedVersion
 from edge_agent.gateway.recent import Figures
 from edge_agent.policy.events import Key
-from federation.contract.capacity import Capacity
+from federation.contract.capacity import Calibration, Capacity
 from federation.contract.sync import SyncProgress
 from federation.contract.types import EngineKind, EngineStatus, Observed, ObservedVersion
 
@@ -22,6 +22,7 @@ class Board:
         self.engine = EngineStatus(kind=kind, reason="it was not asked yet")
         self.capacity = Capacity()
         self._capacity_s = 0.0  # when it was shown
+        self.knows_devices = False  # whether it was shown at all
         self.generation = 0
         self.versions: tuple[ObservedVersion, ...] = ()
         self.served: dict[Key, ServedVersion] = {}
@@ -38,6 +39,7 @@ class Board:
     def show_capacity(self, capacity: Capacity, now_s: float) -> None:
         """Replace what is known of the devices; `now_s` by a monotonic clock."""
         self.capacity, self._capacity_s = capacity, now_s
+        self.knows_devices = True
 
     def capacity_at(self, now_s: float) -> Capacity:
         """Return what is known of the devices, as old as it is by now."""
@@ -48,8 +50,9 @@ class Board:
         in_flight: Callable[[str, int], int],
         recent: Callable[[str, int], Figures] = lambda _model, _version: Figures(),
         progress: Callable[[str, int], SyncProgress | None] = lambda _model, _version: None,
+        measured: Callable[[ObservedVersion], Calibration | None] = lambda _version: None,
     ) -> Observed:
-        """Return all for a report, with requests, figures and transfers of now."""
+        """Return all for a report, with requests, figures, transfers and calibrations of now."""
         return Observed(
             observed_generation=self.generation,
             engine=self.engine,
@@ -60,6 +63,7 @@ class Board:
                     rate=figures.rate,
                     latency_ms=figures.latency_ms,
                     sync=progress(v.model, v.version),
+                    calibration=measured(v),
                 )
                 for v in self.versions
                 for figures in (recent(v.model, v.version),)

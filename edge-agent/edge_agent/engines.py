@@ -5,9 +5,16 @@ Input: settings. Output: a Backend. Each backend's client is imported only where
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.backends.base import Backend
-from edge_agent.settings import Settings, read_secret, triton_repository
+from edge_agent.kube.access import KubeAccess, pod_namespace
+from edge_agent.kube.api import KubeApi
+from edge_agent.policy.kube.workloads import EngineShape
+from edge_agent.settings import Settings, read_secret, tolerations, triton_repository
+
+if TYPE_CHECKING:
+    from edge_agent.backends.kube_flavour import Flavour
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +40,38 @@ def make_backend(settings: Settings, state_dir: Path) -> Backend:
 
             token = read_secret(settings.engine_token_file, "engine-token-file")
             return StaticBackend(settings.engine_url, token=token)
+        case "triton-kubernetes":
+            from edge_agent.backends.triton_kubernetes import TritonFlavour
+
+            return _on_kubernetes(settings, TritonFlavour())
+        case "kuberay":
+            from edge_agent.backends.kuberay import RayFlavour
+
+            return _on_kubernetes(settings, RayFlavour())
+
+
+def _on_kubernetes(settings: Settings, flavour: "Flavour") -> Backend:
+    from edge_agent.backends.kube_backend import KubeBackend
+    from edge_agent.backends.kube_objects import KubeObjects
+
+    namespace = settings.kube_namespace or pod_namespace()
+    shape = EngineShape(
+        namespace=namespace,
+        cluster=settings.cluster,
+        image=settings.kube_engine_image,
+        claim=settings.kube_models_claim,
+        path=settings.kube_models_path.strip("/"),
+        cpu=settings.kube_engine_cpu,
+        memory=settings.kube_engine_memory,
+        tolerations=tolerations(settings),
+    )
+    objects = KubeObjects(
+        KubeApi(KubeAccess(kubeconfig=settings.kubeconfig, context=settings.kube_context)),
+        namespace=namespace,
+        cluster=settings.cluster,
+        tolerations=shape.tolerations,
+    )
+    return KubeBackend(objects, flavour, shape, Path(settings.kube_models_dir))
 
 
 def _repository(settings: Settings, state_dir: Path) -> Path:

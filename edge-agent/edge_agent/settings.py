@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from edge_agent.policy.kube.fields import quantity
 from edge_agent.policy.kube.tolerations import GPU_TOLERATIONS, Toleration, toleration
 from edge_agent.policy.releases import Publishers, parse_publishers
 from federation.contract.errors import Invalid
 from federation.contract.names import check_name
+from federation.contract.package import is_safe_path
 from federation.runtime.config import setting
 from federation.trust.calls import Contact, check_url
 from federation.trust.pins import check_pin
@@ -53,8 +55,10 @@ class Settings:
     )
     admin_listen: str = setting("127.0.0.1:7501", help="HOST:PORT for metrics and health")
     advertise_url: str = setting("", help="URL by which routers reach the gateway")
-    engine: Literal["triton", "ray-serve", "static"] = setting(
-        "triton", help="triton, ray-serve or static"
+    engine: Literal["triton", "ray-serve", "static", "triton-kubernetes", "kuberay"] = setting(
+        "triton",
+        help="triton, ray-serve, static, or engines that are run on Kubernetes: triton-kubernetes, "
+        "kuberay",
     )
     engine_url: str = setting("http://127.0.0.1:8000", help="URL of the engine's inference port")
     engine_token_file: str = setting(
@@ -87,6 +91,22 @@ class Settings:
         help="taint that serving workloads bear, as key, key:effect, key=value or "
         "key=value:effect; vendors' GPU taints are borne anyway",
     )
+    kube_engine_image: str = setting("", help="image of the engines that are run on Kubernetes")
+    kube_models_claim: str = setting(
+        "", help="PersistentVolumeClaim that this agent writes versions to and engines read"
+    )
+    kube_models_path: str = setting("", help="folder in that claim (default: all of it)")
+    kube_models_dir: str = setting("/models", help="where that folder is mounted in this agent")
+    kube_engine_cpu: str = setting("1", help="CPUs that each engine's pod requests")
+    kube_engine_memory: str = setting("4Gi", help="memory that each engine's pod may use")
+    calibrate_s: float = setting(
+        2.0,
+        help="how long it is measured at most what a new version can do, while nothing else is in "
+        "flight; 0 = not at all",
+    )
+    calibrate_latency_ms: int = setting(
+        1000, help="a load at which answers (of text: first tokens) take longer is too much"
+    )
     scrub_days: int = setting(7, help="how often packages on disk are read again; 0 = never")
     inventory_file: str = setting("", help="YAML or JSON file that declares this cluster's devices")
     dcgm_url: tuple[str, ...] = setting(
@@ -105,10 +125,15 @@ def check(settings: Settings) -> None:
     for flag in ("engine_url", "ray_dashboard_url"):
         _check_http(flag, getattr(settings, flag))
     _check_inventory(settings)
+    _check_kubernetes(settings)
     check_url(settings.control_plane_url)
     if settings.ca_pin:
         check_pin(settings.ca_pin)
     connect_to(settings)
+    if not 0 <= settings.calibrate_s <= 60:
+        raise Invalid(f"--calibrate-s {settings.calibrate_s:g}: use 0 (not at all) to 60.")
+    if settings.calibrate_latency_ms < 1:
+        raise Invalid(f"--calibrate-latency-ms {settings.calibrate_latency_ms}: use 1 or more.")
     if settings.scrub_days < 0:
         raise Invalid(f"--scrub-days {settings.scrub_days}: use 0 (never) or more.")
     if not 1 <= settings.reverse_idle <= 64:
@@ -138,6 +163,29 @@ def _check_inventory(settings: Settings) -> None:
     tolerations(settings)
     if settings.inventory == "declared" and not settings.inventory_file:
         raise Invalid("--inventory=declared needs --inventory-file.")
+
+
+def _check_kubernetes(settings: Settings) -> None:
+    if not runs_on_kubernetes(settings):
+        return
+    for flag in ("kube_engine_image", "kube_models_claim"):
+        if not getattr(settings, flag):
+            name = flag.replace("_", "-")
+            hint = "docs/kubernetes.md tells what it is for."
+            raise Invalid(f"--engine={settings.engine} needs --{name}.", hint=hint)
+    path = settings.kube_models_path
+    if path and not is_safe_path(path):
+        raise Invalid(f"--kube-models-path {path!r} must be a relative path without '..'.")
+    for flag in ("kube_engine_cpu", "kube_engine_memory"):
+        value = getattr(settings, flag)
+        if not quantity(value) > 0:
+            name = flag.replace("_", "-")
+            raise Invalid(f"--{name} {value!r} is no quantity.", hint="Write 2, 500m or 8Gi.")
+
+
+def runs_on_kubernetes(settings: Settings) -> bool:
+    """Return whether this agent runs its engines as workloads of Kubernetes."""
+    return settings.engine in ("triton-kubernetes", "kuberay")
 
 
 def _check_dialled(settings: Settings) -> None:

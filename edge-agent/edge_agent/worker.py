@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_agent.backends.base import Backend, BackendError, EngineUnreachable, StagedVersion
-from edge_agent.policy.events import Hasten, Job, JobDone, JobFailed, Key, Task
+from edge_agent.policy.events import AT_ENGINE, Hasten, Job, JobDone, JobFailed, Key, Task
 from edge_agent.sync.syncer import Syncer
 from federation.contract.errors import FederationError, Invalid
 from federation.contract.package import PACKAGE_FILE, parse_package
@@ -60,6 +60,7 @@ class Worker:
             Task.STAGE: (self._stage, None),
             Task.VERIFY: (self._verify, d.verify_s),
             Task.LOAD: (self._load, d.load_s),
+            Task.RESIZE: (self._resize, d.load_s + d.warm_up_s),
             Task.HEAL: (self._heal, d.load_s + d.unload_s),
             Task.WARM_UP: (self._warm_up, d.warm_up_s),
             Task.DRAIN: (self._drain, None),
@@ -79,6 +80,15 @@ class Worker:
         """Let a transfer that runs go before others."""
         if job := self._jobs.get(command.job):
             self._syncer.hasten(job.model, job.version, command.urgency)
+
+    @property
+    def at_engine(self) -> bool:
+        """Whether a job uses the engine."""
+        return any(job.task in AT_ENGINE for job in self._jobs.values())
+
+    def staged(self, model: str, version: int) -> StagedVersion | None:
+        """Return a version's package on this disk; None if it was not read yet."""
+        return self._staged.get((model, version))
 
     def cancel(self, job: int) -> None:
         """Stop a job; no outcome comes back."""
@@ -157,8 +167,18 @@ class Worker:
         await self._syncer.verify(job.model, job.version, job.digest)
 
     async def _load(self, job: Job) -> None:
-        await self._backend.load(replace(self._staged[job.key], replicas=job.replicas))
+        staged = replace(
+            self._staged[job.key],
+            replicas=job.replicas,
+            max_replicas=job.max_replicas,
+            needs=job.needs,
+        )
+        await self._backend.load(staged)
         await self._syncer.used(job.model, job.version, job.digest)
+
+    async def _resize(self, job: Job) -> None:
+        await self._load(job)
+        await self._warm_up(job)
 
     async def _heal(self, job: Job) -> None:
         await self._backend.unload(job.model, job.version)

@@ -185,10 +185,15 @@ class Model(Resource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedVersion:
-    """One version of a deployment at one cluster."""
+    """One version of a deployment at one cluster. `busy` is which part of what its `replicas` can
+    do they do now; null = not known. `max_replicas`: the engine decides, from `given` on."""
 
     version: int
     state: VersionState
+    replicas: int
+    given: int
+    max_replicas: int
+    busy: float | None
     reason: str
 
 

@@ -138,6 +138,13 @@ def _regions(document: Json, _now: datetime) -> str:
     return shown(look(document, "spec", "regions")) or "all"
 
 
+def _wanted_replicas(document: Json, _now: datetime) -> str:
+    scaling = look_map(document, "spec", "scaling")
+    if scaling.get("mode", "fixed") == "fixed":
+        return shown(look(document, "spec", "replicas"))
+    return f"{scaling.get('min')}-{scaling.get('max')} ({scaling['mode']})"
+
+
 def _deployed_version(document: Json, _now: datetime) -> str:
     wished = shown(look(document, "spec", "version"))
     resolved = shown(look(document, "status", "version"))
@@ -319,7 +326,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("READY", text("status", "ready")),
         Column("ROUTED", text("status", "routed_version"), wide=True),
         Column("PINNED", text("spec", "pinned_versions"), wide=True),
-        Column("REPLICAS", text("spec", "replicas"), wide=True),
+        Column("REPLICAS", _wanted_replicas, wide=True),
         Column("RESIDENCY", text("spec", "residency"), wide=True),
         _AGE,
         Column("REASON", _deployment_reason),

@@ -23,6 +23,7 @@ from federation.cli.options import (
 )
 from federation.cli.output import Format, note, put, put_value
 from federation.cli.plan import ask, show_plans
+from federation.cli.scaling import ScalingFlags, scaling_options, with_scaling
 from federation.cli.session import Session, command, pass_session
 from federation.cli.wait import wait_for
 from federation.contract.errors import Conflict
@@ -40,7 +41,7 @@ class _Said:
 
     version: int | str | None
     regions: tuple[str, ...] | None
-    replicas: int | None
+    scaling: ScalingFlags
     pinned: tuple[int, ...] | None
     residency: tuple[str, ...] | None
     labels: tuple[tuple[str, str], ...]
@@ -54,7 +55,7 @@ class _Said:
 @click.argument("reference", metavar="MODEL[@VERSION|ALIAS]", shell_complete=names_of("models"))
 @click.option("--name", help="Name of the deployment.  [default: the model's name]")
 @click.option("--regions", type=ListType(), help="Regions to serve it in.  [default: all]")
-@click.option("--replicas", type=click.IntRange(min=1), help="Replicas per cluster.  [default: 1]")
+@scaling_options
 @click.option("--pinned", type=NumbersType(), help="Versions to serve besides.")
 @click.option("--residency", type=ListType(), help="Guarantee: never served outside these regions.")
 @click.option("--label", "labels", type=LabelType(), multiple=True, help="Only clusters with it.")
@@ -71,7 +72,7 @@ def deploy(
     reference: str,
     name: str | None,
     regions: tuple[str, ...] | None,
-    replicas: int | None,
+    scaling: ScalingFlags,
     pinned: tuple[int, ...] | None,
     residency: tuple[str, ...] | None,
     labels: tuple[tuple[str, str], ...],
@@ -96,13 +97,14 @@ def deploy(
       fed deploy filetype@2 --pinned 1
       fed deploy filetype@champion --name filetype-eu --residency eu-west,eu-north
       fed deploy llama --clusters 3 --dry-run
+      fed deploy llama --min 1 --max 8 --target 0.6
     """
     model, version = _reference(reference)
     wanted_name = check_name("deployment", name or default_name(model))
     said = _Said(
         version=version,
         regions=regions,
-        replicas=replicas,
+        scaling=scaling,
         pinned=pinned,
         residency=residency,
         labels=labels,
@@ -176,7 +178,6 @@ def _wanted(client: ApiClient, model: str, name: str, said: _Said) -> Wanted:
         held,
         version=held.version if said.version is None else said.version,
         regions=held.regions if said.regions is None else said.regions,
-        replicas=held.replicas if said.replicas is None else said.replicas,
         pinned_versions=held.pinned_versions if said.pinned is None else said.pinned,
         residency=held.residency if said.residency is None else said.residency,
         cluster_labels=dict(said.labels) or held.cluster_labels,
@@ -188,6 +189,7 @@ def _wanted(client: ApiClient, model: str, name: str, said: _Said) -> Wanted:
         ),
     )
     read = look(live, "metadata", "resourceVersion")
+    spec = with_scaling(spec, said.scaling)
     return replace(wanted, spec=spec, resource_version=read)
 
 

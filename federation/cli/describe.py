@@ -11,6 +11,7 @@ import click
 from federation.cli.columns import age, duration, parse_time, shown, size
 from federation.cli.documents import Json, look, look_list, look_map, name_of
 from federation.cli.hardware import calibration, capacity_lines, hardware_of
+from federation.cli.load import percent, replicas_of
 from federation.cli.options import Target, TargetType, names_of_target
 from federation.cli.output import Table, clean, coloured, put
 from federation.cli.session import Session, command, pass_session
@@ -18,6 +19,7 @@ from federation.contract.errors import Invalid
 from federation.runtime.clock import SystemClock
 
 _EVENTS = 10
+_REPLICAS = ["CLUSTER", "REGION", "VERSION", "STATE", "REPLICAS", "BUSY", "REASON"]
 _TABLES = {
     "conditions": ("type", "status", "reason", "message"),
     "versions": (
@@ -161,12 +163,14 @@ def _replicas(clusters: list[Json], indent: int) -> Iterator[str]:
             shown(look(cluster, "region")),
             shown(look(version, "version")),
             shown(look(version, "state")),
+            replicas_of(version),
+            percent(look(version, "busy")),
             shown(look(version, "reason")),
         ]
         for cluster in clusters
         for version in look_list(cluster, "versions") or [{}]
     ]
-    yield from _indented(Table(["CLUSTER", "REGION", "VERSION", "STATE", "REASON"], rows), indent)
+    yield from _indented(Table(_REPLICAS, rows), indent)
 
 
 def _indented(table: Table, indent: int) -> Iterator[str]:

@@ -33,6 +33,16 @@ def of(part: object, whole: object) -> str:
     return "" if part is None or whole is None else f"{part}/{whole}"
 
 
+def replicas_of(version: Json) -> str:
+    """Return how many replicas run, and how many (or which limits) were given, if that differs."""
+    run, given, most = (look(version, key) for key in ("replicas", "given", "max_replicas"))
+    if run is None or given is None:
+        return ""
+    if most:
+        return f"{run} ({given} to {most})"
+    return str(run) if run == given else f"{run} of {given}"
+
+
 def gib(used: str, whole: str) -> Callable[[Json, datetime], str]:
     """Return a cell that shows "used/whole" in GiB of two values in MiB; what is unknown is "?"."""
 

@@ -85,6 +85,11 @@ def _model_row(model: str, version: int, rows: Sequence[Json]) -> Json:
     load = None
     if capable and units == {"inferences"} and len(measured) == len(rows):
         load = round(rate / capable, 3)
+    elif units == {"tokens"} and len(measured) == len(
+        rows
+    ):  # of text only what is in flight can be compared
+        at_once = sum(look(each, "calibration", "concurrency") for each in measured)
+        load = round(sum(look(each, "in_flight") or 0 for each in rows) / max(at_once, 1), 3)
     return {
         "model": model,
         "version": version,

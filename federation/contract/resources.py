@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from federation.contract.capacity import Resources
+from federation.contract.scaling import Scaling
 from federation.contract.sync import SyncSpec
 from federation.contract.types import Connectivity, EngineKind, Location
 
@@ -77,7 +78,8 @@ class DeploymentSpec:
     `price-per-gpu-hour` says; 0 = any). Of these, it is served at `clusters` (0 = at all that can),
     with `spread` in as many regions as possible, and not where a model of `anti_affinity` is.
     `residency` is a guarantee, not a wish: no request is ever served outside these regions.
-    `resources` replaces what the package asks for.
+    `resources` replaces what the package asks for. `replicas` is how many each cluster has, unless
+    `scaling` says otherwise.
     """
 
     model: str
@@ -86,6 +88,7 @@ class DeploymentSpec:
     regions: tuple[str, ...] = ()
     cluster_labels: Mapping[str, str] = field(default_factory=dict)
     replicas: int = 1
+    scaling: Scaling = field(default_factory=Scaling)
     resources: Resources | None = None
     residency: tuple[str, ...] = ()
     clusters: int = 0

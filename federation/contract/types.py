@@ -95,13 +95,14 @@ class AssignedVersion:
 
     `stage_only`: its bytes shall lie ready there, verified, and it is not loaded. Of two versions
     that are being fetched, the one of the lower `urgency` waits. `needs` is what each replica was
-    given room for.
+    given room for. `max_replicas`: the engine's own autoscaler decides, from `replicas` on.
     """
 
     model: str
     version: int
     digest: str
     replicas: int = 1
+    max_replicas: int = 0  # 0 = exactly `replicas`
     stage_only: bool = False
     urgency: Urgency = Urgency.NORMAL
     needs: Resources = field(default_factory=Resources)

@@ -166,6 +166,7 @@ def agent(plan: Plan, layout: Layout, site: Site, lanes: Mapping[str, int]) -> C
             "engine": site.engine.value,
             "engine-url": f"http://127.0.0.1:{site.engine_http_port}",
             "inventory-file": layout.site(site) / "inventory.json",
+            "calibrate-s": 1,  # all sites share one machine
             **engine[site.engine],
         },
         dialled,

@@ -15,6 +15,7 @@ from federation.contract.device_use import UseColumns, with_use
 from federation.contract.types import ObservedVersion
 from federation.policy.plain import Json
 from federation.policy.records import ClusterRecord
+from federation.policy.standing import reserved
 from federation.policy.state import State
 
 
@@ -57,7 +58,7 @@ def _counted(pools: tuple[Pool, ...], record: ClusterRecord) -> tuple[Pool, ...]
     if any(pool.resource != GPU or pool.ours for pool in pools):
         return pools
     left = sum(
-        math.ceil(v.replicas * (v.needs.fraction or v.needs.gpus))
+        math.ceil(reserved(v) * (v.needs.fraction or v.needs.gpus))
         for v in record.assignment.versions
         if not v.stage_only
     )

@@ -13,7 +13,16 @@ that is free, in tenths), the lowest price, the fewest versions, the first name.
 from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop
 
-from federation.policy.placement import Fit, Wish, is_barred, judge, not_selected, unsuited
+from federation.contract.scaling import ScalingMode
+from federation.policy.placement import (
+    Fit,
+    Wish,
+    asked_of,
+    is_barred,
+    judge,
+    not_selected,
+    unsuited,
+)
 from federation.policy.records import ClusterRecord
 from federation.policy.rooms import Room, Rooms
 from federation.policy.standing import is_warm
@@ -109,8 +118,11 @@ class _Choice:
         held = room.serving(self._wish.spec.model).get(self._wish.target)
         if held is None:
             return False
-        wished = self._wish.assigned(self._wish.target)
-        return (held.replicas, held.needs) == (wished.replicas, wished.needs)
+        wished, scaling = asked_of(self._wish, room, self._wish.target), self._wish.spec.scaling
+        # Where replicas follow the load, any number is good enough to keep the place.
+        follows = scaling.mode is ScalingMode.AUTO and held.replicas >= scaling.min
+        same = (held.replicas, held.max_replicas) == (wished.replicas, wished.max_replicas)
+        return held.needs == wished.needs and (follows or same)
 
     def _fits(self, name: str) -> bool:
         room, target = self._rooms[name], self._wish.target

@@ -5,6 +5,8 @@ Input: a State and a DeploymentRecord. Output: the status of its document.
 
 from datetime import datetime
 
+from federation.contract.types import ObservedVersion, VersionState
+from federation.policy.autoscaling import work_of
 from federation.policy.choosing import choose
 from federation.policy.cluster_view import trouble, versions_of
 from federation.policy.obstacles import Obstacle, obstacles
@@ -12,6 +14,7 @@ from federation.policy.placement import Wish
 from federation.policy.plain import Json
 from federation.policy.records import ClusterRecord, DeploymentRecord
 from federation.policy.rooms import Rooms
+from federation.policy.scaling import load_of
 from federation.policy.settle import wish_in
 from federation.policy.standing import is_confirmed, serving_versions, warm_versions
 from federation.policy.state import State
@@ -67,7 +70,7 @@ def _versions(
     state: State, wish: Wish, cluster: ClusterRecord, now: datetime, *, leaves: bool
 ) -> list[Json]:
     """Return what a cluster has, or shall have, of the deployment's model."""
-    mine = {v.version for v in serving_versions(cluster, wish.spec.model)}
+    mine = {v.version: v for v in serving_versions(cluster, wish.spec.model)}
     if not mine:
         return []
     silent = "" if is_confirmed(state, cluster.meta.name) else trouble(state, cluster, now)
@@ -75,6 +78,10 @@ def _versions(
         {
             "version": seen.version,
             "state": seen.state.value,
+            "replicas": seen.replicas,
+            "given": mine[seen.version].replicas,
+            "max_replicas": mine[seen.version].max_replicas,
+            "busy": None if silent else _busy(seen),
             "reason": silent
             or seen.reason
             or ("it goes when another cluster has taken over" if leaves else ""),
@@ -82,6 +89,12 @@ def _versions(
         for seen in versions_of(state, cluster)
         if seen.model == wish.spec.model and seen.version in mine
     ]
+
+
+def _busy(seen: ObservedVersion) -> float | None:
+    if seen.state is not VersionState.WARMED or not seen.replicas:
+        return None
+    return round(work_of(load_of(seen)) / seen.replicas, 3)
 
 
 def _reason(record: DeploymentRecord, wish: Wish, *, wanted: int, warm: int) -> str:

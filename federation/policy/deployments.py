@@ -11,15 +11,16 @@ from federation.contract.errors import Conflict, Invalid
 from federation.contract.names import check_name
 from federation.contract.requirements import resource_problems
 from federation.contract.resources import DeploymentSpec
+from federation.contract.scaling import MAX_REPLICAS, scaling_problems
 from federation.contract.types import EngineKind
 from federation.policy import lookup
 from federation.policy.events import Applied, DeploymentApplied, ObjectRemoved
 from federation.policy.placement import RUNTIMES
 from federation.policy.records import DeploymentRecord
+from federation.policy.scaling import watch_load
 from federation.policy.settle import settle
 from federation.policy.state import State, Step
 
-MAX_REPLICAS = 1_000
 MAX_CLUSTERS = 100_000
 
 
@@ -49,6 +50,7 @@ def deployment_applied(step: Step, event: DeploymentApplied) -> Applied:
         "DeploymentChanged" if old else "DeploymentCreated",
         f"deployment {event.name!r} wants model {spec.model!r} version {target} {where}.",
     )
+    watch_load(step)
     settle(step, models)
     return Applied(kind="Deployment", name=event.name, created=old is None)
 
@@ -80,6 +82,8 @@ def _check(state: State, name: str, spec: DeploymentSpec) -> int:
     if not 1 <= spec.replicas <= MAX_REPLICAS:
         raise Invalid(f"replicas must be 1 to {MAX_REPLICAS}, not {spec.replicas}.")
     if spec.resources and (problem := next(resource_problems(spec.resources), "")):
+        raise Invalid(problem)
+    if problem := next(scaling_problems(spec.scaling), ""):
         raise Invalid(problem)
     _check_choice(state, spec)
     return target

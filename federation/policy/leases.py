@@ -11,7 +11,7 @@ cheap: it writes to the store only if what the snapshot is made of changed (see 
 from collections.abc import Iterable
 from dataclasses import replace
 
-from federation.contract.capacity import Capacity
+from federation.contract.capacity import Calibration, Capacity
 from federation.contract.errors import Conflict
 from federation.contract.spiffe import PeerRole
 from federation.contract.sync import Disk
@@ -38,6 +38,7 @@ from federation.policy.membership.events import PublishRouters, PublishTrust
 from federation.policy.membership.members import check_member
 from federation.policy.membership.revoking import forget_expired
 from federation.policy.records import ClusterRecord, LastObserved, Presence
+from federation.policy.scaling import look_at_load, watch_load
 from federation.policy.settle import settle, settle_later
 from federation.policy.state import Step
 
@@ -191,19 +192,25 @@ def _same_room(old: Disk, new: Disk) -> bool:
 
 
 def _same_essence(old: LastObserved, new: LastObserved) -> bool:
-    """Whether nothing changed that matters for snapshot and placement: the load does not, nor do
-    the words of a slow step."""
+    """Whether nothing changed that matters for snapshot and placement, or that a restart must not
+    lose: the load does not, nor do the words of a slow step."""
     return (
         old.engine_version == new.engine_version
         and old.observed.engine.ready == new.observed.engine.ready
         and old.url == new.url
         and _same_fitness(old, new)
         and _states(old) == _states(new)
+        and _measured(old) == _measured(new)
     )
 
 
 def _states(last: LastObserved) -> list[tuple[str, int, str, VersionState, ModelProtocol]]:
     return [(v.model, v.version, v.digest, v.state, v.protocol) for v in last.observed.versions]
+
+
+def _measured(last: LastObserved) -> list[tuple[str, int, Calibration]]:
+    versions = last.observed.versions
+    return [(v.model, v.version, v.calibration) for v in versions if v.calibration]
 
 
 def _same_fitness(old: LastObserved, new: LastObserved) -> bool:
@@ -258,6 +265,8 @@ def time_passed(step: Step, _event: TimePassed) -> bool:
             f"nothing was heard of cluster {name!r} for {silent:.0f} s: requests go elsewhere.",
         )
         step.touch("Cluster", name)
+    if scaled := look_at_load(step):
+        settle_later(step, scaled)
     if settle_is_due(step) or over:
         settle(step)
     if pending := [p.expires_at for p in state.presences.values() if p.present]:
@@ -277,6 +286,7 @@ def started(step: Step, _event: Started) -> bool:
             step.emit(CloseAgent(cluster=name, epoch=record.epoch, reason=reason))
     step.wake_at(expires_at)
     forget_expired(step)
+    watch_load(step)
     step.emit(PublishTrust(), PublishRouters())
     settle(step)
     return True

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from federation.contract.capacity import Capacity, Pool, Resources, Sharing, pools_of
-from federation.policy.matching import at, gib, kinds_of, misfit, nearest_misfit
+from federation.contract.matching import at, gib, kinds_of, misfit, nearest_misfit
 from federation.policy.packing_search import (
     FULL,
     NO_LIMIT,

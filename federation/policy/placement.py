@@ -17,6 +17,7 @@ from typing import Protocol
 
 from federation.contract.capacity import Resources
 from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
+from federation.contract.scaling import ScalingMode
 from federation.contract.types import AssignedVersion, EngineKind, Runtime, Scheduling, Urgency
 from federation.policy import lookup
 from federation.policy.records import (
@@ -26,6 +27,7 @@ from federation.policy.records import (
     VersionRecord,
 )
 from federation.policy.rooms import PRICE_LABEL, Room, price_of
+from federation.policy.standing import reserved
 
 RUNTIMES: dict[EngineKind, frozenset[Runtime]] = {
     EngineKind.TRITON: frozenset({Runtime.ONNX, Runtime.PYTHON, Runtime.TRITON}),
@@ -64,12 +66,16 @@ class Wish:
     apart: frozenset[str] = frozenset()
 
     def assigned(self, version: int) -> AssignedVersion:
-        """Return what a cluster is told about one of the wanted versions."""
+        """Return what a cluster is told about one of the wanted versions: with the fewest replicas,
+        if their number is not fixed."""
+        scaling = self.spec.scaling
+        fixed = scaling.mode is ScalingMode.FIXED
         return AssignedVersion(
             model=self.spec.model,
             version=version,
             digest=self.wanted[version].digest,
-            replicas=self.spec.replicas,
+            replicas=self.spec.replicas if fixed else scaling.min,
+            max_replicas=scaling.max if scaling.mode is ScalingMode.ENGINE else 0,
             needs=self.needs(version),
         )
 
@@ -123,12 +129,43 @@ def unsuited(spec: DeploymentSpec, cluster: ClusterRecord) -> str:
     return ""
 
 
+def asked_of(wish: Wish, room: Room, number: int) -> AssignedVersion:
+    """Return what a cluster would be told if it had room for all: where replicas follow the load,
+    as many as it asks for. A new version begins with as many as its predecessor has there."""
+    wanted, scaling = wish.assigned(number), wish.spec.scaling
+    if wanted.max_replicas and room.engine is not EngineKind.RAY_SERVE:
+        return replace(wanted, max_replicas=0)  # no other engine has an autoscaler
+    if scaling.mode is not ScalingMode.AUTO:
+        return wanted
+    asked = room.asked(wish.spec.model, number)
+    if asked is None:
+        there = room.serving(wish.spec.model)
+        those = [there[number]] if number in there else there.values()
+        asked = max((held.replicas for held in those), default=0)
+    return replace(wanted, replicas=scaling.within(asked))
+
+
+def sized(wish: Wish, room: Room, number: int) -> AssignedVersion:
+    """Return the same with as many replicas as have room, but not less than there are: nothing
+    goes for lack of room."""
+    asked = asked_of(wish, room, number)
+    if wish.spec.scaling.mode is not ScalingMode.AUTO:
+        return asked
+    held = room.serving(wish.spec.model).get(number)
+    least = wish.spec.scaling.min
+    if held is not None and held.needs == asked.needs:
+        least = held.replicas
+    if asked.replicas <= least or room.takes(asked):
+        return asked
+    return replace(asked, replicas=room.most(asked, least))
+
+
 def judge(wish: Wish, room: Room, number: int, *, tell: bool = True) -> Verdict:
     """Decide whether one of the wanted versions may be at a cluster that the deployment selects.
 
     Without `tell` the reason may be short.
     """
-    record, wanted = wish.wanted[number], wish.assigned(number)
+    record, wanted = wish.wanted[number], sized(wish, room, number)
     if reason := _barred(room, record):
         return Verdict(fit=Fit.BARRED, reason=reason)
     if reason := room.blocked or (room.stale if wanted.needs.gpus else ""):
@@ -137,7 +174,7 @@ def judge(wish: Wish, room: Room, number: int, *, tell: bool = True) -> Verdict:
     if held is None:
         if reason := _apart(wish, room) or room.lacks_disk(record, wish.spec.model):
             return Verdict(fit=Fit.KEEPS, reason=reason)
-    elif held.needs == wanted.needs and held.replicas >= wanted.replicas:
+    elif held.needs == wanted.needs and reserved(held) >= reserved(wanted):
         return Verdict(fit=Fit.FITS)  # it is counted already, and nothing goes for lack of room
     if not room.takes(wanted):
         reason = _room_words(wish, room, wanted) if tell else "no room"
@@ -227,15 +264,25 @@ def is_settled(wish: Wish, room: Room) -> bool:
         return False
     held, needs = room.held(wish.spec.model), wish.needs(wish.target)
     if not held:
-        return room.refuses(needs, wish.spec.replicas)
+        return room.refuses(needs, reserved(wish.assigned(wish.target)))
     return (
         len(held) == 1
         and held[0].version == wish.target
         and not held[0].stage_only
-        and held[0].replicas == wish.spec.replicas
+        and _as_asked(wish, room, held[0])
         and (held[0].needs is needs or held[0].needs == needs)
         and not is_barred(wish, room, wish.target)
     )
+
+
+def _as_asked(wish: Wish, room: Room, held: AssignedVersion) -> bool:
+    if wish.spec.scaling.mode is ScalingMode.FIXED:  # quickly: this is asked most often
+        return held.replicas == wish.spec.replicas and not held.max_replicas
+    return _same_number(held, asked_of(wish, room, wish.target))
+
+
+def _same_number(held: AssignedVersion, wanted: AssignedVersion) -> bool:
+    return (held.replicas, held.max_replicas) == (wanted.replicas, wanted.max_replicas)
 
 
 def _given(
@@ -247,7 +294,7 @@ def _given(
     for number in sorted(wish.wanted, key=lambda each: (each != wish.target, each)):
         fit = judge(wish, room, number, tell=False).fit
         if fit is Fit.FITS:
-            result[number] = _kept_urgent(wish.assigned(number), current.get(number))
+            result[number] = _kept_urgent(sized(wish, room, number), current.get(number))
             if len(wish.wanted) > 1:
                 room.give(wish.spec.model, _joined(room.held(wish.spec.model), result[number]))
         elif fit is Fit.KEEPS and number in current:
@@ -288,15 +335,17 @@ def reasons(wish: Wish, room: Room) -> tuple[str, ...]:
     has = room.serving(wish.spec.model)
     told = []
     for number in wish.wanted:
-        verdict = judge(wish, room, number)
-        if not verdict.reason:
+        held, wanted = has.get(number), asked_of(wish, room, number)
+        reason = judge(wish, room, number).reason
+        if not reason and held is not None and reserved(held) < reserved(wanted):
+            reason = room.lacks(wanted)  # fewer than the load asks for have room
+        if not reason:
             continue
-        held, wanted = has.get(number), wish.assigned(number)
         if held is None:
-            told.append(verdict.reason)
-        elif (held.replicas, held.needs) != (wanted.replicas, wanted.needs):
+            told.append(reason)
+        elif not _same_number(held, wanted) or held.needs != wanted.needs:
             stays = f"at {held.replicas} of {wanted.replicas} replicas"
             if held.replicas == wanted.replicas:
                 stays = "with the resources that it has"
-            told.append(f"version {number} stays {stays}: {verdict.reason}")
+            told.append(f"version {number} stays {stays}: {reason}")
     return tuple(dict.fromkeys(told))

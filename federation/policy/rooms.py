@@ -6,9 +6,11 @@ else two decisions could give the same GPU away. Nothing here is stored.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from federation.contract.capacity import Resources
 from federation.contract.types import AssignedVersion, EngineKind, Scheduling
+from federation.policy.autoscaling import Scale
 from federation.policy.lookup import version_or_none
 from federation.policy.packing import Claim, Packing, usable
 from federation.policy.records import ClusterRecord, ModelRecord, VersionRecord
@@ -16,9 +18,10 @@ from federation.policy.standing import (
     assigned_versions,
     capacity_trouble,
     has_bytes,
+    reserved,
     room_bytes,
 )
-from federation.policy.state import State
+from federation.policy.state import ScaleKey, State
 
 PRICE_LABEL = "price-per-gpu-hour"
 Rank = tuple[int, float, int]
@@ -28,9 +31,14 @@ class Room:
     """One cluster as it stands, with what was decided about it by now."""
 
     def __init__(
-        self, record: ClusterRecord, models: Mapping[str, ModelRecord], same: "Same"
+        self,
+        record: ClusterRecord,
+        models: Mapping[str, ModelRecord],
+        same: "Same",
+        scales: Mapping[ScaleKey, Scale] | None = None,
     ) -> None:
         self._same = same
+        self._scales = scales or {}
         self.record = record
         self.name = record.meta.name
         self.region = record.spec.region
@@ -72,6 +80,11 @@ class Room:
         for versions in self._changed.values():
             yield from versions
 
+    def asked(self, model: str, version: int) -> int | None:
+        """Return how many replicas the load asks for; None = as many as there are."""
+        scale = self._scales.get((self.name, model, version))
+        return scale.asked if scale else None
+
     def renew(self, record: ClusterRecord) -> None:
         """Take the cluster's new record: its assignment is what was given by now."""
         self.record = record
@@ -107,7 +120,7 @@ class Room:
 
     def _claim(self, version: AssignedVersion) -> Claim:
         holder = f"{version.model} {version.version}"
-        return Claim(holder=holder, needs=self._same(version.needs), replicas=version.replicas)
+        return Claim(holder=holder, needs=self._same(version.needs), replicas=reserved(version))
 
     def refuses(self, needs: Resources, replicas: int) -> bool:
         """Whether it is known already that nothing new with these needs can come."""
@@ -120,6 +133,15 @@ class Room:
     def takes(self, version: AssignedVersion) -> bool:
         """Whether its GPUs suffice for a version, besides all that it has."""
         return not version.needs.gpus or self.packing.fits(self._claim(version))
+
+    def most(self, version: AssignedVersion, least: int) -> int:
+        """Return how many replicas of a version have room, if not all: `least` to one less."""
+        low, high = least, version.replicas
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = self.takes(replace(version, replicas=middle))
+            low, high = (middle, high) if fits else (low, middle)
+        return low
 
     def lacks(self, version: AssignedVersion) -> str:
         """Return what its GPUs lack for a version, in words; "" if nothing."""
@@ -211,7 +233,7 @@ class Rooms:
         room = self._rooms.get(name)
         if room is None:
             room = self._rooms[name] = Room(
-                self.state.clusters[name], self.state.models, self._same
+                self.state.clusters[name], self.state.models, self._same, self.state.scales
             )
         return room
 

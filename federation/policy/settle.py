@@ -12,7 +12,7 @@ from federation.contract.types import AssignedVersion, Assignment, Urgency
 from federation.policy.choosing import choose, matches
 from federation.policy.events import Assign
 from federation.policy.lookup import resolve
-from federation.policy.placement import Wish, is_settled, place, wish_of
+from federation.policy.placement import Wish, is_settled, place, sized, wish_of
 from federation.policy.records import ClusterRecord, DeploymentRecord
 from federation.policy.rooms import Room, Rooms
 from federation.policy.routing import choose_version
@@ -21,6 +21,7 @@ from federation.policy.standing import (
     is_routable,
     is_up_to_date,
     is_warm,
+    reserved,
     warm_versions,
 )
 from federation.policy.state import State, Step
@@ -142,13 +143,17 @@ def _frees(record: ClusterRecord, changes: ByModel) -> bool:
         new = {(v.version, v.stage_only): v for v in versions}
         for held in assigned_versions(record, model):
             kept = new.get((held.version, held.stage_only))
-            if kept is None or kept.replicas < held.replicas or kept.needs != held.needs:
+            if kept is None or reserved(kept) < reserved(held) or kept.needs != held.needs:
                 return True
     return False
 
 
 def _differs(held: AssignedVersion, wanted: AssignedVersion) -> bool:
-    return (held.replicas, held.needs) != (wanted.replicas, wanted.needs)
+    return (held.replicas, held.max_replicas, held.needs) != (
+        wanted.replicas,
+        wanted.max_replicas,
+        wanted.needs,
+    )
 
 
 def _waiting(
@@ -162,7 +167,7 @@ def _waiting(
     for model, wish in wishes.items():
         held = room.serving(model)
         if matches(wish, room) and any(
-            number not in held or _differs(held[number], wish.assigned(number))
+            number not in held or _differs(held[number], sized(wish, room, number))
             for number in wish.wanted
         ):
             yield model

@@ -111,6 +111,12 @@ def assigned_versions(record: ClusterRecord, model: str) -> tuple[AssignedVersio
     return versions[first:last]
 
 
+def reserved(version: AssignedVersion) -> int:
+    """Return for how many replicas of a version room is counted: for all that its engine may
+    start."""
+    return max(version.replicas, version.max_replicas)
+
+
 def serving_versions(record: ClusterRecord, model: str) -> tuple[AssignedVersion, ...]:
     """Return those of the assigned versions of one model that are to be loaded."""
     return tuple(v for v in assigned_versions(record, model) if not v.stage_only)

@@ -13,6 +13,7 @@ from typing import Any
 from federation.contract.types import Report
 from federation.policy.access.records import KeyRecord, TenantRecord
 from federation.policy.audit.records import Head
+from federation.policy.autoscaling import Scale
 from federation.policy.events import Applied, Command, Delete, PublishSnapshot, Put, Touch, WakeAt
 from federation.policy.membership.records import RevocationRecord, RouterRecord
 from federation.policy.meta import Meta
@@ -32,6 +33,8 @@ from federation.policy.sync.records import PrefetchRecord
 AUDIT_LIMIT = 2_000
 RECEIPT_LIMIT = 10_000
 RECEIPT_AGE = timedelta(hours=24)
+
+ScaleKey = tuple[str, str, int]  # cluster, model, version
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,6 +64,8 @@ class State:
     routers: dict[str, RouterPresence] = field(default_factory=dict)  # the connected ones
     unsettled: frozenset[str] = frozenset()  # models to be settled when the batch of events ends
     settle_at: datetime | None = None  # there is more or less room somewhere: look again then
+    scales: dict[ScaleKey, Scale] = field(default_factory=dict)  # where replicas follow the load
+    look_at: datetime | None = None  # when the load is looked at next
     ignored_reports: int = 0  # stale, or of a cluster that is unknown
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.backends.triton import TritonBackend
 from federation.contract.package import ModelPackage, parse_package
 from federation.demo.triton_install import TritonInstallation
+from tests.contract.kube_backends import KubeBench, ray_bench, triton_bench
 from tests.engines.loaded import ray_backend
 from tests.engines.ray import RayCluster
 from tests.engines.triton import TritonServer
@@ -44,6 +45,7 @@ class Rig(ABC):
 
     backend: Backend
     tells_restarts: ClassVar[bool] = True  # whether identity() changes when the engine restarts
+    forgets: ClassVar[bool] = True  # whether nothing is loaded after its restart
 
     @abstractmethod
     async def start(self, folder: Path) -> None:
@@ -177,6 +179,31 @@ class RayRig(PythonRig):
         await asyncio.gather(*(self.backend.unload(v.model, v.version) for v in left))
 
 
+class KubeRig(PythonRig):
+    """A Kubernetes cluster: what it was asked for it runs again after a power failure."""
+
+    tells_restarts = False
+    forgets = False
+
+    def __init__(self, bench: KubeBench) -> None:
+        self._bench = bench
+
+    async def start(self, folder: Path) -> None:
+        await self._bench.start(folder)
+        self.backend = self._bench.backend()
+
+    async def stop(self) -> None:
+        await self._bench.stop()
+
+    async def kill_engine(self) -> None:
+        await self._bench.api.stop()
+        await self._bench.nodes.stop()
+
+    async def restart_engine(self) -> None:
+        await self._bench.nodes.restart()
+        await self._bench.api.start()
+
+
 @dataclass(frozen=True)
 class Entry:
     """How the contract starts one kind of engine; `fixture` is what `make` is called with."""
@@ -188,6 +215,8 @@ class Entry:
 
 RIGS: dict[str, Entry] = {
     "fake": Entry(FakeRig),
+    "triton-kubernetes": Entry(lambda: KubeRig(triton_bench())),
+    "kuberay": Entry(lambda: KubeRig(ray_bench())),
     "triton": Entry(TritonRig, (pytest.mark.triton,), "triton_installation"),
     "ray": Entry(RayRig, (pytest.mark.ray, pytest.mark.timeout(180)), "ray_cluster"),
 }

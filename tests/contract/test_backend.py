@@ -42,19 +42,22 @@ async def listing(backend: Backend) -> Listing:
 
 
 async def infer(backend: Backend, staged: StagedVersion) -> tuple[int, list[float]]:
-    """Ask the engine where the backend says, as the gateway would."""
+    """Ask the engine where the backend says, as the gateway would; 503 if nobody is there."""
     route = backend.route(staged.model, staged.version, Verb.INFER, TENSOR)
     assert route is not None
     tensor = {"name": "X", "datatype": "FP32", "shape": [3], "data": [1.0, 2.0, 4.5]}
-    async with (
-        aiohttp.ClientSession(headers=route.headers) as session,
-        session.post(route.url, json={"inputs": [tensor]}) as response,
-    ):
-        if response.status != 200:
-            return response.status, []
-        document = await response.json(content_type=None)
-        (output,) = document["outputs"]
-        return response.status, output["data"]
+    try:
+        async with (
+            aiohttp.ClientSession(headers=route.headers) as session,
+            session.post(route.url, json={"inputs": [tensor]}) as response,
+        ):
+            if response.status != 200:
+                return response.status, []
+            document = await response.json(content_type=None)
+            (output,) = document["outputs"]
+            return response.status, output["data"]
+    except aiohttp.ClientConnectionError:
+        return 503, []
 
 
 async def test_a_new_engine_is_ready_and_has_nothing_of_ours(rig: Rig) -> None:
@@ -106,9 +109,7 @@ async def test_what_is_not_loaded_does_not_warm_up(rig: Rig, packages: Path) -> 
         await rig.backend.warm_up(rig.good(packages, "echo", 1))
 
 
-async def test_an_engine_that_died_is_told_as_such_and_comes_back_empty(
-    rig: Rig, packages: Path
-) -> None:
+async def test_an_engine_that_died_is_told_as_such_and_comes_back(rig: Rig, packages: Path) -> None:
     staged = rig.good(packages, "echo", 1)
     await rig.backend.load(staged)
     before = await rig.backend.identity()
@@ -124,7 +125,7 @@ async def test_an_engine_that_died_is_told_as_such_and_comes_back_empty(
         await rig.backend.warm_up(staged)
     await rig.restart_engine()
     assert (await rig.backend.status()).ready
-    assert await rig.backend.loaded() == ()
+    assert await listing(rig.backend) == (set() if rig.forgets else {("echo", 1)})
     after = await rig.backend.identity()
     assert (before != after) if rig.tells_restarts else (before == after == "")
     await rig.backend.load(staged)

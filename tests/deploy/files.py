@@ -36,6 +36,12 @@ VALUES: dict[str, Mapping[str, Any]] = {
             "connectivity": "dial",
             "advertiseUrl": "https://gpu.example.com:7500",
             "rbac": {"engines": True},
+            "modelsClaim": "models",
+            "settings": {
+                "FED_ENGINE": "triton-kubernetes",
+                "FED_KUBE_ENGINE_IMAGE": "nvcr.io/nvidia/tritonserver:25.09-py3",
+                "FED_KUBE_MODELS_CLAIM": "models",
+            },
             "nodeSelector": {"disk": "fast"},
         },
         "monitoring": {"serviceMonitors": True},

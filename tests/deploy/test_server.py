@@ -21,7 +21,7 @@ MERGE = "application/merge-patch+json"
 KINDS = (
     *("Namespace", "ServiceAccount", "ConfigMap", "Service", "StatefulSet", "NetworkPolicy"),
     *("PodDisruptionBudget", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
-    *("ServiceMonitor", "PrometheusRule"),
+    *("PersistentVolumeClaim", "ServiceMonitor", "PrometheusRule"),
 )
 
 

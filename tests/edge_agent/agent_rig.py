@@ -109,9 +109,11 @@ class AgentRig:
         for task in failed:
             task.result()
 
-    def assign(self, generation: int, *versions: tuple[str, int, str]) -> None:
+    def assign(self, generation: int, *versions: tuple[str, int, str], replicas: int = 1) -> None:
         """Send (model, version, digest) as the desired state."""
-        assigned = tuple(AssignedVersion(model=m, version=v, digest=d) for m, v, d in versions)
+        assigned = tuple(
+            AssignedVersion(model=m, version=v, digest=d, replicas=replicas) for m, v, d in versions
+        )
         assignment = Assignment(cluster="c", generation=generation, versions=assigned)
         self.inbox.put_nowait(AssignmentReceived(assignment=assignment))
 

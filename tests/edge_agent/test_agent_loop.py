@@ -72,6 +72,28 @@ async def test_a_version_change_loses_no_request(rig: AgentRig, digests: Digests
     assert set(rig.engine.models) == {("m", 2)}
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_change_of_replicas_loses_no_request(
+    rig: AgentRig, digests: Digests, *, fails: bool
+) -> None:
+    def replicas() -> int:
+        return rig.board.observed(lambda _m, _v: 0).versions[0].replicas
+
+    rig.assign(1, ("m", 1, digests[1]))
+    await until(lambda: rig.warm(("m", 1)))
+    rig.engine.load_s = 0.1
+    if fails:
+        rig.engine.fail_load["m", 1] = "no memory for another one"
+    rig.assign(2, ("m", 1, digests[1]), replicas=3)
+    while replicas() != 3 and not rig.board.versions[0].reason:
+        assert await rig.infer("m", 1) == 200
+    assert replicas() == (1 if fails else 3)
+    rig.engine.fail_load.clear()
+    while replicas() != 3:
+        assert await rig.infer("m", 1) == 200
+    assert rig.warm(("m", 1))
+
+
 async def test_the_agent_serves_after_its_restart_without_a_control_plane(
     engine: FakeEngine, packages: PackageServer, tmp_path: Path, digests: Digests
 ) -> None:

@@ -19,11 +19,17 @@ from federation.contract.errors import Invalid
 from federation.runtime.config import load_settings
 
 GOOD = Settings(cluster="eu", state_dir="s", triton_repository="r")
+KUBE = {
+    "engine": "triton-kubernetes",
+    "kube_engine_image": "example.com/triton:1",
+    "kube_models_claim": "models",
+}
 
 
 def test_the_defaults_are_fine() -> None:
     check(GOOD)
     check(replace(GOOD, engine="static", triton_repository=""))
+    check(replace(GOOD, **KUBE))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +51,11 @@ def test_the_defaults_are_fine() -> None:
         ({"dcgm_url": ("http://a:9400/metrics", "b:9400")}, "--dcgm-url 'b:9400'"),
         ({"triton_metrics_url": "8002"}, "--triton-metrics-url"),
         ({"inventory": "declared"}, "needs --inventory-file"),
+        ({"engine": "kuberay"}, "--engine=kuberay needs --kube-engine-image"),
+        (KUBE | {"kube_models_claim": ""}, "needs --kube-models-claim"),
+        (KUBE | {"kube_models_path": "../x"}, "--kube-models-path"),
+        (KUBE | {"kube_engine_cpu": "many"}, "--kube-engine-cpu 'many'"),
+        (KUBE | {"kube_engine_memory": "0"}, "--kube-engine-memory '0'"),
     ],
 )
 def test_what_cannot_work_is_refused(change: dict[str, str], words: str) -> None:

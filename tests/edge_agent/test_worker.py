@@ -11,6 +11,7 @@ from edge_agent.backends.base import StagedVersion
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.policy.events import Job, JobDone, JobFailed, Task
 from edge_agent.worker import Deadlines, Worker
+from federation.contract.capacity import Resources
 from federation.contract.types import ModelProtocol
 from tests.edge_agent.package_server import PackageServer, sync_side
 
@@ -84,6 +85,33 @@ async def test_the_number_of_replicas_comes_with_the_job(bench: Bench) -> None:
     await bench.do(Task.STAGE)
     await bench.do(Task.LOAD)
     assert bench.engine.models["m", 1].replicas == 2
+
+
+async def test_the_room_that_replicas_were_given_comes_with_the_job(bench: Bench) -> None:
+    seen: list[StagedVersion] = []
+
+    class Notes(FakeBackend):
+        async def load(self, staged: StagedVersion) -> None:
+            seen.append(staged)
+
+    worker = bench.make(Notes(bench.engine))
+    for task, needs in ((Task.STAGE, Resources()), (Task.LOAD, Resources(gpus=2))):
+        job = Job(id=7, task=task, model="m", version=1, digest=bench.digest, needs=needs)
+        worker.start(job)
+        async with asyncio.timeout(10):
+            await bench.outcomes.get()
+    assert [staged.resources for staged in seen] == [Resources(gpus=2)]
+    assert seen[0].package.resources == Resources()
+
+
+async def test_a_change_of_replicas_ends_with_a_real_inference(bench: Bench) -> None:
+    await bench.do(Task.STAGE)
+    await bench.do(Task.LOAD)
+    assert isinstance(await bench.do(Task.RESIZE), JobDone)
+    assert bench.engine.loads["m", 1] == 2
+    bench.engine.hang()
+    assert await bench.reason(Task.RESIZE) == "resize took longer than 0.6 seconds"
+    bench.engine.resume()
 
 
 async def test_an_engine_that_is_away_is_told_apart(bench: Bench) -> None:

@@ -9,11 +9,12 @@ differ in signature, and loading or losing one must never disturb another.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from federation.contract.capacity import Resources
 from federation.contract.package import ModelPackage
 from federation.contract.types import EngineKind, EngineStatus, ModelProtocol
 
@@ -61,6 +62,13 @@ class StagedVersion:
     directory: Path
     package: ModelPackage
     replicas: int = 1
+    max_replicas: int = 0  # above 0: the engine's autoscaler decides, from `replicas` on
+    needs: Resources = field(default_factory=Resources)  # what each replica was given room for
+
+    @property
+    def resources(self) -> Resources:
+        """Return what a replica asks for: what it has room for, else what the package says."""
+        return self.needs if self.needs != Resources() else self.package.resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +108,11 @@ class Backend(Protocol):
         ...
 
     async def load(self, staged: StagedVersion) -> None:
-        """Load a version and return when the engine calls it ready; raises BackendError."""
+        """Load a version and return when the engine calls it ready; raises BackendError.
+
+        One that is loaded with another number of replicas serves on while that changes, and also
+        if it cannot be changed.
+        """
         ...
 
     async def warm_up(self, staged: StagedVersion) -> None:

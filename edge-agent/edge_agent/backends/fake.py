@@ -26,6 +26,11 @@ from federation.contract.types import EngineKind, EngineStatus, ModelProtocol
 
 Key = tuple[str, int]
 _TEXT_VERBS = {Verb.GENERATE, Verb.GENERATE_STREAM, Verb.COMPLETIONS, Verb.CHAT}
+_PATHS = (  # its own, Triton's, Ray Serve's
+    "/v2/models/{name}",
+    "/v2/models/{name}/versions/{number}",
+    "/{name}/v2/models/{model}/versions/{number}",
+)
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
@@ -83,11 +88,12 @@ class FakeEngine:
         """Listen on the loopback, with nothing loaded; a second start takes the same port."""
         app = web.Application(client_max_size=64 << 20)
         app.router.add_get("/v2/health/{what:live|ready}", self._health)
-        app.router.add_get("/v2/models/{name}", self._metadata)
-        app.router.add_get("/v2/models/{name}/ready", self._ready)
-        app.router.add_post("/v2/models/{name}/infer", self._infer)
-        app.router.add_post("/v2/models/{name}/generate", self._generate)
-        app.router.add_post("/v2/models/{name}/generate_stream", self._generate_stream)
+        for path in _PATHS:
+            app.router.add_get(path, self._metadata)
+            app.router.add_get(f"{path}/ready", self._ready)
+            app.router.add_post(f"{path}/infer", self._infer)
+            app.router.add_post(f"{path}/generate", self._generate)
+            app.router.add_post(f"{path}/generate_stream", self._generate_stream)
         app.router.add_post("/{name}/v1/completions", self._completions)
         app.router.add_post("/{name}/v1/chat/completions", self._completions)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)

@@ -50,9 +50,12 @@ def _deployment(staged: StagedVersion, cpus: float) -> dict[str, Any]:
     options: dict[str, float] = {"num_cpus": cpus, "num_gpus": resources.gpus}
     if resources.memory_mib:
         options["memory"] = resources.memory_mib << 20
+    number: dict[str, Any] = {"num_replicas": max(staged.replicas, 1)}
+    if staged.max_replicas:
+        number = {"autoscaling_config": _limits(staged)}
     return {
         "name": _OUR_DEPLOYMENT,
-        "num_replicas": max(staged.replicas, 1),
+        **number,
         "max_ongoing_requests": _ONGOING,
         "max_surge_percent": 100,  # a new replica serves before the old one stops
         "health_check_period_s": 2,
@@ -118,10 +121,35 @@ def loaded_versions(details: Details) -> tuple[LoadedVersion, ...]:
     return tuple(found)
 
 
-def is_same(found: LoadedVersion, staged: StagedVersion) -> bool:
+def _limits(staged: StagedVersion) -> dict[str, int]:
+    least = max(staged.replicas, 1)
+    return {"min_replicas": least, "max_replicas": max(staged.max_replicas, least)}
+
+
+def is_same(found: LoadedVersion, staged: StagedVersion, details: Details) -> bool:
     """Return whether what runs is already what is wanted."""
-    theirs = (found.model, found.version, found.digest, found.replicas)
-    return theirs == (staged.model, staged.version, staged.digest, max(staged.replicas, 1))
+    theirs = (found.model, found.version, found.digest)
+    if theirs != (staged.model, staged.version, staged.digest):
+        return False
+    application = applications(details).get(engine_name(found.model, found.version), {})
+    config = application.get("deployed_app_config") or {}
+    scaled = [
+        dict(deployment["autoscaling_config"])
+        for deployment in config.get("deployments", [])
+        if deployment.get("autoscaling_config")
+    ]
+    ours = staged.package.runtime is not Runtime.RAY_SERVE
+    if staged.max_replicas and ours:
+        return [{name: each.get(name) for name in _limits(staged)} for each in scaled] == [
+            _limits(staged)
+        ]
+    return not (scaled and ours) and found.replicas == max(staged.replicas, 1)
+
+
+def serves(application: Mapping[str, Any], staged: StagedVersion) -> bool:
+    """Return whether an application has replicas that run with this content."""
+    running = application.get("status") in _STILL_SERVING and _running_replicas(application)
+    return bool(running) and digest_of(application) == staged.digest
 
 
 def digest_of(application: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.backends import ray_applications as ray
+from edge_agent.backends import ray_inference as inference
 from edge_agent.backends.base import (
     BackendError,
     EngineRoute,
@@ -24,8 +25,6 @@ from edge_agent.backends.base import (
 )
 from edge_agent.backends.bundle import write_bundle
 from edge_agent.backends.engine_http import Answer, EngineHttp, one_line
-from edge_agent.backends.warmup import warm_tensors, warm_text
-from edge_agent.serving.v2 import Tensor
 from federation.contract.capacity import Device
 from federation.contract.types import EngineKind, EngineStatus, ModelProtocol, Runtime
 
@@ -33,8 +32,6 @@ _APPLICATIONS = "/api/serve/applications/"
 _POLL_S = 0.2
 _UNLOAD_S = 60.0
 _PUT_S = 60.0  # the first one starts the controller and the proxy
-_OPENAI = {Verb.COMPLETIONS: "/v1/completions", Verb.CHAT: "/v1/chat/completions"}
-_TEXT_VERBS = {Verb.GENERATE, Verb.GENERATE_STREAM, *_OPENAI}
 
 
 class RayServeBackend:
@@ -88,29 +85,27 @@ class RayServeBackend:
         Nothing is done if it runs already; another number of replicas is changed in place.
         """
         name = engine_name(staged.model, staged.version)
-        if any(ray.is_same(found, staged) for found in await self.loaded()):
+        details = await self._details()
+        if any(ray.is_same(each, staged, details) for each in ray.loaded_versions(details)):
             return
         archive = await asyncio.to_thread(write_archive, self._archives, staged)
         application = ray.make_application(staged, archive.as_uri(), self._cpus)
         before = await self._put({name: application})
-        last = ray.applications(before).get(name, {}).get("last_deployed_time_s", 0.0)
+        was = ray.applications(before).get(name, {})
+        last = was.get("last_deployed_time_s", 0.0)
         try:
             await self._wait_running(name, staged.digest, last)
         except BackendError:
+            if ray.serves(was, staged):
+                await self._put({name: was["deployed_app_config"]})  # as it was before
+                raise
             await self._put({name: None})  # else Ray would try it again at every change
             await asyncio.to_thread(remove_archives, self._archives, name)
             raise
 
     async def warm_up(self, staged: StagedVersion) -> None:
         """Answer one real inference on the package's sample; raises BackendError."""
-        path = f"/{engine_name(staged.model, staged.version)}{_v2(staged.model, staged.version)}"
-        if staged.package.protocol is ModelProtocol.TEXT:
-            await warm_text(self._serve, f"{path}/generate_stream", staged.package.warmup)
-            return
-        inputs = tuple(
-            Tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in staged.package.inputs
-        )
-        await warm_tensors(self._serve, f"{path}/infer", inputs, staged.package.warmup)
+        await inference.warm_up(self._serve, staged)
 
     async def unload(self, model: str, version: int) -> None:
         """Remove a version's application and wait until it is gone; its archive goes with it."""
@@ -131,13 +126,7 @@ class RayServeBackend:
         self, model: str, version: int, verb: Verb, protocol: ModelProtocol
     ) -> EngineRoute | None:
         """Return where the verb lives: below the application's own prefix, in its own words."""
-        if verb in _TEXT_VERBS and protocol is not ModelProtocol.TEXT:
-            return None
-        base = f"{self._serve.url}/{engine_name(model, version)}"
-        if verb in _OPENAI:
-            return EngineRoute(url=base + _OPENAI[verb])
-        suffix = "" if verb is Verb.METADATA else f"/{verb.value}"
-        return EngineRoute(url=base + _v2(model, version) + suffix)
+        return inference.route(self._serve.url, (model, version), verb, protocol)
 
     async def devices(self) -> tuple[Device, ...]:
         """Return the GPUs that the cluster's living nodes declare; raises EngineUnreachable."""
@@ -201,8 +190,7 @@ class RayServeBackend:
 
 def write_archive(folder: Path, staged: StagedVersion) -> Path:
     """Zip a version for the cluster's nodes; the content is in the name, since Ray caches by it."""
-    name = engine_name(staged.model, staged.version)
-    target = folder / f"{name}-{staged.digest[:16]}.zip"
+    target = folder / archive_name(staged)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".zip-") as building:
         content = Path(building) / "content"
@@ -216,14 +204,15 @@ def write_archive(folder: Path, staged: StagedVersion) -> Path:
     return target.resolve()
 
 
+def archive_name(staged: StagedVersion) -> str:
+    """Return the name of a version's zip file."""
+    return f"{engine_name(staged.model, staged.version)}-{staged.digest[:16]}.zip"
+
+
 def remove_archives(folder: Path, name: str) -> None:
     """Remove the archives of one version."""
     for archive in folder.glob(f"{name}-*.zip"):
         archive.unlink(missing_ok=True)
-
-
-def _v2(model: str, version: int) -> str:
-    return f"/v2/models/{model}/versions/{version}"
 
 
 def _product(resources: Mapping[str, Any]) -> str:

@@ -10,13 +10,14 @@ A server-wide "ready" is never asked: a strict server denies it during every loa
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edge_agent.backends import triton_inference as inference
 from edge_agent.backends import triton_repository as files
 from edge_agent.backends.base import (
     BackendError,
-    Dialect,
     EngineRoute,
     EngineUnreachable,
     LoadedVersion,
@@ -26,18 +27,14 @@ from edge_agent.backends.base import (
     parse_engine_name,
 )
 from edge_agent.backends.engine_http import Answer, EngineHttp, one_line
-from edge_agent.backends.warmup import warm_tensors, warm_text
-from edge_agent.serving.v2 import Tensor
 from federation.contract.types import EngineKind, EngineStatus, ModelProtocol
 
 _POLL_S = 0.1
 _UNLOAD_S = 60.0
 _LIMITS_S = {"LOADING": 60.0, "UNLOADING": 3.0}  # how long these states are waited for
-_PATHS = {Verb.METADATA: "", Verb.READY: "/ready", Verb.INFER: "/infer"}
 _FRAME = re.compile(
     r"^load failed for model '[^']*': (version \d+ is at UNAVAILABLE state: )?(Internal: )?"
 )
-_TEXT_VERBS = {Verb.GENERATE, Verb.GENERATE_STREAM, Verb.COMPLETIONS, Verb.CHAT}
 
 
 class TritonBackend:
@@ -81,12 +78,13 @@ class TritonBackend:
 
     async def load(self, staged: StagedVersion) -> None:
         """Write the version's files and load it; nothing is done if it is ready already."""
-        name = engine_name(staged.model, staged.version)
+        name, serves = engine_name(staged.model, staged.version), None
         if await self._settled(name) == "READY":
             found = await self._look_up(name)
             if found is not None and found.digest == staged.digest:
                 if found.replicas == max(staged.replicas, 1):
-                    return  # else: Triton reads the new configuration and serves on meanwhile
+                    return
+                serves = found  # Triton reads the new configuration and serves on meanwhile
             else:
                 await self.unload(staged.model, staged.version)
         await asyncio.to_thread(files.write_model, self._repository, staged)
@@ -95,24 +93,16 @@ class TritonBackend:
             async with asyncio.timeout(self._load_timeout_s):
                 answer = await self._repository_call(name, "load", self._load_timeout_s + 5)
         except TimeoutError:
+            await self._put_back(staged, serves)
             limit = f"{self._load_timeout_s:g} s"
             raise BackendError(f"Triton did not load {name} within {limit}") from None
         if answer.status != 200 or await self._settled(name) != "READY":
-            await self._clean_up(name)
+            await (self._put_back(staged, serves) if serves else self._clean_up(name))
             raise BackendError(_load_error(answer))
 
     async def warm_up(self, staged: StagedVersion) -> None:
         """Answer one real inference on the package's sample; raises BackendError."""
-        path = self._path(staged.model, staged.version)
-        if staged.package.protocol is ModelProtocol.TEXT:
-            await warm_text(self._http, f"{path}/generate_stream", staged.package.warmup)
-            return
-        inputs = tuple(
-            Tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in staged.package.inputs
-        )
-        if not inputs:  # a Triton folder need not declare them
-            inputs = await self._declared_inputs(path)
-        await warm_tensors(self._http, f"{path}/infer", inputs, staged.package.warmup)
+        await inference.warm_up(self._http, staged)
 
     async def unload(self, model: str, version: int) -> None:
         """Unload a version, wait until Triton has let it go, and remove its files."""
@@ -129,22 +119,11 @@ class TritonBackend:
         self, model: str, version: int, verb: Verb, protocol: ModelProtocol
     ) -> EngineRoute | None:
         """Return where the verb lives; every text verb is a generate_stream here."""
-        url, name = self._http.url + self._path(model, version), engine_name(model, version)
-        text = protocol is ModelProtocol.TEXT
-        if text and (verb in _TEXT_VERBS or verb is Verb.INFER):
-            return EngineRoute(
-                url=f"{url}/generate_stream", dialect=Dialect.TRITON_TEXT, engine_model=name
-            )
-        if verb in _TEXT_VERBS:
-            return None
-        return EngineRoute(url=url + _PATHS[verb], engine_model=name)
+        return inference.route(self._http.url, (model, version), verb, protocol)
 
     async def close(self) -> None:
         """Close connections; the server keeps running."""
         await self._http.close()
-
-    def _path(self, model: str, version: int) -> str:
-        return f"/v2/models/{engine_name(model, version)}/versions/{version}"
 
     async def _index(self) -> dict[str, str]:
         """Return the state of each of our models that Triton knows of."""
@@ -189,21 +168,18 @@ class TritonBackend:
             version=parsed[1],
             digest=_parameter(config, files.DIGEST_KEY),
             protocol=ModelProtocol.TEXT if protocol == "text" else ModelProtocol.TENSOR,
-            replicas=sum(int(g.get("count", 1)) for g in config.get("instance_group", [])) or 1,
-        )
-
-    async def _declared_inputs(self, path: str) -> tuple[Tensor, ...]:
-        answer = await self._http.ask("GET", path)
-        if answer.status != 200:
-            raise BackendError(f"Triton tells no inputs: {_message(answer)}")
-        return tuple(
-            Tensor(name=t["name"], datatype=t["datatype"], shape=tuple(t["shape"]))
-            for t in answer.json()["inputs"]
+            replicas=_replicas(config),
         )
 
     async def _repository_call(self, name: str, verb: str, timeout_s: float) -> Answer:
         path = f"/v2/repository/models/{name}/{verb}"
         return await self._http.ask("POST", path, body={}, timeout_s=timeout_s)
+
+    async def _put_back(self, staged: StagedVersion, serves: LoadedVersion | None) -> None:
+        """Write down again how a version is loaded that could not be changed: it serves on."""
+        if serves is not None:
+            before = replace(staged, replicas=serves.replicas)
+            await asyncio.to_thread(files.write_model, self._repository, before)
 
     async def _clean_up(self, name: str) -> None:
         """Make Triton forget a version that did not load, so that its files can go."""
@@ -213,6 +189,14 @@ class TritonBackend:
 
 def _parameter(config: Mapping[str, Any], key: str) -> str:
     return str(config.get("parameters", {}).get(key, {}).get("string_value", ""))
+
+
+def _replicas(config: Mapping[str, Any]) -> int:
+    """Return what was asked for: a package in Triton's own format has instances of its own."""
+    noted = _parameter(config, files.REPLICAS_KEY)
+    if noted.isdecimal():
+        return int(noted)
+    return sum(int(g.get("count", 1)) for g in config.get("instance_group", [])) or 1
 
 
 def _told(answer: Answer) -> str:

@@ -17,6 +17,7 @@ from federation.contract.types import ModelProtocol, Runtime
 
 DIGEST_KEY = "fed-digest"
 PROTOCOL_KEY = "fed-protocol"
+REPLICAS_KEY = "fed-replicas"
 LARGEST_BATCH = 64
 LONGEST_QUEUE = 256  # per model; beyond it Triton refuses at once, and the router tries elsewhere
 _TEMPORARY = ".fed-staging-"
@@ -129,7 +130,11 @@ def _adopt(target: Path, staged: StagedVersion) -> None:
 
 
 def _ours(staged: StagedVersion) -> str:
-    entries = {DIGEST_KEY: staged.digest, PROTOCOL_KEY: staged.package.protocol.value}
+    entries = {
+        DIGEST_KEY: staged.digest,
+        PROTOCOL_KEY: staged.package.protocol.value,
+        REPLICAS_KEY: str(max(staged.replicas, 1)),
+    }
     lines = [f"version_policy {{ specific {{ versions: [ {staged.version} ] }} }}"]
     lines += [
         f"parameters {{ key: {quoted(key)} value {{ string_value: {quoted(value)} }} }}"

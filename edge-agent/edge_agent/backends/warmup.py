@@ -1,10 +1,11 @@
-"""One real inference before a version may get traffic.
+"""One real inference before a version may get traffic, and more of them to see what it can do.
 
 Input: the inputs that a model declares and the package's sample. Output: a request; a sample that
 is shorter than its tensor is repeated, a missing one is zeros. An answer that does not look like
 one is a BackendError.
 """
 
+import asyncio
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,12 @@ async def warm_tensors(
     http: EngineHttp, path: str, inputs: Sequence[Tensor], sample: Mapping[str, Any]
 ) -> None:
     """Send the sample to an infer path; raises BackendError unless outputs come back."""
-    answer = await http.ask("POST", path, body=sample_request(inputs, sample))
+    await ask_tensors(http, path, sample_request(inputs, sample))
+
+
+async def ask_tensors(http: EngineHttp, path: str, body: Binary) -> None:
+    """Send a request to an infer path; raises BackendError unless outputs come back."""
+    answer = await http.ask("POST", path, body=body)
     if answer.status != 200:
         raise BackendError(f"the warm-up inference failed: {reason_of(answer)}")
     if b'"outputs"' not in answer.body:
@@ -39,9 +45,21 @@ async def warm_tensors(
 
 async def warm_text(http: EngineHttp, path: str, sample: Mapping[str, Any]) -> None:
     """Ask a generate_stream path for a few tokens; raises BackendError unless one comes."""
+    await ask_text(http, path, sample, tokens=_TOKENS)
+
+
+async def ask_text(
+    http: EngineHttp, path: str, sample: Mapping[str, Any], *, tokens: int
+) -> tuple[int, float]:
+    """Ask for so many tokens; return how many came, and after how many seconds the first one did.
+
+    Raises BackendError unless one comes.
+    """
     prompt = sample.get("prompt") or sample.get("text_input") or DEFAULT_PROMPT
-    body = {"text_input": str(prompt), "max_tokens": _TOKENS}
-    reader, events = EventReader(), 0
+    body = {"text_input": str(prompt), "max_tokens": tokens}
+    reader, events, first_s = EventReader(), 0, 0.0
+    now_s = asyncio.get_running_loop().time
+    started_s = now_s()
     async with http.open("POST", path, body=body) as response:
         if response.status != 200:
             answer = Answer(response.status, await response.read())
@@ -50,9 +68,11 @@ async def warm_text(http: EngineHttp, path: str, sample: Mapping[str, Any]) -> N
             for event in _events(reader, chunk):
                 if "error" in Answer(200, event.encode()).json():
                     raise BackendError(f"the warm-up inference failed: {one_line(event)}")
+                first_s = first_s or now_s() - started_s
                 events += 1
     if not events:
         raise BackendError("the warm-up inference answered nothing")
+    return events, first_s
 
 
 def _events(reader: EventReader, chunk: bytes) -> list[str]:

@@ -5,9 +5,10 @@ the gateway (doubts). Output: `Reconciler.handle` takes one event and returns co
 agent's loop performs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from federation.contract.capacity import Resources
 from federation.contract.types import Assignment, ModelProtocol, Urgency
 
 Key = tuple[str, int]  # (model, version)
@@ -19,11 +20,15 @@ class Task(StrEnum):
     STAGE = "stage"  # bring all bytes to this cluster's disk
     VERIFY = "verify"  # hash them again and compare with the manifest
     LOAD = "load"  # load the version at the engine
+    RESIZE = "resize"  # give it another number of replicas while it serves; one real inference
     HEAL = "heal"  # unload and load again: what the engine holds is broken or of another content
     WARM_UP = "warm-up"  # one real inference
     DRAIN = "drain"  # wait until no request is in flight, for a limited time
     UNLOAD = "unload"  # unload the version at the engine
 
+
+# Tasks that make the engine work.
+AT_ENGINE = frozenset({Task.LOAD, Task.RESIZE, Task.HEAL, Task.WARM_UP, Task.UNLOAD})
 
 # ------------------------------------------------------------ events
 
@@ -119,7 +124,9 @@ class Job:
     version: int
     digest: str = ""
     replicas: int = 1
+    max_replicas: int = 0  # above 0: the engine's autoscaler decides, from `replicas` on
     urgency: Urgency = Urgency.NORMAL  # of the transfer
+    needs: Resources = field(default_factory=Resources)  # what each replica was given room for
 
     @property
     def key(self) -> Key:

@@ -38,6 +38,7 @@ class Step(StrEnum):
     LOADED = "loaded"
     ADOPTED = "adopted"  # the engine has it already: no load is needed
     WARMED = "warmed"
+    RESIZED = "resized"  # it has another number of replicas, and answered with them
     LOST = "lost"  # the engine restarted, forgot it, or does not answer
     DISPROVED = "disproved"  # it was doubted, and a warm-up inference failed too
     FAILED = "failed"
@@ -78,7 +79,7 @@ TRANSITIONS: dict[tuple[VersionState | None, Step], VersionState | None] = {
     (S.LOADED, Step.REPLACED): S.PENDING,
     (S.LOADED, Step.RETIRED): S.DRAINING,
     (S.WARMED, Step.WARMED): S.WARMED,  # doubted, and it answered
-    (S.WARMED, Step.LOADED): S.LOADED,  # loaded again with another number of replicas
+    (S.WARMED, Step.RESIZED): S.WARMED,
     (S.WARMED, Step.DISPROVED): S.STAGED,
     (S.WARMED, Step.LOST): S.STAGED,
     (S.WARMED, Step.REPLACED): S.PENDING,
@@ -105,6 +106,7 @@ class Record:
     version: int
     digest: str  # of the package that is wanted
     replicas: int = 1
+    max_replicas: int = 0  # above 0: the engine's autoscaler decides, from `replicas` on
     state: VersionState
     protocol: ModelProtocol = ModelProtocol.UNKNOWN
     job: Job | None = None  # what is being done to it; at most one thing at a time

@@ -30,8 +30,9 @@ from edge_agent.policy.events import (
     Ticked,
 )
 from edge_agent.policy.lifecycle import Record, Step, new_record
-from edge_agent.policy.schedule import EngineView, Patience, Situation, next_jobs
+from edge_agent.policy.schedule import EngineView, Patience, Situation, next_jobs, same_number
 from edge_agent.policy.steps import HELD, View
+from federation.contract.capacity import Resources
 from federation.contract.types import (
     AssignedVersion,
     Assignment,
@@ -41,7 +42,7 @@ from federation.contract.types import (
 )
 from federation.runtime.backoff import Dice
 
-_CHANGING = {Task.LOAD, Task.HEAL, Task.UNLOAD}  # jobs that change what the engine has
+_CHANGING = {Task.LOAD, Task.RESIZE, Task.HEAL, Task.UNLOAD}  # jobs that change what the engine has
 _RETRY: dict[Task, Step] = {
     Task.STAGE: Step.STAGING_RETRIED,
     Task.VERIFY: Step.STAGING_RETRIED,
@@ -62,6 +63,7 @@ class Reconciler:
         self.records: dict[Key, Record] = {}
         self._wanted: dict[Key, AssignedVersion] = {}
         self._listed: dict[Key, str] = {}  # what the engine has, by digest
+        self._running: dict[Key, int] = {}  # and with how many replicas, as it told last
         self._settled_s: dict[Key, float] = {}  # when a job of ours last changed the engine
         self._identity = ""
         self._silent_since_s: float | None = None
@@ -106,7 +108,7 @@ class Reconciler:
                 digest=r.digest,
                 state=r.state,
                 reason=r.reason or r.doubt,
-                replicas=r.replicas if r.state in HELD else 0,
+                replicas=self._replicas(r) if r.state in HELD else 0,
                 protocol=r.protocol,
             )
             for _, r in sorted(self.records.items())
@@ -143,6 +145,7 @@ class Reconciler:
         self._identity = event.identity or self._identity
         self.engine, self._silent_since_s = EngineView.UP, None
         listed = {(v.model, v.version): v.digest for v in event.loaded}
+        self._running = {(v.model, v.version): v.replicas for v in event.loaded}
         for key in set(self.records) | set(self._listed) | set(listed):
             if self._settled_s.get(key, float("-inf")) >= event.asked_s or self._changing(key):
                 continue  # a job of ours knows better
@@ -194,14 +197,20 @@ class Reconciler:
                 self._take(record, Step.STAGED, staged=True, protocol=event.protocol, reason="")
             case Task.VERIFY:
                 self._take(record, Step.VERIFIED, verified=True, reason="")
-            case Task.LOAD | Task.HEAL:
+            case Task.LOAD | Task.HEAL | Task.RESIZE:
                 self._settled_s[record.key] = now
                 self._listed[record.key] = job.digest
-                self._take(
-                    record, Step.LOADED, at_engine=job.digest, replicas=job.replicas, heal=False
-                )
+                has = {"replicas": job.replicas, "max_replicas": job.max_replicas}
+                if job.task is Task.RESIZE:
+                    fine = {"checked_s": now, "doubt": "", "reason": "", "failures": 0}
+                    self._take(record, Step.RESIZED, at_engine=job.digest, **has, **fine)
+                else:
+                    self._take(record, Step.LOADED, at_engine=job.digest, **has, heal=False)
             case Task.WARM_UP:
-                self._take(record, Step.WARMED, checked_s=now, doubt="", reason="", failures=0)
+                fine = {"reason": "", "failures": 0}
+                if self._cannot_resize(record):
+                    fine = {}  # it serves as before; why not otherwise stays known
+                self._take(record, Step.WARMED, checked_s=now, doubt="", **fine)
             case Task.DRAIN:
                 self._put(replace(record, drained=True))
             case Task.UNLOAD:
@@ -222,8 +231,10 @@ class Reconciler:
             self._settled_s[record.key] = now
         if task is Task.DRAIN:
             self._put(replace(record, drained=True))
-        elif task is Task.UNLOAD or (task is Task.LOAD and record.state is VersionState.WARMED):
+        elif task is Task.UNLOAD:
             self._put(record)  # as it was; tried again later
+        elif task is Task.RESIZE:
+            self._put(replace(record, doubt=event.reason))  # does it serve still?
         elif task is Task.WARM_UP:
             self._warming_failed(record, event, now)
         else:
@@ -266,8 +277,12 @@ class Reconciler:
             changes = {"digest": wanted.digest, "staged": False, "failures": 0, "reason": ""}
             changes["verified"] = record.verified and record.digest == wanted.digest
             changes["replicas"] = wanted.replicas
+            changes["max_replicas"] = wanted.max_replicas
         elif step is Step.ADOPTED and wanted is not None:
-            changes = {"replicas": wanted.replicas, "reason": ""}
+            told = self._running.get(key, wanted.replicas)
+            most = wanted.max_replicas  # as many as its autoscaler has chosen are right
+            changes = {"replicas": wanted.replicas if most else told, "max_replicas": most}
+            changes["reason"] = ""
         elif step in (Step.RETIRED, Step.STRAY):
             changes = {"drained": step is Step.STRAY, "failures": 0, "doubt": "", "reason": ""}
         self._take(record, step, **changes)
@@ -288,7 +303,9 @@ class Reconciler:
                 version=record.version,
                 digest=record.digest,
                 replicas=wanted.replicas if wanted else record.replicas,
+                max_replicas=wanted.max_replicas if wanted else record.max_replicas,
                 urgency=wanted.urgency if wanted else Urgency.NORMAL,
+                needs=wanted.needs if wanted else Resources(),
             )
             self._put(replace(record, job=job))
             self._commands.append(job)
@@ -308,6 +325,19 @@ class Reconciler:
             del self.records[record.key]
             return None
         return self._put(after)
+
+    def _replicas(self, record: Record) -> int:
+        """Return how many replicas a loaded version has."""
+        return (
+            self._running.get(record.key, record.replicas)
+            if record.max_replicas
+            else record.replicas
+        )
+
+    def _cannot_resize(self, record: Record) -> bool:
+        wanted = self._wanted.get(record.key)
+        warm = record.state is VersionState.WARMED
+        return warm and wanted is not None and not same_number(record, wanted)
 
     def _unloaded(self, record: Record) -> None:
         step = Step.UNLOADED if record.staged else Step.FORGOTTEN

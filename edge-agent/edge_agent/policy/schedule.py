@@ -19,6 +19,7 @@ LANES: dict[Task, str] = {
     Task.STAGE: "transfer",
     Task.VERIFY: "disk",
     Task.LOAD: "engine",
+    Task.RESIZE: "engine",
     Task.HEAL: "engine",
     Task.UNLOAD: "engine",
     Task.WARM_UP: "warm-up",
@@ -87,6 +88,11 @@ def next_jobs(records: Iterable[Record], situation: Situation) -> list[tuple[Tas
     return chosen
 
 
+def same_number(record: Record, wanted: AssignedVersion) -> bool:
+    """Whether a version has the replicas that are wanted."""
+    return (record.replicas, record.max_replicas) == (wanted.replicas, wanted.max_replicas)
+
+
 def due_job(record: Record, situation: Situation) -> Task | None:
     """Return the job that a version needs now, if any."""
     match record.state:
@@ -113,8 +119,8 @@ def _due_at_engine(record: Record, situation: Situation) -> Task | None:
             if record.doubt and situation.now >= record.checked_s + situation.patience.recheck_s:
                 return Task.WARM_UP
             wanted = situation.wanted.get(record.key)
-            resized = wanted is not None and wanted.replicas != record.replicas
-            return Task.LOAD if resized and situation.now >= record.retry_s else None
+            resized = wanted is not None and not same_number(record, wanted)
+            return Task.RESIZE if resized and situation.now >= record.retry_s else None
         case VersionState.DRAINING if situation.now >= record.retry_s:
             return Task.UNLOAD
     return None

@@ -613,6 +613,7 @@ class AssignedVersion(_message.Message):
     STAGE_ONLY_FIELD_NUMBER: _builtins.int
     URGENCY_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
+    MAX_REPLICAS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -620,6 +621,8 @@ class AssignedVersion(_message.Message):
     stage_only: _builtins.bool
     """its bytes shall be there, verified; it is not loaded"""
     urgency: Global___Urgency.ValueType
+    max_replicas: _builtins.int
+    """the engine's autoscaler decides, from replicas on; 0 = nobody does"""
     @_builtins.property
     def needs(self) -> Global___Resources:
         """of each replica"""
@@ -634,10 +637,11 @@ class AssignedVersion(_message.Message):
         stage_only: _builtins.bool = ...,
         urgency: Global___Urgency.ValueType = ...,
         needs: Global___Resources | None = ...,
+        max_replicas: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "model", b"model", "needs", b"needs", "replicas", b"replicas", "stage_only", b"stage_only", "urgency", b"urgency", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "max_replicas", b"max_replicas", "model", b"model", "needs", b"needs", "replicas", b"replicas", "stage_only", b"stage_only", "urgency", b"urgency", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

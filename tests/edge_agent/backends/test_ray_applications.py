@@ -120,9 +120,43 @@ def test_protocol_and_foreign_applications(tmp_path: Path) -> None:
 
 def test_what_runs_is_the_same_only_if_all_of_it_is(staged: StagedVersion) -> None:
     (found,) = ray.loaded_versions(details(deployed(staged)))
-    assert ray.is_same(found, staged)
-    assert not ray.is_same(found, dataclasses.replace(staged, digest="other"))
-    assert not ray.is_same(found, dataclasses.replace(staged, replicas=2))
+    now = details(deployed(staged))
+    assert ray.is_same(found, staged, now)
+    assert not ray.is_same(found, dataclasses.replace(staged, digest="other"), now)
+    assert not ray.is_same(found, dataclasses.replace(staged, replicas=2), now)
+    assert not ray.is_same(found, dataclasses.replace(staged, max_replicas=2), now)
+
+
+def test_the_autoscaler_is_told_its_limits_and_left_alone(staged: StagedVersion) -> None:
+    wanted = dataclasses.replace(staged, replicas=2, max_replicas=6)
+    application = deployed(wanted, states=("RUNNING",) * 4)
+    (deployment,) = application["deployed_app_config"]["deployments"]
+    assert deployment["autoscaling_config"] == {"min_replicas": 2, "max_replicas": 6}
+    assert "num_replicas" not in deployment  # Ray refuses both
+    now = details(application)
+    (found,) = ray.loaded_versions(now)
+    assert found.replicas == 4
+    assert ray.is_same(found, wanted, now)
+    assert not ray.is_same(found, dataclasses.replace(wanted, max_replicas=7), now)
+    assert not ray.is_same(found, dataclasses.replace(wanted, replicas=4, max_replicas=0), now)
+
+
+@pytest.mark.parametrize(
+    ("status", "states", "serves"),
+    [
+        ("RUNNING", ("RUNNING",), True),
+        ("DEPLOYING", ("RUNNING", "STARTING"), True),
+        ("DEPLOYING", ("STARTING",), False),
+        ("DEPLOY_FAILED", ("RUNNING",), False),
+    ],
+)
+def test_what_serves_is_kept(
+    staged: StagedVersion, status: str, states: tuple[str, ...], serves: bool
+) -> None:
+    application = deployed(staged, status, states)
+    assert ray.serves(application, dataclasses.replace(staged, replicas=7)) is serves
+    assert not ray.serves(application, dataclasses.replace(staged, digest="other"))
+    assert not ray.serves({}, staged)
 
 
 TRACEBACK = """Deploying app 'x' failed with exception:

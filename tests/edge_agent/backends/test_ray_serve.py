@@ -104,6 +104,40 @@ async def test_loading_and_failing_leave_the_applications_of_others_alone(
     assert not list(ray_cluster.archives.glob("add--v[23]-*"))
 
 
+async def test_replicas_change_while_it_serves_and_stay_if_that_fails(
+    backend: RayServeBackend, ray_cluster: RayCluster, tmp_path: Path
+) -> None:
+    staged = add_package(tmp_path, version=7)
+    await backend.load(dataclasses.replace(staged, max_replicas=3))
+    details = ray_cluster.call("GET", "/api/serve/applications/")
+    (deployment,) = details["applications"]["add--v7"]["deployed_app_config"]["deployments"]
+    limits = deployment["autoscaling_config"]
+    assert (limits["min_replicas"], limits["max_replicas"]) == (1, 3)
+    before = details["applications"]["add--v7"]["last_deployed_time_s"]
+    await backend.load(dataclasses.replace(staged, max_replicas=3))  # nothing to do
+    after = ray_cluster.call("GET", "/api/serve/applications/")["applications"]["add--v7"]
+    assert after["last_deployed_time_s"] == before
+
+    load = asyncio.ensure_future(backend.load(dataclasses.replace(staged, replicas=2)))
+    while not load.done():
+        assert (await ask(backend, 7, [1, 2]))["outputs"][0]["data"] == [8, 9]
+        await asyncio.sleep(0.05)
+    await load
+    found = {v.version: v for v in await backend.loaded() if v.model == "add"}
+    assert found[7].replicas == 2
+
+    impatient = ray_backend(ray_cluster, load_timeout_s=3)
+    needs = dataclasses.replace(staged.package.resources, gpus=GPUS + 1)
+    package = dataclasses.replace(staged.package, resources=needs)
+    with pytest.raises(BackendError, match="add--v7 does not run after 3 s"):
+        await impatient.load(dataclasses.replace(staged, replicas=3, package=package))
+    assert (await ask(backend, 7, [1, 2]))["outputs"][0]["data"] == [8, 9]
+    now = ray_cluster.call("GET", "/api/serve/applications/")["applications"]["add--v7"]
+    (deployment,) = now["deployed_app_config"]["deployments"]
+    assert deployment["num_replicas"] == 2
+    await impatient.close()
+
+
 async def test_what_never_fits_ends_at_the_deadline(
     ray_cluster: RayCluster, ray_models: LoadedModels, tmp_path: Path
 ) -> None:

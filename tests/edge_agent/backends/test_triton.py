@@ -143,6 +143,19 @@ async def test_more_replicas_come_without_a_gap(backend: TritonBackend, tmp_path
     assert found.replicas == 2
 
 
+async def test_a_change_of_replicas_that_fails_leaves_what_serves(
+    backend: TritonBackend, tmp_path: Path
+) -> None:
+    one = add_package(tmp_path)
+    await backend.load(one)
+    (one.directory / "model.py").write_text("raise RuntimeError('no memory for another')")
+    with pytest.raises(BackendError, match="no memory for another"):
+        await backend.load(dataclasses.replace(one, replicas=2))
+    assert (await infer(backend, 1, [1, 2]))[0] == 200
+    (found,) = await backend.loaded()
+    assert found.replicas == 1
+
+
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [

@@ -44,6 +44,7 @@ class World:
         self.now = 100.0
         self.generation = 0
         self.engine: dict[Key, str] = {}
+        self.replicas: dict[Key, int] = {}  # 1 if not told
         self.identity = "first"
         self.jobs: dict[int, Job] = {}
         self.kept: Assignment | None = None
@@ -78,7 +79,7 @@ class World:
         if job.task in (Task.UNLOAD, Task.DRAIN):
             assert self.kept is not None
             assert job.key not in wanted
-        if job.task in (Task.LOAD, Task.HEAL, Task.WARM_UP) and job.key not in wanted:
+        if job.task in (Task.LOAD, Task.RESIZE, Task.HEAL, Task.WARM_UP) and job.key not in wanted:
             state = self.reconciler.records[job.key].state
             assert state is S.WARMED, "only one that leaves after its successor is kept going"
         versions = self.kept.versions if self.kept else ()
@@ -111,6 +112,7 @@ class World:
         stage: Iterable[Key] = (),
         urgency: Urgency = Urgency.NORMAL,
         replicas: int = 1,
+        max_replicas: int = 0,
         fresh: bool = False,
     ) -> list[Command]:
         """The control plane wants `keys` loaded and `stage` lying ready."""
@@ -123,6 +125,7 @@ class World:
                 version=key[1],
                 digest=digest_of(key),
                 replicas=replicas,
+                max_replicas=max_replicas,
                 stage_only=stage_only,
                 urgency=how,
             )
@@ -132,7 +135,10 @@ class World:
         return self.send(AssignmentReceived(assignment=assignment, fresh=fresh))
 
     def ask(self, *, asked_s: float | None = None) -> list[Command]:
-        loaded = tuple(Listed(model=m, version=v, digest=d) for (m, v), d in self.engine.items())
+        loaded = tuple(
+            Listed(model=m, version=v, digest=d, replicas=self.replicas.get((m, v), 1))
+            for (m, v), d in self.engine.items()
+        )
         asked_s = self.now if asked_s is None else asked_s
         self.now += 0.01
         return self.send(EngineListed(identity=self.identity, loaded=loaded, asked_s=asked_s))
@@ -145,9 +151,14 @@ class World:
     def finish(self, job_id: int) -> list[Command]:
         job = self.jobs.pop(job_id)
         self.now += 0.01
+        if job.task in (Task.LOAD, Task.HEAL, Task.RESIZE):
+            self.replicas[job.key] = job.replicas
         if job.task in (Task.LOAD, Task.HEAL):
             self.engine[job.key] = job.digest
             self.warm.discard(job.key)
+        elif job.task is Task.RESIZE:
+            self.engine[job.key] = job.digest
+            self.warm.add(job.key)
         elif job.task is Task.UNLOAD:
             self.engine.pop(job.key, None)
         elif job.task is Task.WARM_UP and job.key not in self.engine:

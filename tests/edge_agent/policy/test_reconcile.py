@@ -14,7 +14,8 @@ from edge_agent.policy.events import (
     Ticked,
 )
 from edge_agent.policy.schedule import BOUNDS
-from federation.contract.types import Assignment, VersionState
+from federation.contract.capacity import Resources
+from federation.contract.types import AssignedVersion, Assignment, VersionState
 from tests.edge_agent.policy.reconcile_world import World, digest_of, warm_world
 
 S = VersionState
@@ -308,18 +309,6 @@ def test_an_older_generation_counts_only_right_after_a_welcome() -> None:
     assert world.state(*A1) is S.DRAINING
 
 
-def test_other_replicas_are_a_load_in_place() -> None:
-    world = warm_world(A1)
-    world.assign(A1, replicas=3)
-    job = world.jobs[world.take(Task.LOAD)]
-    assert job.replicas == 3
-    assert world.state(*A1) is S.WARMED
-    world.run()
-    assert world.told == ["load a@1", "warm-up a@1"]
-    (observed,) = world.reconciler.observed()
-    assert observed.replicas == 3
-
-
 def test_a_version_that_is_no_longer_wanted_stops_being_fetched(world: World) -> None:
     world.ask()
     world.assign(A1)
@@ -339,17 +328,6 @@ def test_a_load_that_runs_is_not_abandoned(world: World) -> None:
     world.finish(load)
     world.run()
     assert (world.engine, world.state(*A1)) == ({}, S.CACHED)
-
-
-def test_a_version_that_is_just_being_loaded_anew_is_not_lost() -> None:
-    world = warm_world(A1)
-    world.assign(A1, replicas=2)
-    load = world.take(Task.LOAD)
-    world.engine.clear()  # as an engine that lists only what is ready
-    assert world.ask() == []
-    assert world.state(*A1) is S.WARMED
-    world.finish(load)
-    assert world.state(*A1) is S.LOADED
 
 
 def test_an_engine_that_forgot_a_version_is_not_asked_to_warm_it(world: World) -> None:
@@ -380,3 +358,17 @@ def test_the_bounds_hold_for_many(world: World) -> None:
     assert len(world.jobs) == BOUNDS["transfer"]
     world.run()
     assert len(world.engine) == 40
+
+
+def test_jobs_carry_the_room_that_replicas_were_given(world: World) -> None:
+    world.ask()
+    needs = Resources(gpus=2, memory_mib=40_000)
+    version = AssignedVersion(model="a", version=1, digest=digest_of(A1), needs=needs)
+    assignment = Assignment(cluster="c", generation=1, versions=(version,))
+    world.send(AssignmentReceived(assignment=assignment))
+    seen = {}
+    while world.jobs:
+        job = world.jobs[min(world.jobs)]
+        seen[job.task] = job.needs
+        world.finish(job.id)
+    assert seen[Task.LOAD] == needs

@@ -93,8 +93,8 @@ def test_a_failed_unload_waits() -> None:
     assert due_job(drained, situation(now=10.0)) is Task.UNLOAD
 
 
-def test_more_replicas_are_a_load() -> None:
-    assert due_job(record(S.WARMED), situation(replicas=2)) is Task.LOAD
+def test_more_replicas_are_a_change_while_it_serves() -> None:
+    assert due_job(record(S.WARMED), situation(replicas=2)) is Task.RESIZE
     assert due_job(record(S.WARMED, retry_s=5.0), situation(replicas=2)) is None
 
 

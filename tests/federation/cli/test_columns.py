@@ -108,6 +108,20 @@ def test_a_deployment_tells_what_it_waits_for() -> None:
     assert cells("Deployment", ready)["REASON"] == ""
 
 
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        (None, "3"),  # an older control plane
+        ({"mode": "fixed", "min": 1, "max": 1}, "3"),
+        ({"mode": "auto", "min": 2, "max": 8}, "2-8 (auto)"),
+    ],
+)
+def test_replicas_are_a_number_or_limits(scaling: object, expected: str) -> None:
+    document = {"kind": "Deployment", "spec": {"replicas": 3, "scaling": scaling}}
+    (column,) = [c for c in COLUMNS["Deployment"] if c.title == "REPLICAS"]
+    assert column.cell(document, NOW) == expected
+
+
 def test_a_router_and_an_event() -> None:
     status = {
         "url": "http://r",

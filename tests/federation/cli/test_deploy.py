@@ -29,6 +29,14 @@ def test_a_new_deployment_has_what_the_flags_say(fed: Fed, plane: FakeControlPla
         "regions": ["eu-west", "us-east"],
         "cluster_labels": {"tier": "gold"},
         "replicas": 3,
+        "scaling": {
+            "mode": "fixed",
+            "min": 1,
+            "max": 1,
+            "target": 0.7,
+            "up_s": 15.0,
+            "down_s": 300.0,
+        },
         "resources": None,
         "residency": ["eu-west"],
         "clusters": 0,
@@ -141,3 +149,16 @@ def test_where_it_goes_can_be_narrowed(fed: Fed, plane: FakeControlPlane) -> Non
     assert held["anti_affinity"] == ["llama", "gpt"]
     assert fed("deploy", "filetype", "--engine", "static").code == 2
     assert fed("deploy", "filetype", "--clusters", "-1").code == 2
+
+
+def test_replicas_can_follow_the_load(fed: Fed, plane: FakeControlPlane) -> None:
+    fed("deploy", "filetype", "--max", "8", "--target", "0.6")
+    fed("deploy", "filetype", "--clusters", "2")
+    assert spec(plane)["scaling"]["mode"] == "auto"
+    assert (spec(plane)["scaling"]["min"], spec(plane)["scaling"]["max"]) == (1, 8)
+    assert spec(plane)["scaling"]["target"] == 0.6
+    fed("deploy", "filetype", "--scaling", "engine")
+    assert spec(plane)["scaling"]["mode"] == "engine"
+    refused = fed("deploy", "filetype", "--replicas", "2", "--max", "3")
+    assert refused.code == 2
+    assert "say one of them" in refused.err

@@ -49,15 +49,16 @@ def test_a_cluster_is_told_in_sections(fed: Fed, plane: FakeControlPlane) -> Non
 
 
 def test_a_deployment_shows_its_versions_per_cluster() -> None:
+    load = {"replicas": 2, "given": 3, "max_replicas": 0, "busy": 0.456}
     clusters = [
-        {"cluster": "eu", "region": "e", "versions": [{"version": 2, "state": "warmed"}]},
+        {"cluster": "eu", "region": "e", "versions": [{"version": 2, "state": "warmed"} | load]},
         {"cluster": "us", "region": "u", "versions": []},
     ]
     document = {"metadata": {"name": "d"}, "kind": "Deployment", "status": {"clusters": clusters}}
     lines = [line.split() for line in sections(document, [], datetime(2026, 1, 1, tzinfo=UTC))]
-    assert ["CLUSTER", "REGION", "VERSION", "STATE", "REASON"] in lines
-    assert ["eu", "e", "2", "warmed", "-"] in lines
-    assert ["us", "u", "-", "-", "-"] in lines
+    assert ["CLUSTER", "REGION", "VERSION", "STATE", "REPLICAS", "BUSY", "REASON"] in lines
+    assert ["eu", "e", "2", "warmed", "2", "of", "3", "46%", "-"] in lines
+    assert ["us", "u", "-", "-", "-", "-", "-"] in lines
     assert ["Events:", "none"] in lines
     region = {"metadata": {"name": "r"}, "status": {"clusters": ["eu", "us"]}}
     shown = list(sections(region, [], datetime(2026, 1, 1, tzinfo=UTC)))

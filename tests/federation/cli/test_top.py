@@ -121,6 +121,14 @@ def test_models_over_all_clusters(fed: Fed) -> None:
     assert alone[2] == "1"
 
 
+def test_the_load_of_text_is_what_is_in_flight(fed: Fed, plane: FakeControlPlane) -> None:
+    measured = {"per_second": 900.0, "latency_ms": 80.0, "concurrency": 8, "unit": "tokens"}
+    status = {"ready": True, "versions": [version("llm", 1.0, calibration=measured, in_flight=2)]}
+    plane.put("clusters", "only", {"region": "eu"}, status)
+    (row,) = json.loads(fed("top", "models", "--cluster", "only", "-o", "json").out)["items"]
+    assert (row["capable_per_second"], row["unit"], row["load"]) == (900.0, "tokens", 0.25)
+
+
 def test_it_follows(fed: Fed, plane: FakeControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     def pause() -> None:
         if plane.rows["devices"][0]["utilization"] == 0.3:

@@ -70,6 +70,7 @@ assignments = st.builds(
             version=numbers,
             digest=names,
             replicas=small,
+            max_replicas=small,
             stage_only=st.booleans(),
             urgency=st.sampled_from(t.Urgency),
             needs=resources,

@@ -33,7 +33,17 @@ def test_a_deployment_becomes_ready_step_by_step() -> None:
     assert shown["clusters"][0] == {
         "cluster": "a",
         "region": "eu",
-        "versions": [{"version": 1, "state": "warmed", "reason": ""}],
+        "versions": [
+            {
+                "version": 1,
+                "state": "warmed",
+                "replicas": 0,
+                "given": 1,
+                "max_replicas": 0,
+                "busy": None,
+                "reason": "",
+            }
+        ],
     }
 
 
@@ -88,3 +98,15 @@ def test_a_region_that_is_left_is_shown_until_it_is_empty() -> None:
     assert reason == "it goes when another cluster has taken over"
     world.serve("b")
     assert [c["cluster"] for c in status(world)["clusters"]] == ["b"]
+
+
+def test_how_busy_the_replicas_are_is_told_while_they_are_heard_of() -> None:
+    world = two_clusters()
+    for _ in range(2):
+        seen = [replace(v, replicas=2, in_flight=1) for v in world.seen("a")]
+        world.report("a", seen)
+    (version,) = status(world)["clusters"][0]["versions"]
+    assert (version["replicas"], version["given"], version["busy"]) == (2, 1, 0.5)
+    world.advance(60)
+    (version,) = status(world)["clusters"][0]["versions"]
+    assert version["busy"] is None

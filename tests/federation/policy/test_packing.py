@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.contract.capacity import Capacity, Device, Pool, Resources, Sharing
-from federation.policy.matching import misfit
+from federation.contract.matching import misfit
 from federation.policy.packing import Claim, Packing, usable
 
 GIB = 1024

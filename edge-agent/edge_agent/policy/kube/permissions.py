@@ -8,15 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent.policy.kube.resources import (
+    DEPLOYMENTS,
     DEVICE_CLASSES,
     NODES,
+    POD_DISRUPTION_BUDGETS,
     PODS,
+    RAY_SERVICES,
     RESOURCE_CLAIMS,
     RESOURCE_SLICES,
+    SERVICES,
     Resource,
 )
 
 READ = ("list", "watch")
+WRITE = ("get", "list", "create", "patch", "delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,29 @@ INVENTORY_NEEDS = (
     Need(RESOURCE_CLAIMS, loss=_NO_DRA),
     Need(DEVICE_CLASSES, loss=_NO_DRA),
 )
+_NO_MODEL = "no model can be served"
+
+
+def triton_needs(namespace: str) -> tuple[Need, ...]:
+    """Return what it takes to run Triton as workloads of a namespace."""
+    return (
+        Need(DEPLOYMENTS, WRITE, namespace, _NO_MODEL),
+        Need(SERVICES, WRITE, namespace, _NO_MODEL),
+        Need(POD_DISRUPTION_BUDGETS, WRITE, namespace, _NO_MODEL),
+        _see_pods(namespace),
+    )
+
+
+def ray_needs(namespace: str) -> tuple[Need, ...]:
+    """Return what it takes to run Ray clusters in a namespace; KubeRay makes the rest."""
+    return (Need(RAY_SERVICES, WRITE, namespace, _NO_MODEL), _see_pods(namespace))
+
+
+def _see_pods(namespace: str) -> Need:
+    loss = "no replica can be warmed up, and why one does not start cannot be told"
+    return Need(PODS, ("list",), namespace, loss)
+
+
 Allowed = Mapping[tuple[Resource, str], bool]  # by resource and verb; what was not asked is absent
 
 

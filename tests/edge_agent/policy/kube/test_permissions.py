@@ -1,7 +1,19 @@
 """What is missing is named, with what is lost and which rule would grant it."""
 
-from edge_agent.policy.kube.permissions import INVENTORY_NEEDS, Need, missing
+from pathlib import Path
+
+import yaml
+
+from edge_agent.policy.kube.permissions import (
+    INVENTORY_NEEDS,
+    Need,
+    missing,
+    ray_needs,
+    triton_needs,
+)
 from edge_agent.policy.kube.resources import DEPLOYMENTS, NODES, PODS
+
+DEPLOY = Path(__file__).resolve().parents[4] / "deploy"
 
 
 def everything() -> dict[tuple[object, str], bool]:
@@ -40,3 +52,25 @@ def test_several_and_those_of_a_namespace() -> None:
     )
     assert "a Role with apiGroups ['apps']" in first
     assert second.startswith("may not list nodes")
+
+
+def test_the_role_in_deploy_grants_what_engines_need_and_nothing_is_a_star() -> None:
+    text = (DEPLOY / "kubernetes/edge-agent/engines/rbac.yaml").read_text(encoding="utf-8")
+    role = next(each for each in yaml.safe_load_all(text) if each["kind"] == "Role")
+    granted = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    for need in (*triton_needs("x"), *ray_needs("x")):
+        for verb in need.verbs:
+            assert (need.resource.group, need.resource.plural, verb) in granted, need
+    assert not any("*" in part for entry in granted for part in entry)
+
+
+def test_engines_needs_are_of_their_namespace() -> None:
+    needs = (*triton_needs("serving"), *ray_needs("serving"))
+    assert {need.namespace for need in needs} == {"serving"}
+    assert all(need.loss for need in needs)

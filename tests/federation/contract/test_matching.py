@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from federation.contract.capacity import Pool, Resources, Sharing
-from federation.policy.matching import gib, kinds_of, misfit, nearest_misfit
+from federation.contract.matching import gib, kinds_of, misfit, nearest_misfit
 
 H100 = Pool(
     node="n",

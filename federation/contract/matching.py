@@ -1,7 +1,7 @@
 """Does a pool have the kind of units that a replica needs, and if not: what is missing, in words.
 
 Input: a Pool and Resources. Output: "" or a Misfit. How many units are free is not asked here but
-in `packing`.
+in `policy.packing`. The agent on Kubernetes chooses nodes by it too.
 """
 
 from collections.abc import Callable, Iterable
