@@ -48,7 +48,7 @@ class Roots:
     trustDomain: str  # noqa: N815
     version: int
     roots: tuple[str, ...]
-    releaseKeys: tuple[str, ...]  # noqa: N815
+    releaseKeys: tuple[str, ...]  # noqa: N815  # as in the document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class TrustDocument:
     version: int
     roots: tuple[str, ...]
     revoked: tuple[Revoked, ...]
-    releaseKeys: tuple[str, ...]  # noqa: N815
+    releaseKeys: tuple[str, ...]  # noqa: N815  # as in the document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

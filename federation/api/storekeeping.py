@@ -32,7 +32,7 @@ DEFAULT_GRACE_S = int(GRACE.total_seconds())
 class Collect:
     """What nobody touched for so many seconds may go. It must be longer than a push takes."""
 
-    graceSeconds: int = DEFAULT_GRACE_S  # noqa: N815
+    graceSeconds: int = DEFAULT_GRACE_S  # noqa: N815  # as in the document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -218,7 +218,8 @@ async def test_a_cap_holds_for_a_cluster_and_can_be_lifted_then_a_weight_delta_c
         await sync.made.fed("prefetch", f"big@{second}")
         rows = await sync.arrived(second, 120)
         assert rows["b1"]["from_origin_bytes"] > 0
-        assert SIZE_MIB * MIB <= await sync.egress() - before < 1.25 * SIZE_MIB * MIB
+        # About 1.2 sizes; if nobody gave anything to anybody, it would be nearly four.
+        assert SIZE_MIB * MIB <= await sync.egress() - before < 2.5 * SIZE_MIB * MIB
         whole = scan_directory(tmp_path / "package", "big")
         for name in CLUSTERS:
             assert scan_directory(sync.package_of(name, second), "big") == whole
