@@ -22,7 +22,7 @@ demo: setup  ## the whole federation on this machine; Ctrl-C ends it
 	$(BIN)/fed demo
 
 test: setup  ## everything, with real Triton and real Ray Serve
-	$(BIN)/pytest
+	$(BIN)/pytest $(PYTEST_FLAGS)
 
 check: $(BIN)/.ready  ## style, types, import rules, sizes, drift
 	$(BIN)/ruff check

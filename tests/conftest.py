@@ -19,4 +19,5 @@ pytest_plugins = (
     "tests.engines.loaded",
     "tests.secret_watch",
     "tests.left_open",
+    "tests.second_run",
 )

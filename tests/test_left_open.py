@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
+
+from tests import left_open
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,6 +92,26 @@ def test_a_client_of_a_server_that_was_closed_leaves_no_socket(
     with asyncio.Runner() as runner:
         runner.run(_stops(context, made))
     assert [sock.fileno() for sock in made] == [-1]
+
+
+async def test_an_unread_answer_complains_until_its_session_is_closed() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with asyncio.timeout(10), server, aiohttp.ClientSession() as session:
+        response = await session.get(f"http://{host}:{port}/")
+        connection = response.connection
+        assert connection is not None
+        left_open.forget_closed()
+        assert connection.protocol is not None
+        await session.close()
+        left_open.forget_closed()
+        assert connection.protocol is None
 
 
 async def test_others_are_served() -> None:
