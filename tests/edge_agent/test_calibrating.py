@@ -1,6 +1,7 @@
 """What an agent measures by itself, when, and that it remembers."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -169,14 +170,15 @@ async def test_traffic_goes_first(bench: Bench) -> None:
     await until(lambda: bench.news)
 
 
-async def test_a_failure_is_tried_again_more_and_more_rarely(bench: Bench) -> None:
+async def test_a_failure_is_tried_again_more_and_more_rarely(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, calibrating.__name__)
     bench.engine.crashed.add(("m", 1))
     await bench.run()
-    await until(lambda: bench.requests)
-    await bench.looks()
-    requests = bench.requests
+    await until(lambda: "again in 2 s" in caplog.text)
     bench.clock.advance(2)
-    await until(lambda: bench.requests > requests)
+    await until(lambda: "again in 4 s" in caplog.text)
     requests = bench.requests
     bench.clock.advance(2)
     await bench.looks()
