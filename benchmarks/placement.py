@@ -44,6 +44,7 @@ from federation.policy.records import (
 )
 from federation.policy.settle import settle
 from federation.policy.state import State, Step
+from federation.runtime.collector import collect_rarely
 
 DEPLOYMENTS = int(os.environ.get("BENCH_DEPLOYMENTS", "500"))
 CLUSTERS = int(os.environ.get("BENCH_CLUSTERS", "200"))
@@ -163,6 +164,7 @@ def _speed() -> float:
 
 
 def main() -> None:
+    collect_rarely()  # as the control plane does
     print(f"{DEPLOYMENTS} deployments, {CLUSTERS} clusters, CPU ms, best of {RUNS}")
     print(f"(a million additions in Python take {_speed():.0f} ms here)\n")
     titles = ("place", "settled", "event", "reports")

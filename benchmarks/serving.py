@@ -2,9 +2,13 @@
 
 Input: `--mib`, the size of the package; `--pairs`, how often both halves are measured; `--rate`,
 requests a second; `--cap`, the cluster's cap in MB/s (0 = none). Output: p50 and p99 quiet and
-while syncing, their ratio for each pair, and the median. Everything is real and on this machine: a
-control plane, a router, an agent, Triton, and the clients. So they compete for the same cores,
-which a cluster far from its control plane does not.
+while syncing, their ratio for each pair, and the median; the agent's memory before the first
+package and at its peak. Everything is real and on this machine: a control plane, a router, an
+agent, Triton, and the clients. So they compete for the same cores, which a cluster far from its
+control plane does not.
+
+Only the sync itself is measured against quiet, which is half before and half after it: what was
+pushed is on the disk before, and `fed`, whose start takes CPU time that no cluster sees, has ended.
 
 Run by `python -m benchmarks.serving`.
 """
@@ -111,17 +115,17 @@ async def pushed(made: SmallFederation, mib: int) -> int:
     return int(found[1])
 
 
-async def brought(made: SmallFederation, version: int) -> float:
-    """Have the cluster fetch a version; return how many seconds that took."""
-    clock = asyncio.get_running_loop().time
-    began_s = clock()
-    await made.fed("prefetch", f"big@{version}")
+async def brought(made: SmallFederation, version: int) -> None:
+    """Wait until the cluster has a version that it was told to fetch."""
     packages = made.root / "agent" / "packages" / "big"
     while not list(packages.glob(f"{version}-????????????????")):
         await asyncio.sleep(0.05)
-    took_s = clock() - began_s
-    await made.fed("prefetch", f"big@{version}", "--remove")
-    return took_s
+
+
+def agent_mib(made: SmallFederation, field: str) -> float:
+    """Return a field of the agent's memory from the kernel, in MiB."""
+    status = Path(f"/proc/{made.processes['agent'].pid}/status").read_text()
+    return int(status.partition(f"{field}:")[2].split()[0]) / 1024
 
 
 async def main() -> None:
@@ -130,6 +134,7 @@ async def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--cap", type=float, default=0.0)
+    parser.add_argument("--quiet", type=float, default=10.0, help="seconds before and after")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fed-bench-") as folder:
         triton = TritonServer(ensure_triton(), Path(folder) / "triton")
@@ -147,18 +152,18 @@ async def compare(made: SmallFederation, key: str, asked: argparse.Namespace) ->
     url = f"{made.router}/v2/models/doubler/infer"
     ratios = []
     print(f"{asked.mib} MiB, {asked.rate:g} requests/s, cap {asked.cap:g} MB/s (0 = none)")
+    print(f"the agent has {agent_mib(made, 'VmRSS'):.0f} MiB")
     print("pair      p50 ms         p99 ms          ratio of p99   sync s   failed")
     async with aiohttp.ClientSession() as session:
         for pair in range(asked.pairs):
-            version, ended = await pushed(made, asked.mib), asyncio.Event()
+            version = await pushed(made, asked.mib)
+            await asyncio.to_thread(os.sync)
             busy, quiet = Load(url, key, asked.rate), Load(url, key, asked.rate)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(busy.run(session, ended))
-                took_s = await brought(made, version)
-                ended.set()
-            ended = asyncio.Event()
-            asyncio.get_running_loop().call_later(max(took_s, 5.0), ended.set)
-            await quiet.run(session, ended)
+            await for_a_while(quiet, session, asked.quiet)
+            await made.fed("prefetch", f"big@{version}")
+            took_s = await while_it_comes(busy, session, made, version)
+            await made.fed("prefetch", f"big@{version}", "--remove")
+            await for_a_while(quiet, session, asked.quiet)
             ratios.append(busy.percentile(0.99) / quiet.percentile(0.99))
             cells = [
                 f"{quiet.percentile(q) * 1e3:6.1f} {busy.percentile(q) * 1e3:6.1f}"
@@ -166,7 +171,27 @@ async def compare(made: SmallFederation, key: str, asked: argparse.Namespace) ->
             ]
             told = f"{ratios[-1]:10.2f} {took_s:10.1f} {busy.failed + quiet.failed:6d}"
             print(f"{pair + 1:4d}  {'   '.join(cells)} {told}", flush=True)
+    print(f"the agent had {agent_mib(made, 'VmHWM'):.0f} MiB at most")
     print(json.dumps({"median_ratio": round(statistics.median(ratios), 2)}))
+
+
+async def for_a_while(load: Load, session: aiohttp.ClientSession, seconds: float) -> None:
+    """Put a load on the federation for so long."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, ended.set)
+    await load.run(session, ended)
+
+
+async def while_it_comes(
+    load: Load, session: aiohttp.ClientSession, made: SmallFederation, version: int
+) -> float:
+    """Put a load on the federation until the cluster has a version; return seconds."""
+    began_s, ended = asyncio.get_running_loop().time(), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.run(session, ended))
+        await brought(made, version)
+        ended.set()
+    return asyncio.get_running_loop().time() - began_s
 
 
 class _Raw(argparse.RawDescriptionHelpFormatter):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from federation.contract.sync import SyncSpec
 from federation.policy.state import State
-from federation.policy.sync.peers import peers
+from federation.policy.sync.peers import Neighbours
 from federation.publisher import Publisher
 
 PAUSE = timedelta(seconds=1)
@@ -24,6 +24,7 @@ class AgentNews:
         self._pause = pause
         self._told: dict[str, SyncSpec] = {}  # by cluster
         self._looked_at: datetime | None = None
+        self._neighbours = Neighbours()
 
     def __repr__(self) -> str:
         return f"AgentNews(settings={self._settings!r}, peers={self._peers!r})"
@@ -42,6 +43,6 @@ class AgentNews:
         if self._looked_at and self._looked_at <= now < self._looked_at + self._pause:
             return self._looked_at + self._pause
         self._looked_at = now
-        for name, told in peers(state).items():
+        for name, told in self._neighbours.of(state).items():
             self._peers.publish(name, told)
         return None

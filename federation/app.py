@@ -23,7 +23,7 @@ from federation.api.doorkeeper import Doorkeeper
 from federation.api.http import OperatorApi, Parts
 from federation.api.metrics import ControlPlaneMetrics, Sources
 from federation.api.packs import PackLinks
-from federation.api.routers import RouterHub, RouterService
+from federation.api.routers import RouterHub, RouterService, serve_routers
 from federation.api.storecare import StoreCare
 from federation.artifacts.base import ArtifactStore
 from federation.artifacts.packs import PackStore
@@ -286,7 +286,7 @@ async def _serve_grpc(
         ) from None
     server = serve()
     rpc.add_AgentServiceServicer_to_server(services[0], server)
-    rpc.add_RouterServiceServicer_to_server(services[1], server)
+    serve_routers(services[1], server)
     try:
         port = add_port(server, address, keyring.credentials.server_credentials())
     except RuntimeError:

@@ -119,6 +119,7 @@ class ControlLoop:
         self._news_due = False
         self._constants = constants or Constants()
         self._state = self._constants.blank()
+        self._parts = snapshot.Parts()
         self._inbox: asyncio.Queue[_Letter] = asyncio.Queue()
         self._ready = asyncio.Event()
         self._stopped = False
@@ -321,7 +322,7 @@ class ControlLoop:
 
     def _publish_snapshot(self) -> None:
         version = self._starts << 32 | self._sequence + 1
-        new: Snapshot = snapshot.build(self._state, version, self._clock.utc())
+        new: Snapshot = snapshot.build(self._state, version, self._clock.utc(), self._parts)
         if self._sequence == 0 or not snapshot.same_content(new, self._publisher.snapshot):
             self._sequence += 1
             self._publisher.publish_snapshot(new)

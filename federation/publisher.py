@@ -117,7 +117,7 @@ class Topics(Generic[T]):
     def publish(self, cluster: str, value: T) -> None:
         """Make `value` the newest of this cluster, if it is another."""
         topic = self._topics.setdefault(cluster, Topic())
-        if topic.newest != value:
+        if topic.newest is not value and topic.newest != value:
             topic.publish(value)
 
     def keep_only(self, clusters: Collection[str]) -> None:

@@ -35,9 +35,10 @@ from router.member import Member
 from router.metrics import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
+from router.policy.signals import Signals
 from router.probe import Prober
 from router.proxy import Proxy
-from router.settings import Settings, check, parse_location, public_tls
+from router.settings import Settings, check, parse_location, parse_shares, public_tls
 from router.state import RouterState
 from router.upstream.http import Upstreams
 
@@ -132,9 +133,13 @@ def _url(settings: Settings, address: tuple[str, int]) -> str:
 
 
 def _state(settings: Settings, clock: Clock) -> RouterState:
+    signals = Signals()
+    signals.prefer, signals.ceilings = settings.prefer, parse_shares(settings.max_share)
+    signals.queue_depth = settings.queue_depth
     return RouterState(
         name=settings.name,
         clock=clock,
+        signals=signals,
         dice=random.Random(),  # noqa: S311  # spreads load, guards nothing
         location=parse_location(settings.location),
         allow_anonymous=settings.allow_anonymous,

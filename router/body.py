@@ -16,6 +16,8 @@ from federation.relay.json_keys import says_twice
 from federation.relay.server import BodyLimits, check_length, iter_body
 
 REPLAY_HEADER = "x-federation-replay"
+_LONGEST_TIMEOUT_US = 3_600_000_000
+_LONGEST_PARAMETERS = 1024 * 1024  # of JSON that is read for them
 _SEQUENCE = (b'"sequence_id"', b'"sequence_start"')
 
 
@@ -57,6 +59,16 @@ async def read(
     return Body(bytes(kept))
 
 
+class _Parameters(msgspec.Struct):
+    timeout: int = 0
+
+
+class _Timed(msgspec.Struct):
+    """Of a V2 request, how long it may take."""
+
+    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
+
+
 class _Named(msgspec.Struct):
     """The part of an OpenAI request that is needed to route it."""
 
@@ -64,6 +76,7 @@ class _Named(msgspec.Struct):
 
 
 _NAMED = msgspec.json.Decoder(_Named)
+_TIMED = msgspec.json.Decoder(_Timed)
 
 
 def openai_model(body: Body, headers: Mapping[str, str]) -> str:
@@ -93,6 +106,26 @@ def openai_model(body: Body, headers: Mapping[str, str]) -> str:
             reason="missing-model",
         )
     return str(named.model)
+
+
+def timeout_s(body: Body, headers: Mapping[str, str]) -> float | None:
+    """Return the time that a V2 request allows itself by its parameter `timeout` (microseconds, as
+    Triton has it), in seconds; None if it has none."""
+    head = _json_part(body, headers)
+    if b'"timeout"' not in head or len(head) > _LONGEST_PARAMETERS:
+        return None
+    try:
+        allowed = _TIMED.decode(head).parameters.timeout
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return allowed / 1e6 if 0 < allowed <= _LONGEST_TIMEOUT_US else None
+
+
+def _json_part(body: Body, headers: Mapping[str, str]) -> bytes:
+    """The body without the tensors that may follow in binary."""
+    length = headers.get(INFERENCE_HEADER_LENGTH, "")
+    sane = length.isascii() and length.isdigit() and len(length) < 10
+    return body.kept[: int(length)] if sane else body.kept
 
 
 def unreplayable(body: Body, headers: Mapping[str, str]) -> str:

@@ -16,17 +16,30 @@ from federation.relay.paths import InferenceTarget, InferenceVerb
 from federation.relay.server import BodyLimits
 from router import body as bodies
 from router.door import Visit
+from router.policy import affinity
 from router.policy.access import Caller
-from router.policy.pick import Candidate
 from router.policy.quota import Hold
 from router.policy.retry import Failed, Limits
-from router.policy.table import Resolved
+from router.policy.shortlist import Option
+from router.policy.table import Resolved, RoutingTable
 from router.policy.usage import Meter, estimate
 
 DEADLINE_HEADER = "x-fed-deadline-ms"
+SESSION_HEADER = "x-fed-session"  # requests that had better go to the same cluster
 _LONGEST_MS = 3_600_000
 _MODEL_IN_BODY = frozenset({InferenceVerb.COMPLETIONS, InferenceVerb.CHAT})
 _SAYS_TEXT = _MODEL_IN_BODY | {InferenceVerb.GENERATE, InferenceVerb.GENERATE_STREAM}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldingLimits:
+    """How many requests may wait for models that sleep, of one model and in all, with how many
+    bytes of bodies, and how long, unless the client sets a deadline of its own."""
+
+    per_model: int = 128
+    total: int = 1024
+    body_bytes: int = 64 * 1024 * 1024
+    hold_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +52,12 @@ class ProxyLimits:
     connect_s: float = 1.0
     idle_s: float = 60.0
     stall_s: float = 30.0
+    holding: HoldingLimits = field(default_factory=HoldingLimits)
 
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One request on its way through; the last five fields tell how far it got."""
+    """One request on its way through; the last six fields tell how far it got."""
 
     request: web.BaseRequest
     visit: Visit
@@ -55,7 +69,10 @@ class Call:
     own_deadline: bool  # the client's, not ours: missing it shows nothing of the cluster
     resolved: Resolved | None = None
     failed: list[Failed] = field(default_factory=list)
-    answered_by: Candidate | None = None
+    answered_by: Option | None = None
+    budget_spent: bool = False  # it would have been sent again, but too many are
+    affinity: tuple[int, ...] = ()  # what it has in common with others
+    held_s: float = 0.0  # how long it waited for a model that slept
     meter: Meter | None = None  # where tokens are counted: models that speak text
 
     def __repr__(self) -> str:
@@ -75,6 +92,15 @@ class Call:
     def request_id(self) -> str:
         """By which name logs and clusters know it."""
         return self.visit.request_id
+
+    def is_last_attempt(self, table: RoutingTable) -> bool:
+        """Whether an answer that says 'not now' has to do, since there is no other way."""
+        if self.limits.unreplayable or len(self.failed) + 1 >= self.limits.max_attempts:
+            return True
+        if self.resolved is None:
+            return False
+        name, version = self.resolved.route.name, self.resolved.version
+        return len(self.failed) + 1 >= len(table.replicas(name, version, self.caller.regions))
 
     @property
     def model_in_body(self) -> bool:
@@ -119,7 +145,7 @@ async def read_call(
     `keep` grants memory for a body, piece by piece. Raises Invalid, TooLarge, SlowClient, or
     Unavailable where a body must be kept and there is no memory for it.
     """
-    target, deadline_s = visit.target, _client_deadline_s(request)
+    target = visit.target
     in_body = target.verb in _MODEL_IN_BODY
     if in_body and (content_length(request.headers) or 0) > limits.replay_bytes:
         raise _too_large_to_name(limits)
@@ -135,6 +161,7 @@ async def read_call(
                 reason="memory-short",
             )
         reference = bodies.openai_model(body, request.headers)
+    deadline_s = _client_deadline_s(request) or bodies.timeout_s(body, request.headers)
     return Call(
         request=request,
         visit=visit,
@@ -147,6 +174,7 @@ async def read_call(
             unreplayable=bodies.unreplayable(body, request.headers),
         ),
         own_deadline=deadline_s is not None,
+        affinity=_affinity(target.verb, body, request),
     )
 
 
@@ -156,6 +184,12 @@ def _too_large_to_name(limits: ProxyLimits) -> TooLarge:
         "the model is named in the body.",
         hint="Send less in one request.",
     )
+
+
+def _affinity(verb: InferenceVerb, body: bodies.Body, request: web.BaseRequest) -> tuple[int, ...]:
+    """Only models that speak text know a prompt again; a session may be anything."""
+    session = request.headers.get(SESSION_HEADER, "")[:200]
+    return affinity.keys(session, body.kept if verb in _SAYS_TEXT else b"")
 
 
 def _client_deadline_s(request: web.BaseRequest) -> float | None:

@@ -9,9 +9,11 @@ from federation.contract.errors import NotFound
 from federation.contract.names import did_you_mean
 from federation.contract.types import Endpoint
 from router.geo import Locator, Place
+from router.holding import sleeps, why_asleep
 from router.policy import residency
 from router.policy.access import EVERYONE, Caller
-from router.policy.pick import Candidate, Decision, Question, decide
+from router.policy.decision import Candidate, Question
+from router.policy.pick import decide
 from router.policy.table import Resolved, RoutingTable
 from router.state import RouterState
 
@@ -36,7 +38,8 @@ def explain(
     now_s = state.clock.monotonic_s()
     question = Question(resolved=resolved, now_s=now_s, regions=caller.regions, origin=origin)
     decision = decide(table, state.signals, question, state.dice)
-    weighed = {c.cluster for c in decision.candidates}
+    candidates = decision.candidates()
+    weighed = {c.cluster for c in candidates}
     rest = [e for name, e in table.endpoints.items() if name not in weighed]
     return {
         "router": state.name,
@@ -45,9 +48,10 @@ def explain(
         "snapshot_version": table.version,
         "client": _client(address, place),
         "chosen": decision.chosen.cluster if decision.chosen else None,
-        "candidates": [_weighed(c) for c in _best_first(decision)]
+        "reason": decision.reason,
+        "candidates": [_weighed(c) for c in _best_first(candidates)]
         + [_unweighed(state, e, _why_out(table, resolved, e, caller)) for e in rest],
-        "why": decision.why,
+        "why": why_asleep(resolved) if sleeps(resolved) else decision.why,
     }
 
 
@@ -60,8 +64,8 @@ def _caller(table: RoutingTable, tenant: str) -> Caller:
     return caller
 
 
-def _best_first(decision: Decision) -> list[Candidate]:
-    return sorted(decision.candidates, key=lambda c: (bool(c.excluded), c.score_ms, c.cluster))
+def _best_first(candidates: list[Candidate]) -> list[Candidate]:
+    return sorted(candidates, key=lambda c: (bool(c.excluded), c.score_ms, c.cluster))
 
 
 def _client(address: str, place: Place | None) -> Document:
@@ -80,7 +84,10 @@ def _weighed(candidate: Candidate) -> Document:
         "rtt_ms": round(candidate.rtt_ms, 1),
         "rtt_measured": candidate.measured,
         "in_flight": round(candidate.in_flight, 1),
+        "concurrency": round(candidate.concurrency, 1),
+        "wait_ms": round(candidate.wait_ms, 1),
         "service_ms": round(candidate.service_ms, 1),
+        "other_ms": round(candidate.other_ms, 1),
         "score_ms": round(candidate.score_ms, 1),
         "state": candidate.state,
         "excluded": candidate.excluded or None,
@@ -95,7 +102,10 @@ def _unweighed(state: RouterState, endpoint: Endpoint, why: str) -> Document:
         "rtt_ms": None if rtt_ms is None else round(rtt_ms, 1),
         "rtt_measured": rtt_ms is not None,
         "in_flight": state.signals.in_flight(endpoint.cluster),
+        "concurrency": None,
+        "wait_ms": None,
         "service_ms": None,
+        "other_ms": None,
         "score_ms": None,
         "state": breaker,
         "excluded": why,

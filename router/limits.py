@@ -6,7 +6,7 @@ limits of the public server and of its requests.
 
 from federation.relay.connections import ConnectionLimits, raise_file_limit
 from federation.relay.server import BodyLimits, ServerLimits
-from router.call import ProxyLimits
+from router.call import HoldingLimits, ProxyLimits
 from router.settings import Settings
 
 GRACE_S = 10.0
@@ -30,6 +30,17 @@ def public_limits(settings: Settings) -> ServerLimits:
     )
 
 
+def holding_limits(settings: Settings) -> HoldingLimits:
+    """Return the limits for requests that wait for a model that sleeps: at most half of all places,
+    so that models which don't sleep are served meanwhile."""
+    return HoldingLimits(
+        per_model=settings.hold_requests_per_model,
+        total=min(settings.hold_requests, max(settings.max_concurrent // 2, 1)),
+        body_bytes=settings.hold_memory_bytes,
+        hold_s=settings.hold_ms / 1000,
+    )
+
+
 def proxy_limits(settings: Settings) -> ProxyLimits:
     """Return the limits for one request."""
     return ProxyLimits(
@@ -37,4 +48,5 @@ def proxy_limits(settings: Settings) -> ProxyLimits:
         replay_bytes=min(settings.replay_buffer_bytes, settings.max_body_bytes),
         deadline_s=settings.deadline_ms / 1000,
         stall_s=settings.client_stall_ms / 1000,
+        holding=holding_limits(settings),
     )

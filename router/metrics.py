@@ -14,6 +14,7 @@ from router.policy.access import ANONYMOUS
 from router.state import RouterState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30, 60)
+_HOLD_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
 
 class Metrics:
@@ -64,10 +65,41 @@ class Metrics:
             "Requests answered by another cluster after one failed.",
             registry=self.registry,
         )
+        self.held = Counter(
+            "fed_router_held",
+            "Requests that had to wait for a model that slept.",
+            ("model",),
+            registry=self.registry,
+        )
+        self.holding = Gauge(
+            "fed_router_held_requests",
+            "Requests that wait for a model that sleeps.",
+            ("model",),
+            registry=self.registry,
+        )
+        self.hold = Histogram(
+            "fed_router_hold_seconds",
+            "How long requests waited for a model that slept, whatever became of them.",
+            ("model",),
+            buckets=_HOLD_SECONDS,
+            registry=self.registry,
+        )
+        self.wakes = Counter(
+            "fed_router_wake_ups",
+            "How often this router asked for a model to be woken.",
+            ("model",),
+            registry=self.registry,
+        )
         self.decision = Histogram(
             "fed_router_decision_seconds",
             "Time to choose a cluster.",
             buckets=(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2),
+            registry=self.registry,
+        )
+        self.decisions = Counter(
+            "fed_router_decisions",
+            "Choices of a cluster, by reason; more than requests where some are sent again.",
+            ("reason",),
             registry=self.registry,
         )
         build = Gauge(

@@ -6,7 +6,10 @@ requests that wait for a cluster which has just stopped answering are released t
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import msgspec
 
 from federation.contract.types import Endpoint
 from federation.relay.forward import Deadlines, ForwardError, Outgoing
@@ -16,13 +19,14 @@ from router.upstream.http import Upstreams
 log = logging.getLogger(__name__)
 
 LIVE, READY = "/v2/health/live", "/v2/health/ready"
+_LONGEST_ANSWER = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeTimes:
     """How often, and how patiently. `again_s` is the wait after a bad probe."""
 
-    interval_s: float = 2.0
+    interval_s: float = 1.0
     again_s: float = 0.5
     patience_s: float = 1.0
     jitter: float = 0.2
@@ -30,11 +34,39 @@ class ProbeTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What one probe showed. `silent` means that nothing answered at all."""
+    """What one probe showed. `silent` means that nothing answered at all; `loads` are the requests
+    in flight there, by model and version."""
 
     rtt_ms: float | None = None
     problem: str = ""
     silent: bool = False
+    loads: Mapping[tuple[str, int], int] | None = None  # None = it does not tell
+
+
+class _Ready(msgspec.Struct):
+    """What a gateway says when it is ready; others say other things."""
+
+    load: dict[str, int] | None = None
+
+
+_READY = msgspec.json.Decoder(_Ready)
+
+
+def read_loads(body: bytes) -> Mapping[tuple[str, int], int] | None:
+    """Return the requests in flight that a gateway tells, by model and version; None = it does not
+    (an engine that is asked directly, an older gateway)."""
+    try:
+        told = _READY.decode(body).load
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if told is None:
+        return None
+    loads = {}
+    for name, count in told.items():
+        model, _, version = name.rpartition("@")
+        if version.isascii() and version.isdigit() and 0 <= count < 10**6:
+            loads[model, int(version[:18])] = count
+    return loads
 
 
 class Prober:
@@ -91,29 +123,31 @@ class Prober:
             if discard:
                 await self._ask(endpoint, LIVE)
             started_s = clock.monotonic_s()
-            await self._ask(endpoint, LIVE)
+            status, body = await self._ask(endpoint, READY)
             rtt_ms = (clock.monotonic_s() - started_s) * 1000
-            status, text = await self._ask(endpoint, READY)
         except ForwardError as error:
             return Probed(problem=str(error), silent=True)
-        problem = (
-            "" if status == 200 else f"its gateway is not ready ({status}): {text}".strip(" :")
-        )
-        return Probed(rtt_ms=rtt_ms, problem=problem)
+        if status != 200:
+            text = body.decode("utf-8", "replace")[:200]
+            return Probed(
+                rtt_ms=rtt_ms, problem=f"its gateway is not ready ({status}): {text}".strip(" :")
+            )
+        return Probed(rtt_ms=rtt_ms, loads=read_loads(body))
 
-    async def _ask(self, endpoint: Endpoint, path: str) -> tuple[int, str]:
+    async def _ask(self, endpoint: Endpoint, path: str) -> tuple[int, bytes]:
         patience_s = self._times.patience_s
         deadlines = Deadlines(connect_s=patience_s, first_byte_s=patience_s, idle_s=patience_s)
         upstreams, cluster = self._upstreams, endpoint.cluster
         outgoing = Outgoing(method="GET", url=upstreams.base(cluster, endpoint.url) + path)
         async with upstreams.send(cluster, outgoing, deadlines=deadlines, probe=True) as upstream:
-            body = await upstream.read(4096)
-            return upstream.status, (body or b"").decode("utf-8", "replace")[:200]
+            body = await upstream.read(_LONGEST_ANSWER)
+            return upstream.status, body or b""
 
     def _tell(self, endpoint: Endpoint, probed: Probed) -> None:
         state, cluster = self._state, endpoint.cluster
         now_s = state.clock.monotonic_s()
-        if not state.signals.probed(cluster, probed.rtt_ms, probed.problem, now_s):
+        loads = probed.loads
+        if not state.signals.probed(cluster, probed.rtt_ms, probed.problem, now_s, loads):
             return
         released = self._upstreams.give_up(cluster) if probed.silent else 0
         log.warning("cluster %s is ejected: %s", cluster, probed.problem, extra={"moved": released})

@@ -6,6 +6,7 @@ they come, and what each attempt showed, told to the signals. Every decision is 
 """
 
 import logging
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -34,13 +35,16 @@ from router import responses, verdict
 from router.call import DEADLINE_HEADER, Call, ProxyLimits, read_call
 from router.door import Door, Visit
 from router.geo import Locator
+from router.holding import RETRY_AFTER_S, Asleep, Holding, sleeps, why_asleep
 from router.metrics import Metrics
 from router.policy import residency
 from router.policy.access import Caller
 from router.policy.admission import Admission
-from router.policy.pick import Candidate, Decision, Question, decide
+from router.policy.decision import Decision, Question, Reason
+from router.policy.pick import decide
 from router.policy.quota import OverQuota, Quotas
 from router.policy.retry import Failed, why_not
+from router.policy.shortlist import Option
 from router.policy.signals import Attempt, Ending
 from router.policy.table import Resolved, RoutingTable
 from router.state import RouterState
@@ -68,6 +72,7 @@ class Proxy:
         self._locator = locator
         self._admission = admission
         self._limits = limits or ProxyLimits()
+        self._holding = Holding(state=state, metrics=metrics, limits=self._limits.holding)
         self._quotas = Quotas()
         self._door = Door(state=state, quotas=self._quotas)
         state.on_swap.append(self._forget_tenants)
@@ -115,9 +120,8 @@ class Proxy:
         resolved = table.resolve(target.model, target.version, visit.caller.may_use)
         decision = self._decide(resolved, request, visit.caller, [])
         if decision.chosen is None or decision.desperate:
-            raise Invalid(
-                f"Model {target.model!r} is not ready: {decision.why}", reason="not-ready"
-            )
+            why = why_asleep(resolved) if sleeps(resolved) else decision.why
+            raise Invalid(f"Model {target.model!r} is not ready: {why}", reason="not-ready")
         return responses.json_response({"name": target.model, "ready": True})
 
     async def _infer(self, request: web.Request, visit: Visit) -> web.StreamResponse:
@@ -149,9 +153,14 @@ class Proxy:
         while True:
             table = state.require_table()
             call.resolved = self._resolve(call, table)
-            decision = self._decide(call.resolved, call.request, call.caller, call.failed)
+            decision = self._decide(
+                call.resolved, call.request, call.caller, call.failed, call.affinity
+            )
             if decision.chosen is None:
-                raise self._given_up(call, decision.why)
+                if not sleeps(call.resolved):
+                    raise self._given_up(call, decision.why, full=decision.reason is Reason.FULL)
+                await self._holding.wait(call, call.resolved)
+                continue
             if call.failed:
                 self._spend_retry(call, decision)
             outcome = await self._attempt(call, call.resolved, decision.chosen)
@@ -175,6 +184,7 @@ class Proxy:
         request: web.BaseRequest,
         caller: Caller,
         failed: list[Failed],
+        affinity: Sequence[int] = (),
     ) -> Decision:
         residency.check(resolved.route, caller.regions)
         state = self._state
@@ -184,10 +194,12 @@ class Proxy:
             now_s=now_s,
             failed=[f.cluster for f in failed],
             regions=caller.regions,
+            affinity=affinity,
             origin=state.location or self._client_location(request),
         )
         decision = decide(state.require_table(), state.signals, question, state.dice)
         self._metrics.decision.observe(state.clock.monotonic_s() - now_s)
+        self._metrics.decisions.labels(decision.reason).inc()
         return decision
 
     def _client_location(self, request: web.BaseRequest) -> Location | None:
@@ -200,11 +212,13 @@ class Proxy:
     def _spend_retry(self, call: Call, decision: Decision) -> None:
         now_s = self._state.clock.monotonic_s()
         if not self._state.budget.allows(now_s, hopeful=not decision.desperate):
-            raise self._given_up(call, "It was not tried again: too many requests are retried now.")
+            why = "It was not tried again: too many requests are retried now."
+            call.budget_spent = True
+            raise self._given_up(call, why)
         self._state.budget.spend(now_s)
 
     async def _attempt(
-        self, call: Call, resolved: Resolved, chosen: Candidate
+        self, call: Call, resolved: Resolved, chosen: Option
     ) -> web.StreamResponse | Failed:
         """Send to one cluster; whatever happens, the attempt is ended once."""
         residency.assure(resolved.route, call.caller.regions, chosen)
@@ -222,7 +236,8 @@ class Proxy:
             async with self._upstreams.send(
                 chosen.cluster, outgoing, deadlines=deadlines
             ) as upstream:
-                failed = await verdict.of_answer(upstream, chosen.cluster)
+                last = call.is_last_attempt(self._state.require_table())
+                failed = await verdict.of_answer(upstream, chosen.cluster, last=last)
                 if failed is None:
                     answer = await answers.begin(upstream)
                     self._note_answer(call, attempt, upstream, sent_s)
@@ -240,7 +255,7 @@ class Proxy:
             self._metrics.attempts.labels("answered" if call.answered_by else ending).inc()
         return failed
 
-    def _outgoing(self, call: Call, resolved: Resolved, chosen: Candidate) -> Outgoing:
+    def _outgoing(self, call: Call, resolved: Resolved, chosen: Option) -> Outgoing:
         model, version = resolved.route.name, resolved.version
         extra = {REQUEST_ID_HEADER: call.request_id}
         if call.model_in_body:
@@ -258,7 +273,10 @@ class Proxy:
 
     def _note_answer(self, call: Call, attempt: Attempt, upstream: Upstream, sent_s: float) -> None:
         now_s = self._state.clock.monotonic_s()
-        attempt.first_byte((now_s - sent_s) * 1000, _load(upstream), now_s)
+        failed, took_ms = upstream.status >= 500, (now_s - sent_s) * 1000
+        attempt.first_byte(took_ms, _load(upstream), now_s, failed=failed)
+        if upstream.status in (429, 503):
+            attempt.overloaded(now_s)
         if call.failed:
             self._state.budget.refund(now_s)
             self._metrics.failovers.inc()
@@ -267,7 +285,7 @@ class Proxy:
         self,
         call: Call,
         resolved: Resolved,
-        chosen: Candidate,
+        chosen: Option,
         answer: answers.Answer,
         sent_s: float,
     ) -> None:
@@ -283,13 +301,13 @@ class Proxy:
             table = self._state.require_table()
             answer.first = responses.routable_metadata(answer.first, table, resolved.route)
 
-    def _given_up(self, call: Call, why: str) -> FederationError:
+    def _given_up(self, call: Call, why: str, *, full: bool = False) -> FederationError:
         """Say what was tried, why no more, and what the client can do."""
         story = "; ".join(f"{f.cluster}: {f.reason}" for f in call.failed)
         what = f"version {call.resolved.version} of " if call.resolved else ""
         message = f"No cluster answered for {what}{call.reference!r}"
         message = f"{message} ({story}). {why}" if story else why
-        if call.failed and all(f.reason == "saturated" for f in call.failed):
+        if full or (call.failed and all(f.reason == "saturated" for f in call.failed)):
             return Exhausted(message, hint="Try again in a second.", reason="saturated")
         if self._state.clock.monotonic_s() >= call.limits.deadline_s:
             return DeadlineExceeded(message, hint=f"Allow more time with {DEADLINE_HEADER}.")
@@ -303,6 +321,8 @@ class Proxy:
         self._metrics.refused.labels(error.reason).inc()
         response, visit = error_response(request.path, error), self._door.visit(request)
         now_s = self._state.clock.monotonic_s()
+        if isinstance(error, Asleep):
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
         if isinstance(error, OverQuota):
             response.headers["Retry-After"] = str(error.retry_after_s)
             response.headers.update(error.hold.headers(now_s))
@@ -312,7 +332,7 @@ class Proxy:
         response.headers[REQUEST_ID_HEADER] = (
             visit.request_id if visit else responses.request_id(request.headers)
         )
-        if error.reason == "not-replayable":
+        if error.reason == "not-replayable" or (call is not None and call.budget_spent):
             response.headers["x-should-retry"] = "false"
         return response
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from federation.contract.types import ModelRoute
 from federation.relay.headers import REQUEST_ID_HEADER
 from federation.relay.paths import InferenceTarget, InferenceVerb
-from router.policy.pick import Candidate
+from router.policy.shortlist import Option
 from router.policy.table import RoutingTable
 
 SERVER_NAME = "inference-federation"
@@ -89,7 +89,7 @@ def request_id(headers: Mapping[str, str]) -> str:
 
 
 def told(
-    chosen: Candidate, model_version: int, attempts: int, timing_ms: tuple[float, float]
+    chosen: Option, model_version: int, attempts: int, timing_ms: tuple[float, float]
 ) -> dict[str, str]:
     """Return the headers that say who answered, and where the time went."""
     route_ms, upstream_ms = timing_ms

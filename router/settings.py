@@ -54,6 +54,15 @@ class Settings:
     location: str = setting("", help="LAT,LON of this router in degrees")
     trusted_proxies: tuple[str, ...] = setting((), help="CIDR whose X-Forwarded-For is believed")
     geoip_db: str = setting("", help="MaxMind City or Country database instead of the bundled one")
+    prefer: tuple[str, ...] = setting(
+        (), help="REGION, in the order in which regions are wanted; others come last"
+    )
+    max_share: tuple[str, ...] = setting(
+        (), help="CLUSTER=SHARE, the largest share (0.4) of a model's requests that it may get"
+    )
+    queue_depth: int = setting(
+        32, help="times what a cluster was measured to do at once: no more is sent there"
+    )
     connect_to: tuple[str, ...] = setting(
         (), help="HOST:PORT=HOST:PORT, dial the second for clusters that advertise the first"
     )
@@ -81,13 +90,21 @@ class Settings:
         60_000,
         help="longest wait for the first byte of an answer, unless x-fed-deadline-ms is sent",
     )
+    hold_ms: int = setting(
+        60_000,
+        help="longest wait for a model that sleeps, unless x-fed-deadline-ms is sent",
+    )
+    hold_requests: int = setting(1024, help="most requests that may wait for models that sleep")
+    hold_requests_per_model: int = setting(128, help="of these for one model")
+    hold_memory_bytes: int = setting(64 * 1024 * 1024, help="most memory for their bodies")
     log_level: str = setting("INFO", help="DEBUG, INFO, WARNING or ERROR")
 
 
 _POSITIVE = (
     *("max_body_bytes", "replay_buffer_bytes", "replay_memory_bytes", "deadline_ms"),
-    *("max_concurrent", "max_connections", "max_connections_per_address"),
+    *("max_concurrent", "max_connections", "max_connections_per_address", "queue_depth"),
     *("client_idle_ms", "client_body_ms", "client_stall_ms"),
+    *("hold_ms", "hold_requests", "hold_requests_per_model", "hold_memory_bytes"),
 )
 
 
@@ -105,6 +122,7 @@ def check(settings: Settings) -> None:
         check_pin(settings.ca_pin)
     _check_public(settings)
     _check_reverse(settings)
+    parse_shares(settings.max_share)
     for flag in _POSITIVE:
         if getattr(settings, flag) <= 0:
             raise Invalid(f"--{flag.replace('_', '-')} must be greater than 0.")
@@ -123,6 +141,21 @@ def parse_location(text: str) -> Location | None:
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         raise Invalid(f"--location {text!r} is no place.", hint="Use LAT,LON like 52.37,4.90.")
     return Location(latitude=latitude, longitude=longitude)
+
+
+def parse_shares(entries: tuple[str, ...]) -> dict[str, float]:
+    """Return the shares that `CLUSTER=SHARE` name; raises Invalid."""
+    shares = {}
+    for entry in entries:
+        cluster, _, text = entry.partition("=")
+        try:
+            share = float(text)
+        except ValueError:
+            share = 0.0
+        if not (cluster and 0.0 < share <= 1.0):
+            raise Invalid(f"--max-share {entry!r} is none.", hint="Use CLUSTER=0.4.")
+        shares[cluster] = share
+    return shares
 
 
 def state_directory(settings: Settings, environ: Mapping[str, str]) -> Path:

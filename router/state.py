@@ -4,8 +4,9 @@ Input: `watch` swaps tables in, `proxy` and `probe` add to the signals. Output: 
 and by `explain`. One object per router, handed down by keyword: many can live in one process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from federation.contract.errors import Unavailable
 from federation.contract.types import Location
@@ -38,9 +39,14 @@ class RouterState:
     requests_total: int = 0
     errors_total: int = 0
     on_swap: list[Callable[[RoutingTable], None]] = field(default_factory=list)
+    demand: Callable[[], Mapping[str, int]] = dict  # what is asked for and sleeps, by model
+    on_demand: list[Callable[[], None]] = field(default_factory=list)  # who tells the control plane
 
     def __repr__(self) -> str:
         return f"RouterState({self.name}, {self.table}, {self.signals}, {self.budget})"
+
+    def __post_init__(self) -> None:
+        self.signals.seed = crc32(self.name.encode())
 
     def swap(self, table: RoutingTable) -> None:
         """Route by another table from now on; requests under way keep the one they began with."""

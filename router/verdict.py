@@ -11,15 +11,17 @@ from federation.relay.headers import LOAD_HEADER, OUTCOME_HEADER, REFUSED_HEADER
 from router.policy.retry import Failed
 from router.policy.signals import Ending
 
-_GATEWAY_FAILURES = frozenset({502, 503, 504})
+_GATEWAY_FAILURES = frozenset({502, 504})
+_OVERLOAD = frozenset({429, 503})  # whoever says so, and why: it has enough to do
 _DRAIN_BYTES = 64 * 1024
 
 
-async def of_answer(upstream: Upstream, cluster: str) -> Failed | None:
+async def of_answer(upstream: Upstream, cluster: str, *, last: bool = False) -> Failed | None:
     """Return why a head that arrived is no answer of the model, None if it is one.
 
-    A gateway says what it refused, and when its engine failed under a request. A 502, 503 or 504
-    without the load that gateways report on every reply comes from something before the gateway.
+    A gateway says what it refused, and when its engine failed under a request. A 502 or 504 without
+    the load that gateways report on every reply comes from something before the gateway. Any 429 or
+    503 means that it has enough to do; of the `last` attempt it is the answer all the same.
     """
     headers = upstream.headers
     if refused := headers.get(REFUSED_HEADER, "")[:40]:
@@ -27,6 +29,8 @@ async def of_answer(upstream: Upstream, cluster: str) -> Failed | None:
     elif headers.get(OUTCOME_HEADER):
         reason = f"its engine failed under the request (status {upstream.status})"
         failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason=reason)
+    elif upstream.status in _OVERLOAD and not last:
+        failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason="saturated")
     elif upstream.status in _GATEWAY_FAILURES and LOAD_HEADER not in headers:
         reason = f"it answered with status {upstream.status}"
         failed = Failed(cluster=cluster, ending=Ending.BROKEN, reason=reason)

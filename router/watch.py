@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
@@ -147,14 +148,25 @@ class Watcher:
         self._heard.clear()
         outbox: asyncio.Queue[pb.RouterMessage] = asyncio.Queue()
         outbox.put_nowait(pb.RouterMessage(hello=self._hello()))
+        urge = partial(self._urge, outbox)
         call = RouterServiceStub(channel).Watch(self._messages(outbox))
         try:
             async for instruction in call:
                 self.connected, self._state.revoked = True, False
-                self._heard.set()
+                if not self._heard.is_set():
+                    self._heard.set()
+                    self._state.on_demand.append(urge)
+                    urge()
                 await self._obey(instruction, outbox)
         finally:
+            if urge in self._state.on_demand:
+                self._state.on_demand.remove(urge)
             call.cancel()
+
+    def _urge(self, outbox: asyncio.Queue[pb.RouterMessage]) -> None:
+        """Send a status at once if requests wait for a model that sleeps."""
+        if self._state.demand():
+            outbox.put_nowait(pb.RouterMessage(status=self.status()))
 
     async def _messages(
         self, outbox: asyncio.Queue[pb.RouterMessage]
@@ -260,4 +272,8 @@ class Watcher:
             ],
             requests_total=self._state.requests_total,
             errors_total=self._state.errors_total,
+            held=[
+                pb.HeldModel(model=model, requests=count)
+                for model, count in self._state.demand().items()
+            ],
         )

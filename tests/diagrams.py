@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.policy import lifecycle, session
-from edge_agent.policy.kube import watching
+from federation.kube import watching
 from federation.policy import roots
 from router.policy import breaker
 
@@ -23,7 +23,7 @@ Table = Mapping[Any, StrEnum | None]
 TABLES: dict[str, Table] = {
     "A model version at a cluster (`edge_agent/policy/lifecycle.py`)": lifecycle.TRANSITIONS,
     "An agent's link to the control plane (`edge_agent/policy/session.py`)": session.TRANSITIONS,
-    "One kind of Kubernetes objects (`edge_agent/policy/kube/watching.py`)": watching.TRANSITIONS,
+    "One kind of Kubernetes objects (`federation/kube/watching.py`)": watching.TRANSITIONS,
     "A root of trust (`federation/policy/roots.py`)": roots.TRANSITIONS,
     "A router's breaker for a cluster (`router/policy/breaker.py`)": breaker.TRANSITIONS,
 }

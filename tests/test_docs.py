@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+import yaml
 
 from edge_agent.settings import Settings as AgentSettings
+from federation.bridge import troubles
+from federation.bridge.policy.custom import ADOPT, BRIDGED, FINALIZER, OUR_FIELDS, read, spec_of
 from federation.cli.documents import parse_wanted
 from federation.contract.capacity import Resources
 from federation.contract.package import ModelPackage, parse_package
@@ -23,6 +26,8 @@ from federation.policy.packing_search import DEPTH, STEPS
 from federation.store.memory import MemoryStore
 from router.policy import table
 from router.tablefile import load_written
+from tests.fakes.kube_kinds import Kind
+from tests.fakes.kube_schemas import check, pruned
 from tests.federation.store.audit_log import Writer, entries_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -115,3 +120,24 @@ def test_settings_that_the_kubernetes_page_names_exist_and_those_of_engines_are_
     assert {name for name in known if name.startswith("kube")} - elsewhere <= named
     engines = get_args(get_type_hints(AgentSettings)["engine"])
     assert set(re.findall(r"--engine ([a-z-]+)", text)) <= set(engines)
+
+
+@pytest.mark.parametrize("text", _blocks("gitops.md"))
+def test_every_custom_resource_shown_is_one(text: str) -> None:
+    obj = yaml.safe_load(text)
+    bridged = {b.resource.kind: b for b in BRIDGED}.get(obj.get("kind", ""))
+    if bridged is None:
+        assert obj.get("kind") == "Application" or "data" in obj
+        return
+    resource = bridged.resource
+    assert obj["apiVersion"] == resource.api_version
+    kind = Kind(resource.group, resource.version, resource.plural, resource.kind)
+    check(kind, "shown", pruned(kind, obj, strict=True), None)
+    assert spec_of(read(bridged, obj))
+
+
+def test_the_bridges_words_are_told() -> None:
+    text = (DOCS / "gitops.md").read_text(encoding="utf-8")
+    reasons = {reason for _, reason, _ in troubles.WORDS}
+    for word in (*OUR_FIELDS, ADOPT, FINALIZER, *reasons, "NotOwned", "InvalidSpec", "Refused"):
+        assert f"`{word}" in text, word

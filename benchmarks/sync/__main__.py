@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.sync import fanout, rivals
 from benchmarks.sync.identities import Identities
+from benchmarks.sync.processes import compile_all
 from benchmarks.sync.stock import Version, make_versions, publish
 
 MIB = 1 << 20
@@ -38,6 +39,7 @@ def main() -> None:
         versions = make_versions(folder / "made", chosen.size * MIB)
         publish(versions, folder / "www", identities.release_key)
         if chosen.only != "rivals":
+            compile_all("agent", "origin")
             asyncio.run(fan_out(chosen, folder, identities, versions[0]))
         if chosen.only != "fanout":
             rivals.compare(folder, identities, versions, chosen.runs)

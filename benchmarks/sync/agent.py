@@ -1,4 +1,5 @@
-"""The sync side of one edge agent with its real gateway, as a process of its own.
+"""The sync side of one edge agent with its real gateway, as a process of its own: on the event loop
+that agents use, and with all that an agent imports, for its memory is measured.
 
 Run as `python -m benchmarks.sync.agent CONFIG`. Commands come on stdin, one JSON object a line:
 {"peers": [...]}, {"stage": [version, digest]}, {"stats": 1}. Answers go to stdout in the same way.
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edge_agent.app import SWITCH_S, loop_factory
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.gateway.gateway import PEER_PATHS, Gateway
 from edge_agent.gateway.peers import PeerDesk
@@ -24,7 +26,7 @@ from federation.contract.types import Assignment
 from federation.relay.guard import PeerGuard
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
-from federation.runtime.memory import share_one_arena
+from federation.runtime.memory import read_tls_in_small_blocks, share_one_arena
 from federation.trust.credentials import Credentials
 
 MIB = 1 << 20
@@ -89,12 +91,19 @@ async def main(config: dict[str, Any]) -> None:
     desk.close()
 
 
+def run(config: dict[str, Any]) -> None:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(main(config))
+
+
 if __name__ == "__main__":
-    share_one_arena()  # as the agent's app does
+    share_one_arena()  # as the agent's app does, and so
+    read_tls_in_small_blocks()
+    sys.setswitchinterval(SWITCH_S)
     settings = json.loads(Path(sys.argv[1]).read_text())
     if folder := os.environ.get("BENCH_PROFILE"):  # of the event loop's thread, for pstats
         with cProfile.Profile() as profile:
-            asyncio.run(main(settings))
+            run(settings)
         profile.dump_stats(Path(folder, settings["name"]))
     else:
-        asyncio.run(main(settings))
+        run(settings)

@@ -30,7 +30,7 @@ from edge_agent.calibrating import CalibrationFile, Calibrator, Uses
 from edge_agent.dialling import Hello
 from edge_agent.door import Address, Door, ListeningDoor, ReverseDoor
 from edge_agent.engine_poll import EnginePoll
-from edge_agent.engines import make_backend
+from edge_agent.engines import make_backend, queue_source
 from edge_agent.exposure import warn_if_exposed
 from edge_agent.gateway.gateway import PEER_PATHS, Gateway
 from edge_agent.gateway.peers import PeerDesk
@@ -44,6 +44,7 @@ from edge_agent.policy.readonly import ReadOnlyView
 from edge_agent.policy.reconcile import Reconciler
 from edge_agent.policy.reversing import StockLimits
 from edge_agent.policy.session import Session
+from edge_agent.queue_poll import QueuePoll
 from edge_agent.reverse import ReverseDialler, ReverseSettings
 from edge_agent.settings import (
     Settings,
@@ -66,7 +67,7 @@ from federation.relay.guard import PeerGuard
 from federation.relay.server import ServerLimits, listen, make_runner, require_compiled_parser
 from federation.runtime.clock import SystemClock
 from federation.runtime.config import load_settings
-from federation.runtime.memory import share_one_arena
+from federation.runtime.memory import read_tls_in_small_blocks, share_one_arena
 from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
 
@@ -88,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         check(settings)
         set_up_logging("edge-agent", level=settings.log_level)
         share_one_arena()
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        read_tls_in_small_blocks()
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_until_signalled(settings))
     except FederationError as error:
         sys.stderr.write(f"{PROG}: {error.sentence()}\n")
@@ -250,10 +252,13 @@ async def serve(
 
 def _start(supervisor: Supervisor, settings: Settings, agent: Agent) -> None:
     """Start what the agent's own parts do all the time."""
-    courtesy = Watch(agent.sync.throttle, lambda: agent.gateway.serving)
+    gateway = agent.gateway
+    courtesy = Watch(agent.sync.throttle, lambda: gateway.serving, lambda: gateway.begun)
     supervisor.start("agent-loop", agent.loop.run)
     supervisor.start("engine-poll", agent.poll.run)
     supervisor.start("calibrator", agent.calibrator.run)
+    if (source := queue_source(settings)) is not None:
+        supervisor.start("queues", QueuePoll(source, agent.board).run)
     supervisor.start("disk", agent.sync.syncer.watch_disk)
     supervisor.start("scrub", lambda: agent.sync.scrubber.run(settings.scrub_days))
     supervisor.start("courtesy", courtesy.run)
@@ -370,7 +375,7 @@ def _state_dir(settings: Settings) -> Path:
     return path
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return uvloop's where it is installed: it makes the gateway's requests cheaper."""
     try:
         import uvloop

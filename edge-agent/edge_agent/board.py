@@ -4,7 +4,7 @@ Input: written by the loop, the engine's poll and the inventory's watch, in one 
 plain values, read at any time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from edge_agent.gateway.gateway import ServedVersion
@@ -26,6 +26,7 @@ class Board:
         self.generation = 0
         self.versions: tuple[ObservedVersion, ...] = ()
         self.served: dict[Key, ServedVersion] = {}
+        self.queued: Mapping[Key, int] = {}  # what waits in the engine, where that is known
 
     def __repr__(self) -> str:
         states = ", ".join(f"{v.model}@{v.version} {v.state}" for v in self.versions)
@@ -60,6 +61,7 @@ class Board:
                 replace(
                     v,
                     in_flight=in_flight(v.model, v.version),
+                    queued=self.queued.get((v.model, v.version)),
                     rate=figures.rate,
                     latency_ms=figures.latency_ms,
                     sync=progress(v.model, v.version),

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.backends.base import Backend
-from edge_agent.kube.access import KubeAccess, pod_namespace
-from edge_agent.kube.api import KubeApi
+from edge_agent.backends.engine_queues import QueueSource, RayQueues, TritonQueues
 from edge_agent.policy.kube.workloads import EngineShape
 from edge_agent.settings import Settings, read_secret, tolerations, triton_repository
+from federation.kube.access import KubeAccess, pod_namespace
+from federation.kube.api import KubeApi
 
 if TYPE_CHECKING:
     from edge_agent.backends.kube_flavour import Flavour
@@ -48,6 +49,16 @@ def make_backend(settings: Settings, state_dir: Path) -> Backend:
             from edge_agent.backends.kuberay import RayFlavour
 
             return _on_kubernetes(settings, RayFlavour())
+
+
+def queue_source(settings: Settings) -> QueueSource | None:
+    """Return where the engine tells how many requests wait inside it; None if nowhere."""
+    if settings.engine == "triton" and settings.triton_metrics_url:
+        return TritonQueues(settings.triton_metrics_url)
+    if settings.engine == "ray-serve":
+        token = read_secret(settings.ray_token_file, "ray-token-file")
+        return RayQueues(settings.ray_dashboard_url, token=token)
+    return None
 
 
 def _on_kubernetes(settings: Settings, flavour: "Flavour") -> Backend:

@@ -22,13 +22,13 @@ from edge_agent.inventory.declared import DeclaredInventory
 from edge_agent.inventory.exporter import ExporterInventory
 from edge_agent.inventory.kubernetes import KubernetesInventory
 from edge_agent.inventory.nvml import NvmlInventory
-from edge_agent.kube.access import KubeAccess, in_pod
-from edge_agent.kube.api import KubeApi
 from edge_agent.policy.kube.view import KubeView
 from edge_agent.policy.metric_maps import BOTH, PRESETS, TRITON, MetricMap, parse_map
 from edge_agent.settings import Settings, check, tolerations
 from federation.contract.capacity import Capacity, Device, Pool
 from federation.contract.errors import Invalid
+from federation.kube.access import KubeAccess, in_pod
+from federation.kube.api import KubeApi
 from federation.runtime.clock import Clock, SystemClock
 from federation.runtime.config import load_settings
 

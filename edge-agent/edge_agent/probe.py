@@ -15,7 +15,7 @@ from edge_agent.backends.base import Backend, BackendError, StagedVersion, Verb
 from edge_agent.backends.engine_http import EngineHttp
 from edge_agent.backends.warmup import ask_tensors, ask_text, sample_request
 from edge_agent.policy.calibration import Measured
-from edge_agent.serving.v2 import Tensor
+from edge_agent.serving.v2_terms import Tensor
 from federation.contract.types import ModelProtocol
 
 TOKENS = 16  # of each answer of a text model
@@ -58,8 +58,11 @@ class Probe:
             async with asyncio.TaskGroup() as group:
                 for _ in range(concurrency):
                     group.create_task(ask_again())
-        except* BackendError as errors:
-            raise BackendError(str(errors.exceptions[0])) from None
+        except ExceptionGroup as group:  # raising inside `except*` would wrap it in a group again
+            failed, others = group.split(BackendError)
+            if failed is None or others is not None:
+                raise
+            raise BackendError(str(failed.exceptions[0])) from None
         return Measured(
             concurrency=concurrency,
             units=sum(each.units for each in answers),

@@ -115,7 +115,7 @@ class Settings:
     dcgm_metrics: str = setting(
         "auto", help="its metric names: auto, dcgm, dcgm-4.9, or a YAML file that maps them"
     )
-    triton_metrics_url: str = setting("", help="URL of Triton's metrics, for use of its GPUs")
+    triton_metrics_url: str = setting("", help="URL of Triton's metrics: its GPUs, its queues")
     log_level: str = setting("INFO", help="DEBUG, INFO, WARNING or ERROR")
 
 

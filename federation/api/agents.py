@@ -7,6 +7,7 @@ decides; this module only checks that an agent speaks for the cluster of its cer
 
 import contextlib
 import logging
+import operator
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
@@ -184,11 +185,14 @@ class AgentService(rpc.AgentServiceServicer):
         return record
 
     async def _receive(self, session: _Session, messages: AsyncIterator[pb.AgentMessage]) -> None:
-        epoch, reader = session.welcomed.epoch, CapacityReader()
+        epoch, reader, url = session.welcomed.epoch, CapacityReader(), ""
         async for message in messages:
             match message.WhichOneof("body"):
                 case "report":
                     _check_report(message.report, session.cluster, epoch)
+                    if message.report.url != url:
+                        url = message.report.url
+                        check_url("the agent's url", url)
                     told = reader.read(message.report)
                     if told is None:
                         told = Told(self._last_capacity(session.cluster), UseColumns())
@@ -280,7 +284,6 @@ def _check_report(message: pb.Report, cluster: str, epoch: int) -> None:
         raise Invalid(f"a report of epoch {message.epoch} came in epoch {epoch}.")
     if len(message.observed.versions) > MAX_VERSIONS:
         raise Invalid(f"a report lists more than {MAX_VERSIONS} model versions.")
-    check_url("the agent's url", message.url)
     for version in message.observed.versions:
         check_text("a model's name", version.model)
         check_text("a reason", version.reason)
@@ -293,8 +296,7 @@ def _bounded(report: Report) -> Report:
         checked_version(replace(v, sync=bounded_progress(v.sync)) if v.sync else v)
         for v in report.observed.versions
     )
-    return replace(
-        report,
-        disk=bounded_disk(report.disk),
-        observed=replace(report.observed, versions=versions),
-    )
+    disk, told = bounded_disk(report.disk), report.observed.versions
+    if disk is report.disk and all(map(operator.is_, versions, told)):
+        return report  # nearly always: a copy of each would cost more than the check
+    return replace(report, disk=disk, observed=replace(report.observed, versions=versions))

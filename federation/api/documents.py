@@ -216,7 +216,8 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentStatus:
-    """Where a deployment stands. `routed_version` answers requests that name no version."""
+    """Where a deployment stands. `routed_version` answers requests that name no version;
+    `asleep_since` is null unless it has no replica because nobody uses it."""
 
     version: int
     routed_version: int
@@ -226,6 +227,7 @@ class DeploymentStatus:
     cannot: tuple[Obstacle, ...]
     warm: int
     wanted: int
+    asleep_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +277,7 @@ class RouterStatus:
     requests_total: int
     errors_total: int
     clusters: Mapping[str, SeenCluster]
+    held: Mapping[str, int]  # requests that wait there for a model that sleeps
     location: Location | None
 
 

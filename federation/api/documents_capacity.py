@@ -40,7 +40,7 @@ class CapacityStatus:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionView:
     """One model version at a cluster. `rate` (a second) and `latency_ms` (median) are those of the
-    last ten seconds."""
+    last ten seconds; `queued` is null where nothing tells."""
 
     model: str
     version: int
@@ -49,7 +49,7 @@ class VersionView:
     stage_only: bool
     replicas: int
     in_flight: int
-    queued: int
+    queued: int | None
     rate: float
     latency_ms: float
     calibration: Calibration | None

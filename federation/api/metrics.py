@@ -65,6 +65,7 @@ class ControlPlaneMetrics(Collector):
         yield from self._of_loop()
         yield from self._of_fleet(self._sources.loop.state)
         yield from capacity_families(self._sources.loop.state, self._sources.clock.utc())
+        yield from self._of_sleep(self._sources.loop.state)
         yield from self._of_sync(self._sources.loop.state)
         yield from self._of_store(self._sources.care)
 
@@ -128,6 +129,19 @@ class ControlPlaneMetrics(Collector):
         yield _gauge("fed_clusters", "Registered clusters.", by_state, "state")
         told = "Time since the newest report."
         yield _gauge("fed_cluster_report_age_seconds", told, ages, "cluster")
+
+    def _of_sleep(self, state: State) -> Iterable[Metric]:
+        """Of deployments that may have no replica at all."""
+        asleep: dict[tuple[str, ...], float] = {
+            (name,): record.asleep
+            for name, record in state.deployments.items()
+            if record.spec.scaling.may_sleep
+        }
+        told = "1 = it has no replica, because nobody uses it."
+        yield _gauge("fed_deployment_asleep", told, asleep, "deployment")
+        wakes: dict[tuple[str, ...], float] = {(name,): n for name, n in state.wakes.items()}
+        told = "How often a deployment that slept was woken by requests."
+        yield _counter("fed_deployment_wake_ups", told, wakes, "deployment")
 
     def _of_sync(self, state: State) -> Iterable[Metric]:
         """Numbers by cluster and source, not by model: their number stays that of the clusters."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from federation.api.doorkeeper import Doorkeeper, check_speaks_for
@@ -31,6 +32,7 @@ from federation.api.streams import (
     run_until_first,
 )
 from federation.contract import codec, codec_trust
+from federation.contract.codec_snapshots import SnapshotWriter
 from federation.contract.errors import Conflict, FederationError, Invalid
 from federation.contract.names import check_name
 from federation.contract.spiffe import PeerRole
@@ -53,9 +55,10 @@ log = logging.getLogger(__name__)
 
 EXPLAIN_TIMEOUT_S = 2.0
 QUESTIONS = 64  # that may wait for one router
+MOST_HELD = 10_000  # models that requests wait for, of one status
 
-Context = grpc.aio.ServicerContext[pb.RouterMessage, pb.RouterInstruction]
-Sender = Outbox[pb.RouterInstruction]
+Context = grpc.aio.ServicerContext[pb.RouterMessage, pb.RouterInstruction | bytes]
+Sender = Outbox[pb.RouterInstruction | bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +157,22 @@ class RouterHub:
         return await asyncio.gather(*(r.explain(model, address, timeout_s) for r in routers))
 
 
+def serve_routers(service: "RouterService", server: grpc.aio.Server) -> None:
+    """Have a server serve the routers; instructions may be bytes already."""
+    watch = grpc.stream_stream_rpc_method_handler(
+        service.Watch,
+        request_deserializer=pb.RouterMessage.FromString,
+        response_serializer=_serialized,
+    )
+    name = pb.DESCRIPTOR.services_by_name["RouterService"].full_name
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Watch": watch}),))
+    server.add_registered_method_handlers(name, {"Watch": watch})
+
+
+def _serialized(message: pb.RouterInstruction | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
+
+
 @dataclass(frozen=True, slots=True)
 class _Stream:
     """One accepted stream."""
@@ -173,6 +192,7 @@ class RouterService(rpc.RouterServiceServicer):
         self._publisher = publisher
         self._hub = hub
         self._doorkeeper = doorkeeper
+        self._writer = SnapshotWriter()  # what is encoded once goes to all
 
     def __repr__(self) -> str:
         return f"RouterService({self._hub!r})"
@@ -212,7 +232,7 @@ class RouterService(rpc.RouterServiceServicer):
                 await run_until_first(
                     _send_trust(outbox, trusts),
                     self._receive(connection, hello, messages),
-                    _send_snapshots(snapshots, outbox, hello.snapshot_version),
+                    _send_snapshots(snapshots, outbox, self._writer, hello.snapshot_version),
                     _send_questions(connection, outbox),
                     _end_when_replaced(connection),
                     self._doorkeeper.end_when_expired(peer),
@@ -259,13 +279,14 @@ class RouterService(rpc.RouterServiceServicer):
             await self._loop.submit(RouterDisconnected(name=hello.name, instance=hello.instance))
 
 
-async def _send_snapshots(snapshots: Latest[Snapshot], outbox: Sender, held: int) -> None:
+async def _send_snapshots(
+    snapshots: Latest[Snapshot], outbox: Sender, writer: SnapshotWriter, held: int
+) -> None:
     """Send each new snapshot; the one that the router holds already is not sent again."""
     while True:
         snapshot = await snapshots.take()
         if snapshot.version != held:
-            message = codec.snapshot_to_proto(snapshot)
-            await outbox.send(pb.RouterInstruction(snapshot=message))
+            await outbox.send(writer.instruction(snapshot))
             held = snapshot.version
 
 
@@ -333,4 +354,5 @@ def _reported(hello: pb.RouterHello, status: pb.RouterStatus) -> RouterReported:
             )
             for view in status.clusters
         },
+        held={each.model: each.requests for each in status.held[:MOST_HELD] if each.requests},
     )

@@ -125,9 +125,19 @@ class ApiClient:
         """GET a JSON document; raises FederationError."""
         return self._json(self._call("GET", _target(path, query)))
 
-    def send(self, method: str, *path: str, content: Json | None = None, **query: str) -> Json:
-        """PUT, POST or DELETE under a fresh idempotency key; raises FederationError."""
-        headers = {"Idempotency-Key": uuid.uuid4().hex}
+    def send(
+        self,
+        method: str,
+        *path: str,
+        content: Json | None = None,
+        idempotency_key: str = "",
+        **query: str,
+    ) -> Json:
+        """PUT, POST or DELETE under an idempotency key, a fresh one unless it is given.
+
+        Raises FederationError.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         data = None
         if content is not None:
             data = json.dumps(content).encode()

@@ -154,6 +154,8 @@ def _deployed_version(document: Json, _now: datetime) -> str:
 
 
 def _warm(document: Json, _now: datetime) -> str:
+    if look(document, "status", "asleep_since"):
+        return "asleep"
     return f"{shown(look(document, 'status', 'warm'))}/{shown(look(document, 'status', 'wanted'))}"
 
 
@@ -163,6 +165,8 @@ def deployment_reason(document: Json) -> str:
         f"{look(each, 'cluster')}: {look(each, 'reason')}"
         for each in look_list(document, "status", "cannot")
     ]
+    if look(document, "status", "asleep_since"):
+        return "; ".join([*words, shown(look(document, "status", "reason"))])
     waiting = []
     for cluster in look_list(document, "status", "clusters"):
         for version in look_list(cluster, "versions"):
@@ -177,7 +181,8 @@ def deployment_reason(document: Json) -> str:
 
 def _deployment_reason(document: Json, _now: datetime) -> str:
     refused = look_list(document, "status", "cannot")
-    if look(document, "status", "ready") and not refused:
+    asleep = look(document, "status", "asleep_since")
+    if look(document, "status", "ready") and not refused and not asleep:
         return ""
     return deployment_reason(document)
 

@@ -98,6 +98,7 @@ def deploy(
       fed deploy filetype@champion --name filetype-eu --residency eu-west,eu-north
       fed deploy llama --clusters 3 --dry-run
       fed deploy llama --min 1 --max 8 --target 0.6
+      fed deploy rarely-used --min 0 --max 2
     """
     model, version = _reference(reference)
     wanted_name = check_name("deployment", name or default_name(model))

@@ -84,7 +84,7 @@ def lines(router: Json, away_km: float, *, wide: bool) -> Iterator[str]:
 
 
 _TITLES = ["CLUSTER", "REGION", "RTT", "IN-FLIGHT", "SCORE"]
-_WIDE = ["SERVICE", "BREAKER"]
+_WIDE = ["AT-ONCE", "WAIT", "SERVICE", "OTHER", "BREAKER"]
 
 
 def _row(explanation: Json, candidate: Json, *, wide: bool) -> list[str]:
@@ -100,7 +100,10 @@ def _row(explanation: Json, candidate: Json, *, wide: bool) -> list[str]:
     ]
     if wide:
         row += [
+            shown(_rounded(look(candidate, "concurrency"))),
+            _milliseconds(look(candidate, "wait_ms")),
             _milliseconds(look(candidate, "service_ms")),
+            _milliseconds(look(candidate, "other_ms")),
             shown(look(candidate, "state")),
         ]
     return [*row, shown(look(candidate, "excluded"))]

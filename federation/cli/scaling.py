@@ -53,7 +53,12 @@ def scaling_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--target", type=float, help="How busy replicas shall be.  [default: 0.7]"),
         click.option("--max", "most", type=count, help="Most replicas per cluster."),
-        click.option("--min", "least", type=count, help="Fewest replicas per cluster, by load."),
+        click.option(
+            "--min",
+            "least",
+            type=click.IntRange(min=0),
+            help="Fewest replicas per cluster, by load; 0 = none at all while nobody uses it.",
+        ),
         click.option(
             "--scaling",
             "scaling_mode",
@@ -86,17 +91,19 @@ def with_scaling(spec: DeploymentSpec, flags: ScalingFlags) -> DeploymentSpec:
         held,
         mode=mode,
         target=held.target if flags.target is None else flags.target,
-        **_limits(held, flags),
+        **_limits(held, flags, mode),
     )
     replicas = spec.replicas if flags.replicas is None else flags.replicas
     return replace(spec, replicas=replicas, scaling=scaling)
 
 
-def _limits(held: Scaling, flags: ScalingFlags) -> dict[str, int]:
-    """Return both limits; the one that is not given makes way for the other."""
+def _limits(held: Scaling, flags: ScalingFlags, mode: ScalingMode) -> dict[str, int]:
+    """Return both limits; the one that is not given makes way for the other, and a least of 0 that
+    is not given anew for a mode that has none."""
     least, most = flags.least, flags.most
     if least is None:
-        least = held.min if most is None else min(held.min, most)
+        least = held.min if mode is ScalingMode.AUTO else max(held.min, 1)
+        least = least if most is None else min(least, most)
     if most is None:
         most = max(held.max, least)
     return {"min": least, "max": most}

@@ -55,7 +55,7 @@ def _cluster_row(document: Json) -> Json:
         "power_w": capacity.get("power_w"),
         "models": look_map(document, "status", "models").get("warm"),
         "in_flight": sum(look(v, "in_flight") or 0 for v in versions),
-        "queued": sum(look(v, "queued") or 0 for v in versions),
+        "queued": _queued(versions),
         "rate": round(sum(look(v, "rate") or 0 for v in versions), 2),
         "reason": condition_words(document),
     }
@@ -96,13 +96,19 @@ def _model_row(model: str, version: int, rows: Sequence[Json]) -> Json:
         "clusters": len(rows),
         "replicas": sum(look(each, "replicas") or 0 for each in rows),
         "in_flight": sum(look(each, "in_flight") or 0 for each in rows),
-        "queued": sum(look(each, "queued") or 0 for each in rows),
+        "queued": _queued(rows),
         "rate": round(rate, 2),
         "latency_ms": round(timed / rate, 2) if rate else 0,
         "capable_per_second": round(capable, 2) if capable else None,
         "unit": units.pop() if len(units) == 1 else "",
         "load": load,
     }
+
+
+def _queued(rows: Sequence[Json]) -> int | None:
+    """Return how many requests wait in the engines that can tell; None if none can."""
+    known = [count for each in rows if (count := look(each, "queued")) is not None]
+    return sum(known) if known else None
 
 
 def _documents(client: ApiClient, cluster: str) -> list[Json]:

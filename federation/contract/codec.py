@@ -49,13 +49,17 @@ _CONNECTIVITIES = {
 }
 
 
-def _named(table: Mapping[E, int], value: int, unknown: E) -> E:
-    return next((name for name, number in table.items() if number == value), unknown)
+def _reversed(table: Mapping[E, int]) -> dict[int, E]:
+    return {number: name for name, number in table.items()}
+
+
+_ENGINE_OF, _STATE_OF = _reversed(_ENGINES), _reversed(_STATES)
+_PROTOCOL_OF, _CONNECTIVITY_OF = _reversed(_PROTOCOLS), _reversed(_CONNECTIVITIES)
 
 
 def engine_from_proto(value: int) -> t.EngineKind:
     """Return the engine kind; UNKNOWN for a value of a newer peer."""
-    return _named(_ENGINES, value, t.EngineKind.UNKNOWN)
+    return _ENGINE_OF.get(value, t.EngineKind.UNKNOWN)
 
 
 def engine_to_proto(kind: t.EngineKind) -> "pb.EngineKind.ValueType":
@@ -67,7 +71,7 @@ def connectivity_from_proto(value: int) -> t.Connectivity:
     """Return how a cluster is reached; a peer from before the field was always dialled."""
     if value == pb.CONNECTIVITY_UNSPECIFIED:
         return t.Connectivity.DIAL
-    return _named(_CONNECTIVITIES, value, t.Connectivity.UNKNOWN)
+    return _CONNECTIVITY_OF.get(value, t.Connectivity.UNKNOWN)
 
 
 def connectivity_to_proto(connectivity: t.Connectivity) -> "pb.Connectivity.ValueType":
@@ -190,13 +194,13 @@ def _observed_from_proto(message: pb.Observed) -> t.Observed:
                 model=v.model,
                 version=v.version,
                 digest=v.digest,
-                state=_named(_STATES, v.state, t.VersionState.UNKNOWN),
+                state=_STATE_OF.get(v.state, t.VersionState.UNKNOWN),
                 reason=v.reason,
                 replicas=v.replicas,
                 in_flight=v.in_flight,
-                protocol=_named(_PROTOCOLS, v.protocol, t.ModelProtocol.UNKNOWN),
+                protocol=_PROTOCOL_OF.get(v.protocol, t.ModelProtocol.UNKNOWN),
                 sync=sync.progress_from_proto(v.sync) if v.HasField("sync") else None,
-                queued=v.queued,
+                queued=v.queued if v.HasField("queued") else None,
                 rate=v.rate,
                 latency_ms=v.latency_ms,
                 calibration=capacity.calibration_from_proto(v.calibration)
@@ -215,6 +219,29 @@ def location_to_proto(location: t.Location | None) -> pb.Location | None:
     return pb.Location(latitude=location.latitude, longitude=location.longitude)
 
 
+def endpoint_to_proto(endpoint: t.Endpoint) -> pb.Endpoint:
+    """Encode where a cluster is reached."""
+    return pb.Endpoint(
+        cluster=endpoint.cluster,
+        region=endpoint.region,
+        url=endpoint.url,
+        location=location_to_proto(endpoint.location),
+        absent=not endpoint.present,
+        connectivity=connectivity_to_proto(endpoint.connectivity),
+    )
+
+
+def replica_to_proto(replica: t.Replica) -> pb.Replica:
+    """Encode that a version is warm at a cluster."""
+    return pb.Replica(
+        model=replica.model,
+        version=replica.version,
+        cluster=replica.cluster,
+        concurrency=replica.concurrency,
+        latency_ms=replica.latency_ms,
+    )
+
+
 def snapshot_to_proto(snapshot: t.Snapshot) -> pb.Snapshot:
     """Encode a routing snapshot."""
     return pb.Snapshot(
@@ -226,24 +253,12 @@ def snapshot_to_proto(snapshot: t.Snapshot) -> pb.Snapshot:
                 protocol=pb.ModelProtocol.ValueType(_PROTOCOLS[m.protocol]),
                 aliases=dict(m.aliases),
                 residency=m.residency,
+                dormant=m.dormant,
             )
             for m in snapshot.models
         ],
-        endpoints=[
-            pb.Endpoint(
-                cluster=e.cluster,
-                region=e.region,
-                url=e.url,
-                location=location_to_proto(e.location),
-                absent=not e.present,
-                connectivity=connectivity_to_proto(e.connectivity),
-            )
-            for e in snapshot.endpoints
-        ],
-        replicas=[
-            pb.Replica(model=r.model, version=r.version, cluster=r.cluster)
-            for r in snapshot.replicas
-        ],
+        endpoints=map(endpoint_to_proto, snapshot.endpoints),
+        replicas=map(replica_to_proto, snapshot.replicas),
         access=codec_trust.access_to_proto(snapshot.access),
     )
 
@@ -256,9 +271,10 @@ def snapshot_from_proto(message: pb.Snapshot) -> t.Snapshot:
             t.ModelRoute(
                 name=m.name,
                 default_version=m.default_version,
-                protocol=_named(_PROTOCOLS, m.protocol, t.ModelProtocol.UNKNOWN),
+                protocol=_PROTOCOL_OF.get(m.protocol, t.ModelProtocol.UNKNOWN),
                 aliases=dict(m.aliases),
                 residency=tuple(m.residency),
+                dormant=tuple(m.dormant),
             )
             for m in message.models
         ),
@@ -274,7 +290,14 @@ def snapshot_from_proto(message: pb.Snapshot) -> t.Snapshot:
             for e in message.endpoints
         ),
         replicas=tuple(
-            t.Replica(model=r.model, version=r.version, cluster=r.cluster) for r in message.replicas
+            t.Replica(
+                model=r.model,
+                version=r.version,
+                cluster=r.cluster,
+                concurrency=r.concurrency,
+                latency_ms=r.latency_ms,
+            )
+            for r in message.replicas
         ),
         access=codec_trust.access_from_proto(message.access),
     )

@@ -27,11 +27,25 @@ class Misfit:
 
 def misfit(pool: Pool, needs: Resources) -> Misfit | None:
     """Return the first need that the units of a pool do not meet; None = all are met."""
+    if _is_plain(needs) and pool.sharing is Sharing.NONE and needs.memory_mib <= pool.memory_mib:
+        return None  # most often, and quickly: it is asked of each kind of pool in the fleet
     for step, check in enumerate(_CHECKS):
         if found := check(pool, needs):
             value, words = found
             return Misfit(step=step, value=value, words=words)
     return None
+
+
+def _is_plain(needs: Resources) -> bool:
+    """Whether only a number of GPUs and their memory are asked for."""
+    return not (
+        needs.vendor
+        or needs.products
+        or needs.architecture
+        or needs.min_compute_capability
+        or needs.profile
+        or needs.exclusive
+    )
 
 
 def nearest_misfit(pools: Iterable[Pool], needs: Resources) -> str:

@@ -27,7 +27,9 @@ class Scaling:
 
     `min` to `max`, such that they are busy to `target` (a share of what they can do, above 0 to 1).
     More come when the load asked for more during all of `up_s` seconds, fewer go when it asked for
-    fewer during all of `down_s`.
+    fewer during all of `down_s`. A `min` of 0: as 1 while anybody uses the model; when nobody did
+    anywhere during all of `down_s`, it sleeps, with no replica at any cluster, until it is asked
+    for.
     """
 
     mode: ScalingMode = ScalingMode.FIXED
@@ -37,17 +39,34 @@ class Scaling:
     up_s: float = 15.0
     down_s: float = 300.0
 
+    @property
+    def may_sleep(self) -> bool:
+        """Whether it may have no replica at all."""
+        return self.mode is ScalingMode.AUTO and self.min == 0
+
+    @property
+    def least(self) -> int:
+        """The fewest replicas that a cluster has while it serves."""
+        return max(self.min, 1)
+
     def within(self, replicas: int) -> int:
-        """Return the number that is nearest to `replicas` and inside the limits."""
-        return max(self.min, min(replicas, self.max))
+        """Return the number that is nearest to `replicas` and inside the limits, of a model that
+        does not sleep."""
+        return max(self.least, min(replicas, self.max))
 
 
 def scaling_problems(scaling: Scaling) -> Iterator[str]:
     """Yield what is wrong with it, in sentences."""
-    if not 1 <= scaling.min <= scaling.max <= MAX_REPLICAS:
+    if not 0 <= scaling.min <= scaling.max <= MAX_REPLICAS or scaling.max < 1:
         yield (
-            f"scaling: min and max must be 1 to {MAX_REPLICAS}, min at most max, "
+            f"scaling: min must be 0 to {MAX_REPLICAS}, max 1 to {MAX_REPLICAS}, min at most max, "
             f"not {scaling.min} and {scaling.max}."
+        )
+    if scaling.min == 0 and scaling.mode is not ScalingMode.AUTO:
+        # Routers hold requests while a replica comes; an engine that sleeps by itself tells nobody.
+        yield (
+            f"scaling: a min of 0 needs mode auto, where the control plane decides, not "
+            f"{scaling.mode}."
         )
     if not 0 < scaling.target <= 1:
         yield f"scaling: target is a share above 0, at most 1, not {scaling.target:g}."

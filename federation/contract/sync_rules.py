@@ -143,6 +143,8 @@ def bounded_progress(told: SyncProgress) -> SyncProgress:
 
 def bounded_disk(told: Disk) -> Disk:
     """Return what an agent told of its disk, with every number within bounds."""
+    if all(0 <= n <= MAX_BYTES for n in (told.used_bytes, told.free_bytes, told.budget_bytes)):
+        return told
     return Disk(
         used_bytes=_bytes(told.used_bytes),
         free_bytes=_bytes(told.free_bytes),

@@ -95,7 +95,8 @@ class AssignedVersion:
 
     `stage_only`: its bytes shall lie ready there, verified, and it is not loaded. Of two versions
     that are being fetched, the one of the lower `urgency` waits. `needs` is what each replica was
-    given room for. `max_replicas`: the engine's own autoscaler decides, from `replicas` on.
+    given room for. `max_replicas`: the engine's own autoscaler decides, from `replicas` on. A
+    version without load that may go to no replica is `stage_only` with 0 `replicas`: it sleeps.
     """
 
     model: str
@@ -106,6 +107,11 @@ class AssignedVersion:
     stage_only: bool = False
     urgency: Urgency = Urgency.NORMAL
     needs: Resources = field(default_factory=Resources)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it only lies ready because nobody uses it."""
+        return self.stage_only and not self.replicas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +127,8 @@ class Assignment:
 class ObservedVersion:
     """One model version as it stands at a cluster.
 
-    `queued` requests wait inside the engine (0 where it cannot tell). `rate` is how many requests a
-    second ended lately, `latency_ms` their median; 0 = there were none.
+    `queued` requests wait inside the engine; None where nothing tells. `rate` is how many requests
+    a second ended lately, `latency_ms` their median; 0 = there were none.
     """
 
     model: str
@@ -132,7 +138,7 @@ class ObservedVersion:
     reason: str = ""  # in words; set when state is FAILED or a step is slow
     replicas: int = 0
     in_flight: int = 0
-    queued: int = 0
+    queued: int | None = None
     rate: float = 0.0
     latency_ms: float = 0.0
     calibration: Calibration | None = None  # None = not measured (yet)
@@ -225,6 +231,7 @@ class ModelRoute:
     protocol: ModelProtocol = ModelProtocol.TENSOR
     aliases: Mapping[str, int] = field(default_factory=dict)
     residency: tuple[str, ...] = ()  # regions a request may be served in; empty = anywhere
+    dormant: tuple[int, ...] = ()  # versions that are loaded nowhere, and come when asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,11 +251,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """A warm model version at a cluster."""
+    """A warm model version at a cluster.
+
+    After its warm-up it did `concurrency` requests at once best, in `latency_ms` each; 0 = nobody
+    measured it.
+    """
 
     model: str
     version: int
     cluster: str
+    concurrency: int = 0
+    latency_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ numbers, the replicas that suffice at the target, and those down to which it may
 target is kept free, so that it does not come and go at a border). More are asked for once they
 were needed in all of the window `up_s`, fewer once they sufficed in all of `down_s`, so for the
 most that any look in it asked for. Without looks nothing changes, and the windows begin anew.
+Where the engine tells its queue and that stays, more are asked for at once.
 
     work / target          up_s over?   down_s over?   asked for
     more than there is     yes          -              the fewest that a look in up_s asked for
@@ -37,13 +38,21 @@ class Load:
     """How busy the replicas of a version are together, and what they can do together.
 
     `rate` in requests a second, `latency_ms` their median; both of those that ended lately.
+    `queued` requests wait inside the engine; None = nobody can tell.
     """
 
     replicas: int
     in_flight: int = 0
     rate: float = 0.0
     latency_ms: float = 0.0
+    queued: int | None = None
     calibration: Calibration | None = None
+
+    @property
+    def rounds(self) -> float:
+        """How many times what the replicas do at once waits in the engine; 0 if nobody can tell."""
+        at_once = self.calibration.concurrency if self.calibration else 1
+        return (self.queued or 0) / max(at_once * max(self.replicas, 1), 1)
 
 
 def work_of(load: Load) -> float:
@@ -54,7 +63,8 @@ def work_of(load: Load) -> float:
     beyond wait. A queue tells that there is too much work, not how much: at most twice what the
     replicas can do.
     """
-    in_flight = max(float(load.in_flight), load.rate * load.latency_ms / 1000)
+    busy = load.rate * load.latency_ms / 1000
+    in_flight = max(float(load.in_flight), busy, float(load.queued or 0))
     measured, replicas = load.calibration, max(load.replicas, 1)
     if measured is None or measured.concurrency < 1:
         return min(in_flight, _MOST * replicas)
@@ -69,7 +79,7 @@ class Scale:
     """What the load asked for, until now. `since` is the first look of an unbroken row.
 
     `ups` and `downs` hold what of the windows can still matter: the fewest replicas that were
-    needed, and the most that could not be done without.
+    needed, and the most that could not be done without. `rounds` is the queue at the last look.
     """
 
     asked: int
@@ -77,12 +87,23 @@ class Scale:
     since: datetime
     ups: Samples = ()
     downs: Samples = ()
+    rounds: float = 0.0
 
 
 def follow(
-    scale: Scale | None, work: float, *, there: int, limits: Scaling, now: datetime
+    scale: Scale | None,
+    work: float,
+    *,
+    there: int,
+    limits: Scaling,
+    now: datetime,
+    rounds: float = 0.0,
 ) -> Scale:
-    """Return the Scale after another look. `there` replicas count as asked for at the first one."""
+    """Return the Scale after another look. `there` replicas count as asked for at the first one.
+
+    `rounds` is the Load's. Where a whole round waits, and no less than at the look before, it is no
+    peak: the window is not waited for.
+    """
     if scale is None or now < (scale.downs[-1][0] if scale.downs else scale.since):
         scale = Scale(asked=there, work=work, since=now)  # it is new, or the clock was set back
     up = _needed(work, limits.target, limits)
@@ -95,7 +116,9 @@ def follow(
         asked = max(asked, ups[0][1])
     if now - scale.since >= down_window:
         asked = min(asked, downs[0][1])
-    return Scale(asked=asked, work=work, since=scale.since, ups=ups, downs=downs)
+    if rounds >= scale.rounds >= 1:
+        asked = max(asked, up)
+    return Scale(asked=asked, work=work, since=scale.since, ups=ups, downs=downs, rounds=rounds)
 
 
 def _needed(work: float, target: float, limits: Scaling) -> int:

@@ -10,7 +10,7 @@ many. New places go to the region with the fewest, then to the most room (the sh
 that is free, in tenths), the lowest price, the fewest versions, the first name.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from heapq import heapify, heappop
 
 from federation.contract.scaling import ScalingMode
@@ -32,9 +32,7 @@ _Ranked = tuple[tuple[float, ...], str]
 
 def candidates(wish: Wish, rooms: Rooms) -> Mapping[str, list[str]]:
     """Return the clusters that match what the deployment says of clusters, by region."""
-    spec = wish.spec
-    labels = tuple(sorted(spec.cluster_labels.items()))
-    key = (spec.regions, spec.residency, labels, spec.engine, spec.max_price_per_gpu_hour)
+    key = _key(wish)
     if (found := rooms.remembered.get(key)) is None:
         by_region: dict[str, list[str]] = {}
         for name, record in rooms.state.clusters.items():
@@ -42,6 +40,13 @@ def candidates(wish: Wish, rooms: Rooms) -> Mapping[str, list[str]]:
                 by_region.setdefault(record.spec.region, []).append(name)
         found = rooms.remembered[key] = by_region
     return found
+
+
+def _key(wish: Wish) -> Hashable:
+    """What a deployment says of clusters."""
+    spec = wish.spec
+    labels = tuple(sorted(spec.cluster_labels.items()))
+    return (spec.regions, spec.residency, labels, spec.engine, spec.max_price_per_gpu_hour)
 
 
 def _suits(wish: Wish, record: ClusterRecord) -> bool:
@@ -82,17 +87,30 @@ class _Choice:
         self._take(wanted, self._holders(changing))
         if len(self._chosen) < wanted:
             there = {room.name for room in holding}
-            self._take(wanted, self._new(there), check=True)
+            self._take_new(wanted, there)
         stuck = [room for room in others if room not in changing]
         self._take(wanted, self._holders(stuck))
         return self._chosen
 
-    def _new(self, there: set[str]) -> dict[str, list[_Ranked]]:
-        ranks = self._rooms.ranks(self._wish.needs(self._wish.target))
-        return {
-            region: [(ranks[name], name) for name in names if name not in there]
-            for region, names in candidates(self._wish, self._rooms).items()
-        }
+    def _take_new(self, wanted: int, there: set[str]) -> None:
+        """Choose clusters that don't have it, where it fits, until enough are chosen."""
+        wish, rooms = self._wish, self._rooms
+        by_region = candidates(wish, rooms)
+        ranking = rooms.ranking(wish.needs(wish.target), _key(wish), by_region)
+        spread = self._regions if wish.spec.spread else {}
+        tops = {region: top for region in by_region if (top := ranking.best(region))}
+        while len(self._chosen) < wanted and tops:
+            region = min(tops, key=lambda each: (spread.get(each, 0), tops[each]))
+            name = tops[region][1]
+            if name not in there and self._fits(name):
+                self._chosen.add(name)
+                self._regions[region] = self._regions.get(region, 0) + 1
+            ranking.lay_aside(region)
+            if (top := ranking.best(region)) is None:
+                del tops[region]
+            else:
+                tops[region] = top
+        ranking.put_back()
 
     def _holders(self, rooms: Iterable[Room]) -> dict[str, list[_Ranked]]:
         """Of too many, those stay where it is warm."""
@@ -108,19 +126,20 @@ class _Choice:
         wish = self._wish
         return (
             room.active
-            and room.serves(wish.spec.model)
+            and (room.serves(wish.spec.model) or bool(room.asleep(wish.spec.model)))
             and matches(wish, room)
             and not is_barred(wish, room, wish.target)
         )
 
     def _is_settled(self, room: Room) -> bool:
         """Whether it was given the target, with what a replica needs now."""
-        held = room.serving(self._wish.spec.model).get(self._wish.target)
+        model, target = self._wish.spec.model, self._wish.target
+        held = room.serving(model).get(target)
         if held is None:
-            return False
-        wished, scaling = asked_of(self._wish, room, self._wish.target), self._wish.spec.scaling
+            return self._wish.asleep and target in room.asleep(model)
+        wished, scaling = asked_of(self._wish, room, target), self._wish.spec.scaling
         # Where replicas follow the load, any number is good enough to keep the place.
-        follows = scaling.mode is ScalingMode.AUTO and held.replicas >= scaling.min
+        follows = scaling.mode is ScalingMode.AUTO and held.replicas >= scaling.least
         same = (held.replicas, held.max_replicas) == (wished.replicas, wished.max_replicas)
         return held.needs == wished.needs and (follows or same)
 
@@ -128,9 +147,7 @@ class _Choice:
         room, target = self._rooms[name], self._wish.target
         return judge(self._wish, room, target, tell=False).fit is Fit.FITS
 
-    def _take(
-        self, wanted: int, by_region: dict[str, list[_Ranked]], *, check: bool = False
-    ) -> None:
+    def _take(self, wanted: int, by_region: dict[str, list[_Ranked]]) -> None:
         """Choose until enough are chosen, one after the other: each counts for its region."""
         groups = {region: listed for region, listed in by_region.items() if listed}
         if not self._wish.spec.spread:
@@ -143,6 +160,5 @@ class _Choice:
                 key=lambda each: (self._regions.get(each, 0), groups[each][0]),
             )
             _, name = heappop(groups[group])
-            if not check or self._fits(name):
-                self._chosen.add(name)
-                self._regions[group] = self._regions.get(group, 0) + 1
+            self._chosen.add(name)
+            self._regions[group] = self._regions.get(group, 0) + 1

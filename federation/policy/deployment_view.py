@@ -11,12 +11,17 @@ from federation.policy.choosing import choose
 from federation.policy.cluster_view import trouble, versions_of
 from federation.policy.obstacles import Obstacle, obstacles
 from federation.policy.placement import Wish
-from federation.policy.plain import Json
+from federation.policy.plain import Json, moment
 from federation.policy.records import ClusterRecord, DeploymentRecord
 from federation.policy.rooms import Rooms
 from federation.policy.scaling import load_of
 from federation.policy.settle import wish_in
-from federation.policy.standing import is_confirmed, serving_versions, warm_versions
+from federation.policy.standing import (
+    assigned_versions,
+    is_confirmed,
+    serving_versions,
+    warm_versions,
+)
 from federation.policy.state import State
 
 
@@ -27,7 +32,8 @@ def deployment_status(
 
     `wanted` counts the chosen clusters that were given its version, `warm` those of them that are
     in contact and have it warm. It is ready when these are equal, as many as it asks for, and
-    requests go to that version. Who asks about many deployments at once shares the `rooms`.
+    requests go to that version, and so it is while it sleeps. Who asks about many deployments at
+    once shares the `rooms`.
     """
     wish, rooms = wish_in(state, record), rooms or Rooms(state)
     chosen = choose(wish, rooms)
@@ -41,12 +47,15 @@ def deployment_status(
         if name in chosen and _has_target(wish, cluster):
             wanted += 1
             warm += is_confirmed(state, name) and _target_is_warm(wish, cluster)
-    ready = warm == wanted >= max(wish.spec.clusters, 1) and record.routed_version == wish.target
+    ready = record.asleep or (
+        warm == wanted >= max(wish.spec.clusters, 1) and record.routed_version == wish.target
+    )
     return {
         "version": wish.target,
         "routed_version": record.routed_version,
         "ready": ready,
-        "reason": "" if ready else _reason(record, wish, wanted=wanted, warm=warm),
+        "reason": _reason(record, wish, wanted=wanted, warm=warm, ready=ready),
+        "asleep_since": moment(since) if (since := record.asleep_since) and record.asleep else None,
         "clusters": clusters,
         "cannot": [_plain(each) for each in cannot],
         "warm": warm,
@@ -70,7 +79,8 @@ def _versions(
     state: State, wish: Wish, cluster: ClusterRecord, now: datetime, *, leaves: bool
 ) -> list[Json]:
     """Return what a cluster has, or shall have, of the deployment's model."""
-    mine = {v.version: v for v in serving_versions(cluster, wish.spec.model)}
+    given = assigned_versions(cluster, wish.spec.model)
+    mine = {v.version: v for v in given if v.asleep or not v.stage_only}
     if not mine:
         return []
     silent = "" if is_confirmed(state, cluster.meta.name) else trouble(state, cluster, now)
@@ -97,7 +107,14 @@ def _busy(seen: ObservedVersion) -> float | None:
     return round(work_of(load_of(seen)) / seen.replicas, 3)
 
 
-def _reason(record: DeploymentRecord, wish: Wish, *, wanted: int, warm: int) -> str:
+def _reason(record: DeploymentRecord, wish: Wish, *, wanted: int, warm: int, ready: bool) -> str:
+    if record.asleep_since and record.asleep:
+        return (
+            f"it sleeps since {record.asleep_since:%F %T} UTC, because nobody used it for "
+            f"{wish.spec.scaling.down_s:g} s; the first request wakes it"
+        )
+    if ready:
+        return ""
     if not wanted:
         return f"no cluster was given version {wish.target}"
     if wanted < wish.spec.clusters:

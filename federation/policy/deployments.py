@@ -39,7 +39,7 @@ def deployment_applied(step: Step, event: DeploymentApplied) -> Applied:
     else:
         models |= {old.spec.model, *old.spec.anti_affinity}  # who may come closer now
         meta = step.next_meta(old.meta, spec_changed=True)
-        record = replace(old, meta=meta, spec=spec)
+        record = replace(old, meta=meta, spec=spec, asleep_since=None)
         if old.spec.model != spec.model:
             record = DeploymentRecord(meta=meta, spec=spec, target=target)
     step.put("Deployment", record)
@@ -113,6 +113,7 @@ def deployment_removed(step: Step, event: ObjectRemoved) -> Applied:
     record = lookup.deployment(step.state, event.name)
     lookup.check_expected("Deployment", event.name, record.meta, event.expected)
     step.delete("Deployment", event.name)
+    step.state.wakes.pop(event.name, None)
     message = f"deployment {event.name!r} of model {record.spec.model!r} was deleted."
     step.audit("Deployment", event.name, "DeploymentDeleted", message)
     settle(step, {record.spec.model})

@@ -210,6 +210,7 @@ class RouterReported:
     requests_total: int
     errors_total: int
     clusters: Mapping[str, ClusterSeen] = field(default_factory=dict)
+    held: Mapping[str, int] = field(default_factory=dict)  # requests that wait for a model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,38 +19,28 @@ arrangement, not that it is the one which exists.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from federation.contract.capacity import Capacity, Pool, Resources, Sharing, pools_of
+from federation.contract.capacity import Capacity, Pool, Resources, pools_of
 from federation.contract.matching import at, gib, kinds_of, misfit, nearest_misfit
+from federation.policy.claims import Claim, Spot, amount, joined
 from federation.policy.packing_search import (
     FULL,
     NO_LIMIT,
     Kind,
     Load,
     Loads,
+    best_place,
+    budget,
     may_fit,
     search,
-    steps,
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """`replicas` of something called `holder` ("llama 7"), each with these needs."""
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Where the replicas of a claim go, and what is left of the pools then."""
 
-    holder: str
-    needs: Resources
-    replicas: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
-    """What one replica takes: whole `units` of a pool (its number), or a share of the pool's shared
-    unit number `slot`."""
-
-    holder: str
-    pool: int
-    units: int = 0
-    slot: int = -1
+    kinds: list[Kind]
+    spots: tuple[Spot, ...]
 
 
 def usable(capacity: Capacity) -> tuple[Pool, ...]:
@@ -70,15 +60,22 @@ class Packing:
         self.pools = tuple(pools)
         self.owed: list[Claim] = []
         self._kinds = kinds_of(self.pools)
-        self._start: list[Kind] = [(pool.free, (), _budget(pool)) for pool in self.pools]
+        self._start: list[Kind] = [(pool.free, (), budget(pool)) for pool in self.pools]
         self._now = list(self._start)
         self._claims: dict[str, Claim] = {}
         self._spots: dict[str, tuple[Spot, ...]] = {}
         self._loads: dict[int, tuple[Resources, Load]] = {}  # by id: a hash of Resources is slow
-        self._there: dict[Load, int] = {}  # units in all, free or not
-        self._let_in: Claim | None = None  # what was asked for last, and fits as it is now
+        self._by_needs: dict[Resources, Load] = {}
+        self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}  # equal ones are one object
+        self._left: dict[int, tuple[int, int]] = {}  # by the id of a group: units free, and in all
+        # What was asked for last and fits as it is now, and how (None: by another arrangement).
+        self._let_in: tuple[Claim, _Spread | None] | None = None
         self._counted: tuple[dict[str, Claim], dict[Load, int]] | None = None
         self._refused: dict[Load, int] = {}  # from how many replicas on
+        # Whole units and replicas that cannot come into some pools, as counting proved: nor can
+        # more of either into fewer of these pools.
+        self._proved: set[tuple[int, int, frozenset[int]]] = set()
+        self.arranged = 0  # how often others were moved, which may free units of some kind
         self._hold(claim for claim in held if claim.needs.gpus)
 
     def __repr__(self) -> str:
@@ -92,13 +89,15 @@ class Packing:
 
     def units_left(self, needs: Resources) -> tuple[int, int]:
         """Return how many units of the right kind are free, and how many there are."""
-        load, now = self._load(needs), self._now
-        if (there := self._there.get(load)) is None:
-            there = self._there[load] = sum(self._start[n][0] for n in load.pools)
-        free = 0
-        for n in load.pools:  # asked very often: a loop is the quickest
-            free += now[n][0]
-        return free, there
+        group = self.group(needs)
+        if (known := self._left.get(id(group))) is None:
+            free = sum([self._now[n][0] for n in group])
+            known = self._left[id(group)] = (free, sum([self._start[n][0] for n in group]))
+        return known
+
+    def group(self, needs: Resources) -> tuple[int, ...]:
+        """Return the numbers of the pools that have the right kind of units."""
+        return self._load(needs).pools
 
     def add(self, claim: Claim) -> bool:
         """Let a claim in, if all its replicas fit beside all others; else nothing changes.
@@ -108,7 +107,10 @@ class Packing:
         if not claim.needs.gpus:
             self.drop(claim.holder)
             return True
-        self._let_in = None
+        ready, self._let_in = self._let_in, None
+        if ready and ready[1] and ready[0] == claim and not self._has(claim.holder):
+            self._put(claim, ready[1])
+            return True
         if self._was_refused(claim):
             return False
         before = self._take_out(claim.holder)
@@ -116,6 +118,7 @@ class Packing:
             return True
         if before:
             self._now, self._claims, self._spots, self.owed = before
+            self._left.clear()
         else:
             self._refused[self._load(claim.needs)] = claim.replicas
         return False
@@ -126,24 +129,45 @@ class Packing:
     def refuses(self, needs: Resources, replicas: int) -> bool:
         """Whether as much was refused to a newcomer before, and nothing was freed since. False says
         nothing."""
-        limit = self._refused.get(self._load(needs)) if self._refused else None
-        return limit is not None and replicas >= limit
+        if not self._refused:
+            return False
+        load = self._load(needs)
+        limit = self._refused.get(load)
+        if limit is not None and replicas >= limit:
+            return True
+        harder = not self.owed and any(
+            units <= load.units and least <= replicas and inside.issuperset(load.pools)
+            for units, least, inside in self._proved
+        )
+        if harder:
+            self._refused[load] = replicas
+        return harder
 
     def _has(self, holder: str) -> bool:
         return holder in self._claims or any(claim.holder == holder for claim in self.owed)
 
     def fits(self, claim: Claim) -> bool:
         """Whether `add` would let it in."""
-        if claim == self._let_in:
+        if self._let_in and claim == self._let_in[0]:
             return True
         if self._was_refused(claim):
             return False
         kept = (self._now, self._claims, self._spots, self.owed)
-        self._now, self._claims = list(self._now), dict(self._claims)
-        self._spots, self.owed = dict(self._spots), list(self.owed)
-        fits = self.add(claim)
-        self._now, self._claims, self._spots, self.owed = kept
-        self._let_in = claim if fits else None
+        found = None
+        if not claim.needs.gpus:
+            fits = True
+        elif self._has(claim.holder):
+            self._claims, self._spots = dict(self._claims), dict(self._spots)
+            fits = self.add(claim)
+        else:
+            found = self._spread(claim, self._allowed(self._load(claim.needs)))
+            fits = found is not None or self._rearrange(claim)
+            if not fits:
+                self._refused[self._load(claim.needs)] = claim.replicas
+        if self._claims is not kept[1]:
+            self._now, self._claims, self._spots, self.owed = kept
+            self._left.clear()
+        self._let_in = (claim, found) if fits else None
         return fits
 
     def drop(self, holder: str) -> None:
@@ -151,19 +175,21 @@ class Packing:
         if self._take_out(holder):
             self._let_in = None
             self._refused.clear()
+            self._proved.clear()
 
     # ------------------------------------------------------------ inside
 
     def _load(self, needs: Resources) -> Load:
         if (found := self._loads.get(id(needs))) is not None:
             return found[1]
-        load = next((each for held, each in self._loads.values() if held == needs), None)
-        if load is None:
-            fitting = (numbers for pool, numbers in self._kinds if misfit(pool, needs) is None)
-            pools = tuple(sorted(n for numbers in fitting for n in numbers))
+        if (load := self._by_needs.get(needs)) is None:
+            fitting = [numbers for pool, numbers in self._kinds if misfit(pool, needs) is None]
+            pools = tuple(sorted([n for numbers in fitting for n in numbers]))
+            pools = self._groups.setdefault(pools, pools)
             share = round(needs.fraction * FULL)
             units = 0 if share else needs.gpus
             load = Load(units=units, share=share, memory=needs.memory_mib, pools=pools)
+            self._by_needs[needs] = load
         self._loads[id(needs)] = (needs, load)  # keeping the needs keeps their id
         return load
 
@@ -192,32 +218,32 @@ class Packing:
     def _insert(self, claim: Claim, *, more: bool = False) -> bool:
         """Put each replica where it fits best; with `more`, besides those that it has."""
         load = self._load(claim.needs)
-        allowed = load.pools if more else self._allowed(load)
-        undo: list[tuple[int, Kind]] = []
-        spots: list[Spot] = []
-        for _ in range(claim.replicas):
-            best: tuple[tuple[bool, Kind], int, int] | None = None
-            for n in allowed:
-                opened = len(self._now[n][1])
-                for slot, kind in steps(self._now[n], load, self.pools[n].memory_mib):
-                    rank = (slot == opened, kind)  # a unit that is shared already goes first
-                    if best is None or rank < best[0]:
-                        best = (rank, n, slot)
-            if best is None:
-                for n, kind in reversed(undo):
-                    self._now[n] = kind
-                return False
-            (_, kind), n, slot = best
-            undo.append((n, self._now[n]))
-            self._now[n] = kind
-            spots.append(Spot(holder=claim.holder, pool=n, units=load.units, slot=slot))
+        found = self._spread(claim, load.pools if more else self._allowed(load))
+        if found is None:
+            return False
         held = self._claims.get(claim.holder)
         if more and held:
             claim = replace(claim, replicas=claim.replicas + held.replicas)
-            spots = [*self._spots[claim.holder], *spots]
-        self._claims[claim.holder], self._spots[claim.holder] = claim, tuple(spots)
-        self._counted = None
+            found = _Spread(found.kinds, (*self._spots[claim.holder], *found.spots))
+        self._put(claim, found)
         return True
+
+    def _put(self, claim: Claim, found: "_Spread") -> None:
+        self._now = found.kinds
+        self._claims[claim.holder], self._spots[claim.holder] = claim, found.spots
+        self._counted = None
+        self._left.clear()
+
+    def _spread(self, claim: Claim, allowed: tuple[int, ...]) -> "_Spread | None":
+        """Say where each replica fits best as it is now; None = not all of them do."""
+        load, now = self._load(claim.needs), self._now.copy()
+        spots: list[Spot] = []
+        for _ in range(claim.replicas):
+            if (best := best_place(now, load, allowed, self.pools)) is None:
+                return None
+            n, slot, now[n] = best
+            spots.append(Spot(holder=claim.holder, pool=n, units=load.units, slot=slot))
+        return _Spread(now, tuple(spots))
 
     def _take_out(
         self, holder: str
@@ -228,9 +254,10 @@ class Packing:
         before = (self._now, self._claims, self._spots, self.owed)
         rest = [claim for name, claim in self._claims.items() if name != holder]
         missing = [claim for claim in self.owed if claim.holder != holder]
-        again = Packing(self.pools, _joined(rest, missing))
+        again = Packing(self.pools, joined(rest, missing))
         self._now, self._claims = again._now, again._claims
         self._spots, self.owed = again._spots, again.owed
+        self._left.clear()
         return before
 
     def _rearrange(self, claim: Claim) -> bool:
@@ -240,7 +267,9 @@ class Packing:
             load = replace(load, pools=self._allowed(load))
         demand = self._demand()
         demand[load] = demand.get(load, 0) + claim.replicas
-        if not may_fit(self._start, demand):
+        if not may_fit(self._start, demand, load):
+            if load.units and not self.owed:
+                self._proved.add((load.units, claim.replicas, frozenset(load.pools)))
             return False
         return self._solve({**self._claims, claim.holder: claim}, newest=claim.holder)
 
@@ -265,9 +294,11 @@ class Packing:
         found = search(self._start, memory, loads)
         if found is None:
             return False
+        self.arranged += 1
         self._now = list(found.kinds)
         self._claims = dict(claims)
         self._spots = {}
+        self._left.clear()
         units = {name: load.units for name, load, _ in loads}
         for name, pool, slot in found.moves:
             spot = Spot(holder=name, pool=pool, units=units[name], slot=slot)
@@ -282,15 +313,15 @@ class Packing:
             return ""
         needs, load = claim.needs, self._load(claim.needs)
         if not load.pools:
-            return nearest_misfit(self.pools, needs) or f"needs {_amount(needs)} and has no GPUs"
+            return nearest_misfit(self.pools, needs) or f"needs {amount(needs)} and has no GPUs"
         if claim.replicas > 1 and self.fits(replace(claim, replicas=1)):
             return f"{self._needs_all(claim)}{self._held_by(load, claim.holder)}"
-        return f"needs {_amount(needs)}{self._most(load)}{self._held_by(load, claim.holder)}"
+        return f"needs {amount(needs)}{self._most(load)}{self._held_by(load, claim.holder)}"
 
     def _most(self, load: Load) -> str:
         """The nearest miss, where the kind is right and no replica has room."""
         if load.share:
-            return f"; {self._best_share(load)}"
+            return f"; {self._largest_share(load)}"
         best = max(load.pools, key=lambda n: (self._now[n][0], -n))
         free = self._now[best][0]
         if free >= load.units:
@@ -307,9 +338,9 @@ class Packing:
             middle = (low + high) // 2
             fits = self.fits(replace(claim, replicas=middle))
             low, high = (middle, high) if fits else (low, middle)
-        return f"needs {claim.replicas} times {_amount(claim.needs)} and has room for {low}"
+        return f"needs {claim.replicas} times {amount(claim.needs)} and has room for {low}"
 
-    def _best_share(self, load: Load) -> str:
+    def _largest_share(self, load: Load) -> str:
         best = max(load.pools, key=lambda n: (_free_share(self._now[n]), -n))
         share, memory = _free_share(self._now[best])
         if not share:
@@ -347,37 +378,13 @@ class Packing:
             return ""
         told = []
         for claim in self.owed:
-            wants = f"{claim.replicas} times {_amount(claim.needs)}"
+            wants = f"{claim.replicas} times {amount(claim.needs)}"
             load = self._load(claim.needs)
             words = (
                 "" if load.pools else f": {nearest_misfit(self.pools, claim.needs) or 'no GPUs'}"
             )
             told.append(f"{claim.holder} has no room for {wants}{words}")
         return f"overcommitted: {'; '.join(told)}"
-
-
-def _joined(rest: Iterable[Claim], missing: Iterable[Claim]) -> list[Claim]:
-    """Claims with what they are owed, each holder once."""
-    whole: dict[str, Claim] = {}
-    for claim in (*rest, *missing):
-        held = whole.get(claim.holder)
-        replicas = claim.replicas + (held.replicas if held else 0)
-        whole[claim.holder] = replace(claim, replicas=replicas)
-    return list(whole.values())
-
-
-def _budget(pool: Pool) -> int:
-    """MiB that all replicas in a pool may use together, where its units do not bound it."""
-    if pool.sharing is not Sharing.TIME_SLICING or not pool.memory_mib or not pool.physical:
-        return NO_LIMIT
-    return pool.memory_mib * pool.physical
-
-
-def _amount(needs: Resources) -> str:
-    memory = f" with {gib(needs.memory_mib)}" if needs.memory_mib else ""
-    if needs.fraction:
-        return f"{needs.fraction:.3g} of a GPU{memory}"
-    return f"{needs.gpus} GPU{'' if needs.gpus == 1 else 's'}{memory}"
 
 
 def _free_share(kind: Kind) -> tuple[int, int]:

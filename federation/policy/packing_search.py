@@ -8,8 +8,10 @@ over how many pools are in which condition, not over pools; conditions from whic
 are remembered.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from federation.contract.capacity import Pool, Sharing
 
 FULL = 1_000_000  # a whole unit, in shares
 NO_LIMIT = 1 << 60
@@ -47,6 +49,13 @@ class Arrangement:
     kinds: tuple[Kind, ...]
 
 
+def budget(pool: Pool) -> int:
+    """Return how many MiB all replicas in a pool may use together, where its units set no bound."""
+    if pool.sharing is not Sharing.TIME_SLICING or not pool.memory_mib or not pool.physical:
+        return NO_LIMIT
+    return pool.memory_mib * pool.physical
+
+
 def steps(kind: Kind, load: Load, memory: int) -> Iterator[tuple[int, Kind]]:
     """Yield each way for one replica to go into a pool: the slot (-1 = whole units) and what is
     left. `memory` is that of one unit, MiB, 0 = not known."""
@@ -70,6 +79,39 @@ def steps(kind: Kind, load: Load, memory: int) -> Iterator[tuple[int, Kind]]:
         yield len(shared), (left - 1, (*shared, rest), after)
 
 
+def best_place(
+    now: list[Kind], load: Load, allowed: Iterable[int], pools: Sequence[Pool]
+) -> tuple[int, int, Kind] | None:
+    """Return pool, slot and what is left of it where one replica fits best: where least is left,
+    and a unit that is shared already goes first."""
+    if load.share:
+        return _best_share(now, load, allowed, pools)
+    units, memory = load.units, load.memory * load.units
+    best: Kind | None = None
+    where = -1
+    for n in allowed:  # as `steps` says; asked so often that a plain loop pays
+        left, shared, budget = now[n]
+        if left < units or budget < memory or (best is not None and left - units > best[0]):
+            continue
+        after = (left - units, shared, budget - memory if budget < NO_LIMIT else budget)
+        if best is None or after < best:
+            best, where = after, n
+    return None if best is None else (where, -1, best)
+
+
+def _best_share(
+    now: list[Kind], load: Load, allowed: Iterable[int], pools: Sequence[Pool]
+) -> tuple[int, int, Kind] | None:
+    best: tuple[tuple[bool, Kind], int, int] | None = None
+    for n in allowed:
+        opened = len(now[n][1])
+        for slot, kind in steps(now[n], load, pools[n].memory_mib):
+            rank = (slot == opened, kind)
+            if best is None or rank < best[0]:
+                best = (rank, n, slot)
+    return (best[1], best[2], best[0][1]) if best else None
+
+
 def search(kinds: list[Kind], memory: list[int], loads: Loads) -> Arrangement | None:
     """Return an arrangement of all loads, or None if there is none or it was not found in time."""
     ordered = sorted(loads, key=lambda each: (*each[1].order, each[0]))
@@ -79,18 +121,23 @@ def search(kinds: list[Kind], memory: list[int], loads: Loads) -> Arrangement | 
     return _Search(kinds, memory, items).run()
 
 
-def may_fit(kinds: list[Kind], demand: Mapping[Load, int]) -> bool:
-    """Whether counting alone leaves it open that all this fits. Exact where it says no."""
-    for load, replicas in demand.items():
-        if load.units and replicas > sum(kinds[n][0] // load.units for n in load.pools):
+def may_fit(kinds: list[Kind], demand: Mapping[Load, int], newest: Load | None = None) -> bool:
+    """Whether counting alone leaves it open that all this fits. Exact where it says no.
+
+    With `newest`, all but some replicas of that are known to fit.
+    """
+    for load, replicas in demand.items() if newest is None else ((newest, demand[newest]),):
+        if load.units and replicas > sum([kinds[n][0] // load.units for n in load.pools]):
             return False
     for pools in {load.pools for load in demand}:
         inside, needed, shares = frozenset(pools), 0, 0
+        if newest is not None and newest.pools is not pools and not inside.issuperset(newest.pools):
+            continue
         for load, replicas in demand.items():
             if load.pools == pools or inside.issuperset(load.pools):
                 needed += load.units * replicas
                 shares += load.share * replicas
-        if needed + -(-shares // FULL) > sum(kinds[n][0] for n in pools):
+        if needed + -(-shares // FULL) > sum([kinds[n][0] for n in pools]):
             return False
     return True
 

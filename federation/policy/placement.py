@@ -11,7 +11,7 @@ room than before.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -53,10 +53,14 @@ class Verdict:
     reason: str = ""
 
 
+_FITS = Verdict(fit=Fit.FITS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """A deployment with its versions looked up. `wanted` holds the target and the pinned ones;
-    `urgency` is that of the target; `apart` are the models that must not be where it is."""
+    `urgency` is that of the target; `apart` are the models that must not be where it is. `asleep`:
+    nobody uses it, so it only lies ready."""
 
     spec: DeploymentSpec
     target: int
@@ -64,20 +68,31 @@ class Wish:
     wanted: Mapping[int, VersionRecord]
     versions: Mapping[int, VersionRecord]  # all of the model
     apart: frozenset[str] = frozenset()
+    asleep: bool = False
+    _judged: dict[tuple[str, int], tuple[Room, int, Verdict]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    _told: dict[int, AssignedVersion] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def assigned(self, version: int) -> AssignedVersion:
         """Return what a cluster is told about one of the wanted versions: with the fewest replicas,
         if their number is not fixed."""
+        if (told := self._told.get(version)) is not None:
+            return told
         scaling = self.spec.scaling
         fixed = scaling.mode is ScalingMode.FIXED
-        return AssignedVersion(
+        told = self._told[version] = AssignedVersion(
             model=self.spec.model,
             version=version,
             digest=self.wanted[version].digest,
-            replicas=self.spec.replicas if fixed else scaling.min,
+            replicas=0 if self.asleep else self.spec.replicas if fixed else scaling.least,
             max_replicas=scaling.max if scaling.mode is ScalingMode.ENGINE else 0,
+            stage_only=self.asleep,
             needs=self.needs(version),
         )
+        return told
 
     def needs(self, version: int) -> Resources:
         """Return what a replica of one of the wanted versions needs."""
@@ -98,6 +113,7 @@ def wish_of(
         wanted={number: lookup.version(model, number) for number in numbers},
         versions={v.version: v for v in model.versions},
         apart=apart,
+        asleep=deployment.asleep,
     )
 
 
@@ -135,7 +151,7 @@ def asked_of(wish: Wish, room: Room, number: int) -> AssignedVersion:
     wanted, scaling = wish.assigned(number), wish.spec.scaling
     if wanted.max_replicas and room.engine is not EngineKind.RAY_SERVE:
         return replace(wanted, max_replicas=0)  # no other engine has an autoscaler
-    if scaling.mode is not ScalingMode.AUTO:
+    if wish.asleep or scaling.mode is not ScalingMode.AUTO:
         return wanted
     asked = room.asked(wish.spec.model, number)
     if asked is None:
@@ -149,10 +165,10 @@ def sized(wish: Wish, room: Room, number: int) -> AssignedVersion:
     """Return the same with as many replicas as have room, but not less than there are: nothing
     goes for lack of room."""
     asked = asked_of(wish, room, number)
-    if wish.spec.scaling.mode is not ScalingMode.AUTO:
+    if wish.asleep or wish.spec.scaling.mode is not ScalingMode.AUTO:
         return asked
     held = room.serving(wish.spec.model).get(number)
-    least = wish.spec.scaling.min
+    least = wish.spec.scaling.least
     if held is not None and held.needs == asked.needs:
         least = held.replicas
     if asked.replicas <= least or room.takes(asked):
@@ -165,21 +181,44 @@ def judge(wish: Wish, room: Room, number: int, *, tell: bool = True) -> Verdict:
 
     Without `tell` the reason may be short.
     """
+    key = (room.name, number)
+    known = wish._judged.get(key)
+    same = known is not None and known[0] is room and known[1] == room.changes
+    if known and same and (not tell or known[2].fit is Fit.FITS):
+        return known[2]
+    verdict = _judged(wish, room, number, tell=tell)
+    wish._judged[key] = (room, room.changes, verdict)
+    return verdict
+
+
+def _judged(wish: Wish, room: Room, number: int, *, tell: bool) -> Verdict:
     record, wanted = wish.wanted[number], sized(wish, room, number)
     if reason := _barred(room, record):
         return Verdict(fit=Fit.BARRED, reason=reason)
+    if wish.asleep:
+        return _judge_asleep(wish, room, number)
     if reason := room.blocked or (room.stale if wanted.needs.gpus else ""):
         return Verdict(fit=Fit.KEEPS, reason=reason)
     held = room.serving(wish.spec.model).get(number)
-    if held is None:
-        if reason := _apart(wish, room) or room.lacks_disk(record, wish.spec.model):
-            return Verdict(fit=Fit.KEEPS, reason=reason)
-    elif held.needs == wanted.needs and reserved(held) >= reserved(wanted):
-        return Verdict(fit=Fit.FITS)  # it is counted already, and nothing goes for lack of room
-    if not room.takes(wanted):
+    reason = "" if held else _apart(wish, room) or room.lacks_disk(record, wish.spec.model)
+    if reason:
+        return Verdict(fit=Fit.KEEPS, reason=reason)
+    # What is counted already stays: nothing goes for lack of room.
+    counted = held and held.needs == wanted.needs and reserved(held) >= reserved(wanted)
+    if not counted and not room.takes(wanted):
         reason = _room_words(wish, room, wanted) if tell else "no room"
         return Verdict(fit=Fit.KEEPS, reason=reason)
-    return Verdict(fit=Fit.FITS)
+    return _FITS
+
+
+def _judge_asleep(wish: Wish, room: Room, number: int) -> Verdict:
+    """A version that is there may lie ready instead; GPUs do not count."""
+    model = wish.spec.model
+    if number in room.serving(model) and room.record.scheduling is Scheduling.DRAINING:
+        return Verdict(fit=Fit.KEEPS, reason="it is draining: what it has loaded stays loaded")
+    if any(held.version == number for held in room.held(model)):
+        return _FITS
+    return judge_staging(room, wish.wanted[number], model)
 
 
 def judge_staging(room: Room, version: VersionRecord, model: str) -> Verdict:
@@ -188,7 +227,7 @@ def judge_staging(room: Room, version: VersionRecord, model: str) -> Verdict:
         return Verdict(fit=Fit.BARRED, reason=reason)
     if reason := room.blocked or room.lacks_disk(version, model):
         return Verdict(fit=Fit.KEEPS, reason=reason)
-    return Verdict(fit=Fit.FITS)
+    return _FITS
 
 
 def _barred(room: Room, version: VersionRecord) -> str:
@@ -243,12 +282,14 @@ def place(wish: Wish, room: Room, *, chosen: bool, warmth: Warmth) -> tuple[Assi
     `chosen`: the wish is for this cluster (see `choosing`).
     """
     current = room.serving(wish.spec.model)
-    result = _given(wish, room, current) if chosen else {}
+    result = _given(wish, room, room.asleep(wish.spec.model) | current) if chosen else {}
     here = result.get(wish.target)
     for number in current.keys() - result.keys():
         if is_barred(wish, room, number):
             continue
-        if chosen and not is_barred(wish, room, wish.target):
+        if wish.asleep:
+            may_go = True  # nobody uses it anywhere
+        elif chosen and not is_barred(wish, room, wish.target):
             may_go = here is not None and warmth.here(room, here)
         else:
             may_go = warmth.elsewhere(room, number if number in wish.wanted else wish.target)
@@ -263,8 +304,12 @@ def is_settled(wish: Wish, room: Room) -> bool:
     if len(wish.wanted) > 1:
         return False
     held, needs = room.held(wish.spec.model), wish.needs(wish.target)
+    if wish.asleep:
+        return held == (wish.assigned(wish.target),) and not is_barred(wish, room, wish.target)
     if not held:
-        return room.refuses(needs, reserved(wish.assigned(wish.target)))
+        wanted = wish.assigned(wish.target)
+        least = reserved(wanted) if room.engine is EngineKind.RAY_SERVE else wanted.replicas
+        return room.refuses(needs, least)
     return (
         len(held) == 1
         and held[0].version == wish.target
@@ -317,9 +362,11 @@ def _make_urgent(
     wish: Wish, result: dict[int, AssignedVersion], current: Mapping[int, AssignedVersion]
 ) -> None:
     """Where another version of the model is, the way back to the target must not wait."""
+    if wish.urgency is not Urgency.ROLLBACK:
+        return
     here = result.get(wish.target)
     others = (current.keys() | result.keys()) - {wish.target}
-    if here is not None and others and wish.urgency is Urgency.ROLLBACK:
+    if here is not None and others:
         result[wish.target] = replace(here, urgency=Urgency.ROLLBACK)
 
 

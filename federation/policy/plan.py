@@ -157,6 +157,16 @@ def _notes(wish: Wish, rooms: Rooms, chosen: set[str]) -> Iterator[str]:
         yield f"{wanted} clusters are asked for, {serving} can"
     if not chosen:
         yield "no cluster matches"
+    whole = [name for name in chosen if rooms[name].whole_units]
+    if whole and any(wish.needs(number).fraction for number in wish.wanted):
+        where = ", ".join(sorted(whole))
+        yield f"Kubernetes shares no GPU: each replica gets a whole unit there ({where})"
+    if wish.asleep:
+        where = ", ".join(sorted(name for name in chosen if rooms[name].asleep(wish.spec.model)))
+        yield f"it sleeps: its package lies ready ({where or 'nowhere yet'}), a request loads it"
+    elif wish.spec.scaling.may_sleep:
+        idle_s = wish.spec.scaling.down_s
+        yield f"when nobody used it for {idle_s:g} s it has no replica, until a request comes"
 
 
 def _transfer(state: State, wish: Wish, room: Room, row: PlanRow) -> Transfer:

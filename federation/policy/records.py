@@ -108,6 +108,7 @@ class DeploymentRecord:
 
     `target` is the version that its spec meant when that was last looked up, `urgency` how urgent
     it became by that; `served` are the last versions that were routed to, the newest one last.
+    `asleep_since`: nobody used it for so long that it has no replica until it is asked for.
     """
 
     meta: Meta
@@ -116,6 +117,12 @@ class DeploymentRecord:
     target: int = 0
     urgency: Urgency = Urgency.NORMAL
     served: tuple[int, ...] = ()
+    asleep_since: datetime | None = None
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it has no replica until it is asked for."""
+        return self.asleep_since is not None and self.spec.scaling.may_sleep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +204,7 @@ class RouterPresence:
     requests_total: int = 0
     errors_total: int = 0
     clusters: Mapping[str, ClusterSeen] = field(default_factory=dict)
+    held: Mapping[str, int] = field(default_factory=dict)  # requests that wait there, by model
 
 
 # Which record each kind in the store is; the key is `Put.kind`.

@@ -7,12 +7,16 @@ else two decisions could give the same GPU away. Nothing here is stored.
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
+from itertools import groupby
 
 from federation.contract.capacity import Resources
 from federation.contract.types import AssignedVersion, EngineKind, Scheduling
 from federation.policy.autoscaling import Scale
+from federation.policy.claims import Claim
 from federation.policy.lookup import version_or_none
-from federation.policy.packing import Claim, Packing, usable
+from federation.policy.packing import Packing, usable
+from federation.policy.ranking import Ranking
 from federation.policy.records import ClusterRecord, ModelRecord, VersionRecord
 from federation.policy.standing import (
     assigned_versions,
@@ -25,6 +29,8 @@ from federation.policy.state import ScaleKey, State
 
 PRICE_LABEL = "price-per-gpu-hour"
 Rank = tuple[int, float, int]
+_NONE = (0, 0)  # units free, and in all
+_FEW = 3  # models that are looked up one by one
 
 
 class Room:
@@ -46,27 +52,48 @@ class Room:
         self.blocked = _blocked(record)  # why it gets nothing new now, whatever it is
         self.stale = capacity_trouble(record)  # why it gets nothing new that needs GPUs
         self.active = record.membership.valid and record.scheduling is not Scheduling.DRAINING
-        self.price = price_of(record.spec.labels)
         self._models = models
         self.count = len(record.assignment.versions)  # of what was given to it
         self._changed: dict[str, tuple[AssignedVersion, ...]] = {}
         self._packing: Packing | None = None
+        self._held: dict[str, tuple[AssignedVersion, ...]] = {}  # as was asked
+        self._all_held = False
         self._bytes: int | None = None
+        self._ranks: dict[tuple[int, int], Rank] = {}  # by units free, and in all
+        self.changes = 0  # counts what was given to it
 
     def __repr__(self) -> str:
         return f"Room({self.name}, {self.count} versions)"
+
+    @cached_property
+    def price(self) -> float | None:
+        """What a GPU costs there for an hour."""
+        return price_of(self.record.spec.labels)
 
     # ------------------------------------------------------------ what is there
 
     def held(self, model: str) -> tuple[AssignedVersion, ...]:
         """Return the versions of a model that were given to it, also those that only lie ready."""
-        if (changed := self._changed.get(model)) is not None:
-            return changed
-        return assigned_versions(self.record, model)
+        if (found := self._held.get(model)) is None:
+            found = () if self._all_held else assigned_versions(self.record, model)
+            self._held[model] = found
+            if not self._all_held and len(self._held) > _FEW:
+                self._hold_all()
+        return found
+
+    def _hold_all(self) -> None:
+        """Look up all models at once: somebody asks for one after the other."""
+        self._all_held = True
+        for model, versions in groupby(self.record.assignment.versions, lambda v: v.model):
+            self._held.setdefault(model, tuple(versions))
 
     def serving(self, model: str) -> dict[int, AssignedVersion]:
         """Return those that it is to load, by number."""
         return {version.version: version for version in self.held(model) if not version.stage_only}
+
+    def asleep(self, model: str) -> dict[int, AssignedVersion]:
+        """Return those that only lie ready because nobody uses them, by number."""
+        return {version.version: version for version in self.held(model) if version.asleep}
 
     def serves(self, model: str) -> bool:
         """Whether it was given a version of a model to load."""
@@ -88,21 +115,29 @@ class Room:
     def renew(self, record: ClusterRecord) -> None:
         """Take the cluster's new record: its assignment is what was given by now."""
         self.record = record
-        self._changed = {}
+        self._changed, self._held, self._all_held = {}, {}, False
+        self.changes += 1
 
-    def give(self, model: str, versions: tuple[AssignedVersion, ...]) -> None:
-        """Note that these are its versions of a model now."""
-        before, self._changed[model] = self.held(model), versions
+    def give(self, model: str, versions: tuple[AssignedVersion, ...]) -> bool:
+        """Note that these are its versions of a model now; returns whether it has no more room for
+        others than before, of any kind."""
+        before = self.held(model)
+        self._held[model] = self._changed[model] = versions
         self.count += len(versions) - len(before)
+        self.changes += 1
         self._bytes = None
+        self._ranks.clear()
         if self._packing is None or not any(v.needs.gpus for v in (*before, *versions)):
-            return
+            return not before
         old, new = ([*self._claims(each)] for each in (before, versions))
         for claim in old:
             if claim not in new:
                 self._packing.drop(claim.holder)
+        arranged = self._packing.arranged
         if not all(self._packing.add(claim) for claim in new if claim not in old):
             self._packing = None
+            return False
+        return not before and self._packing.arranged == arranged
 
     # ------------------------------------------------------------ GPUs
 
@@ -119,8 +154,16 @@ class Room:
         return (self._claim(v) for v in versions if v.needs.gpus and not v.stage_only)
 
     def _claim(self, version: AssignedVersion) -> Claim:
-        holder = f"{version.model} {version.version}"
-        return Claim(holder=holder, needs=self._same(version.needs), replicas=reserved(version))
+        claim = self._same.claim(version)
+        if claim.needs.fraction and self.whole_units:
+            return replace(claim, needs=self._same(replace(claim.needs, fraction=0.0)))
+        return claim
+
+    @cached_property
+    def whole_units(self) -> bool:
+        """Whether who asks for a share of a GPU gets a whole one: so it is on Kubernetes."""
+        pools = self.record.last.capacity.pools if self.record.last else ()
+        return any("/" in pool.resource for pool in pools)
 
     def refuses(self, needs: Resources, replicas: int) -> bool:
         """Whether it is known already that nothing new with these needs can come."""
@@ -155,11 +198,12 @@ class Room:
     def rank(self, needs: Resources) -> Rank:
         """Return how a cluster compares with others for a new replica; the lowest is best: the
         share of the fitting units that is free (in tenths, negative), the price, what it has."""
-        tenths = 0
-        if needs.gpus:
-            free, there = self.packing.units_left(needs)
-            tenths = free * 10 // there if there else 0
-        return (-tenths, float("inf") if self.price is None else self.price, self.count)
+        units = self.packing.units_left(needs) if needs.gpus else _NONE
+        if (found := self._ranks.get(units)) is None:
+            tenths = units[0] * 10 // units[1] if units[1] else 0
+            price = float("inf") if self.price is None else self.price
+            found = self._ranks[units] = (-tenths, price, self.count)
+        return found
 
     def overcommitted(self) -> str:
         """Return what was given to it that it has no room for (any more), in words."""
@@ -169,7 +213,7 @@ class Room:
 
     def lacks_disk(self, version: VersionRecord, model: str) -> str:
         """Return why the bytes of a version have no room besides all that it was given."""
-        room = room_bytes(self.record)
+        room = self._disk
         if room is None or has_bytes(self.record, version):
             return ""
         if self._bytes is None:
@@ -184,6 +228,10 @@ class Room:
             f"may take {_gib(room)} there"
         )
 
+    @cached_property
+    def _disk(self) -> int | None:
+        return room_bytes(self.record)
+
     def _size(self, held: AssignedVersion) -> int:
         model = self._models.get(held.model)
         version = version_or_none(model, held.version) if model else None
@@ -196,6 +244,7 @@ class Same:
     def __init__(self) -> None:
         self._by_id: dict[int, tuple[Resources, Resources]] = {}  # who keeps them, keeps their ids
         self._by_value: dict[Resources, Resources] = {}
+        self._claims: dict[int, tuple[AssignedVersion, Claim]] = {}  # by id, likewise
 
     def __call__(self, needs: Resources) -> Resources:
         """Return the first of all that are equal to these."""
@@ -204,15 +253,13 @@ class Same:
             found = self._by_id[id(needs)] = (needs, first)
         return found[1]
 
-
-class _Ranks(dict[str, Rank]):
-    def __init__(self, rooms: "Rooms", needs: Resources) -> None:
-        super().__init__()
-        self._rooms, self._needs = rooms, needs
-
-    def __missing__(self, name: str) -> Rank:
-        rank = self[name] = self._rooms[name].rank(self._needs)
-        return rank
+    def claim(self, version: AssignedVersion) -> Claim:
+        """Return what a version claims."""
+        if (found := self._claims.get(id(version))) is None:
+            holder, replicas = f"{version.model} {version.version}", reserved(version)
+            claim = Claim(holder=holder, needs=self(version.needs), replicas=replicas)
+            found = self._claims[id(version)] = (version, claim)
+        return found[1]
 
 
 class Rooms:
@@ -222,7 +269,8 @@ class Rooms:
         self.state = state
         self._rooms: dict[str, Room] = {}
         self._holders: dict[str, set[str]] | None = None
-        self._ranks: dict[Resources, _Ranks] = {}
+        self._rankings: dict[tuple[Resources, Hashable], Ranking] = {}
+        self._shared: dict[Hashable, Ranking] = {}
         self._same = Same()
         self.remembered: dict[Hashable, Mapping[str, list[str]]] = {}  # for `choosing`
 
@@ -242,9 +290,9 @@ class Rooms:
 
     def give(self, name: str, model: str, versions: tuple[AssignedVersion, ...]) -> None:
         """Note that these are a cluster's versions of a model now."""
-        self[name].give(model, versions)
-        for ranks in self._ranks.values():
-            ranks.pop(name, None)
+        worse = self[name].give(model, versions)
+        for ranking in self._shared.values():
+            ranking.note(name, worse=worse)
 
     def renew(self, name: str) -> None:
         """Look at a cluster's record anew: its assignment is what was given by now."""
@@ -252,10 +300,18 @@ class Rooms:
         if self._holders is not None:
             self._index(name)
 
-    def ranks(self, needs: Resources) -> Mapping[str, Rank]:
-        """Return the rank of each cluster for a new replica, worked out when it is asked for."""
-        if (found := self._ranks.get(needs)) is None:
-            found = self._ranks[needs] = _Ranks(self, self._same(needs))
+    def ranking(
+        self, needs: Resources, key: Hashable, by_region: Mapping[str, list[str]]
+    ) -> Ranking:
+        """Return some clusters by rank for a new replica; `key` tells which clusters these are."""
+        if (found := self._rankings.get((needs, key))) is None:
+            same = self._same(needs)
+            # Needs that are met by the same units everywhere have one order.
+            names = [name for names in by_region.values() for name in names]
+            met = (key, *(self[name].packing.group(same) for name in names if same.gpus))
+            if (found := self._shared.get(met)) is None:
+                found = self._shared[met] = Ranking(by_region, lambda name: self[name].rank(same))
+            self._rankings[needs, key] = found
         return found
 
     def holders(self, model: str) -> set[str]:

@@ -28,4 +28,5 @@ def router_status(state: State, record: RouterRecord) -> Json:
         "requests_total": seen.requests_total if seen else 0,
         "errors_total": seen.errors_total if seen else 0,
         "clusters": plain(seen.clusters) if seen else {},
+        "held": dict(seen.held) if seen else {},
     }

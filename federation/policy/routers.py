@@ -17,6 +17,8 @@ from federation.policy.events import (
 from federation.policy.membership.events import PublishRouters
 from federation.policy.membership.members import check_member
 from federation.policy.records import RouterPresence
+from federation.policy.settle import settle_later
+from federation.policy.sleeping import wake_for
 from federation.policy.state import Step
 
 
@@ -65,7 +67,8 @@ def router_answered(step: Step, event: RouterAnswered) -> bool:
 
 
 def router_reported(step: Step, event: RouterReported) -> bool:
-    """Take over how a router sees the clusters; watchers hear of changes of health only."""
+    """Take over how a router sees the clusters, and wake what requests wait for there; watchers
+    hear of changes of health only."""
     router = _current(step, event.name, event.instance)
     if router is None:
         return False
@@ -74,7 +77,10 @@ def router_reported(step: Step, event: RouterReported) -> bool:
         requests_total=event.requests_total,
         errors_total=event.errors_total,
         clusters=dict(event.clusters),
+        held=dict(event.held),
     )
+    if woken := wake_for(step, event.name, event.held):
+        settle_later(step, woken)
     before = {name: seen.healthy for name, seen in router.clusters.items()}
     if before != {name: seen.healthy for name, seen in event.clusters.items()}:
         step.touch("Router", event.name)

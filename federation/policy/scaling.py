@@ -14,6 +14,7 @@ from federation.contract.resources import DeploymentSpec
 from federation.contract.scaling import ScalingMode
 from federation.contract.types import ObservedVersion, VersionState
 from federation.policy.autoscaling import Load, Scale, follow, work_of
+from federation.policy.sleeping import rest
 from federation.policy.standing import is_confirmed, warm_versions
 from federation.policy.state import ScaleKey, State, Step
 
@@ -29,7 +30,7 @@ def watch_load(step: Step) -> None:
     """Ask for the next look, if any deployment wants it."""
     state = step.state
     if not any(is_auto(each.spec) for each in state.deployments.values()):
-        state.look_at, state.scales = None, {}
+        state.look_at, state.scales, state.idle = None, {}, {}
         return
     # A clock that was set back must not silence us.
     if state.look_at is None or not step.now < state.look_at <= step.now + PAUSE:
@@ -53,12 +54,15 @@ def look_at_load(step: Step) -> set[str]:
     for key, seen, there in _looks(state, specs):
         deployment, spec = specs[key[1]]
         old = before.get(key)
-        work = work_of(load_of(seen))
-        new = follow(old, work, there=there, limits=spec.scaling, now=step.now)
+        load, limits = load_of(seen), spec.scaling
+        new = follow(
+            old, work_of(load), there=there, limits=limits, now=step.now, rounds=load.rounds
+        )
         state.scales[key] = new
         if new.asked != (old.asked if old else there):
             changed.add(key[1])
             _tell(step, deployment, key, new, old.asked if old else there)
+    changed |= rest(step)
     watch_load(step)
     return changed
 
@@ -70,6 +74,7 @@ def load_of(seen: ObservedVersion) -> Load:
         in_flight=seen.in_flight,
         rate=seen.rate,
         latency_ms=seen.latency_ms,
+        queued=seen.queued,
         calibration=seen.calibration,
     )
 

@@ -165,7 +165,7 @@ def _waiting(
     """Yield the models that may want something of a cluster that has more room now."""
     room = rooms[name]
     for model, wish in wishes.items():
-        held = room.serving(model)
+        held = room.asleep(model) | room.serving(model)
         if matches(wish, room) and any(
             number not in held or _differs(held[number], sized(wish, room, number))
             for number in wish.wanted
@@ -197,9 +197,13 @@ def _note_targets(step: Step, models: set[str] | None) -> None:
 
 
 def retargeted(record: DeploymentRecord, target: int) -> DeploymentRecord:
-    """Return the record with another target; back to an older or a proven version is urgent."""
+    """Return the record with another target; back to an older or a proven version is urgent.
+
+    It is awake then: what was never loaded is not proven.
+    """
     back = 0 < target < record.target or (record.target > 0 and target in record.served)
-    return replace(record, target=target, urgency=Urgency.ROLLBACK if back else Urgency.NORMAL)
+    urgency = Urgency.ROLLBACK if back else Urgency.NORMAL
+    return replace(record, target=target, urgency=urgency, asleep_since=None)
 
 
 def _placed(rooms: Rooms, wanted: _Wanted) -> ByModel:

@@ -66,6 +66,8 @@ class State:
     settle_at: datetime | None = None  # there is more or less room somewhere: look again then
     scales: dict[ScaleKey, Scale] = field(default_factory=dict)  # where replicas follow the load
     look_at: datetime | None = None  # when the load is looked at next
+    idle: dict[str, datetime] = field(default_factory=dict)  # deployments nobody uses, since when
+    wakes: dict[str, int] = field(default_factory=dict)  # how often a deployment was woken
     ignored_reports: int = 0  # stale, or of a cluster that is unknown
 
     def __repr__(self) -> str:

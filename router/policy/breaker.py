@@ -14,6 +14,8 @@ FAILURES_TO_TRIP = 3
 PROBES_TO_TRIP = 2
 FIRST_BACKOFF_S = 1.0
 LAST_BACKOFF_S = 30.0
+JITTER = 0.3  # a wait is up to so much longer, another for each router and each time
+FORGIVEN_AFTER_S = 60.0  # closed for so long, and the next wait is the first one again
 
 
 class BreakerState(StrEnum):
@@ -49,9 +51,12 @@ class Breaker:
     def __init__(self) -> None:
         self.state = BreakerState.CLOSED
         self.reason = ""  # why it is not closed, in words
+        self.hard = False  # nothing answers there at all
+        self.seed = 0
         self._failures = 0
         self._probe_failures = 0
         self._opened_at_s = 0.0
+        self._closed_at_s = float("-inf")
         self._backoff_s = FIRST_BACKOFF_S
         self._trials = 0  # numbers given so far
         self._trial = 0  # the one that is running
@@ -68,10 +73,15 @@ class Breaker:
 
     def look(self, now_s: float) -> BreakerState:
         """Return the state at this moment."""
-        ended = now_s >= self._opened_at_s + self._backoff_s
-        if self.state is BreakerState.OPEN and ended and self.reachable:
+        if self.state is BreakerState.OPEN and now_s >= self.ends_s and self.reachable:
             self._move(BreakerEvent.BACKOFF_ENDED)
         return self.state
+
+    @property
+    def ends_s(self) -> float:
+        """When it may be tried again, if it is open. Routers do not all do so at once."""
+        dice = ((self._trials + 1) * 0x9E3779B1 ^ self.seed * 0x85EBCA6B) % 65536 / 65536
+        return self._opened_at_s + self._backoff_s * (1.0 + JITTER * dice)
 
     @property
     def trial_running(self) -> bool:
@@ -94,23 +104,27 @@ class Breaker:
         if self._is_the(trial):
             self._trial = 0
 
-    def succeeded(self, trial: int) -> None:
+    def succeeded(self, trial: int, now_s: float) -> None:
         """A request was answered."""
         if self._is_the(trial):
             self._move(BreakerEvent.TRIAL_SUCCEEDED)
-            self._backoff_s, self.reason, self._trial = FIRST_BACKOFF_S, "", 0
+            self.reason, self._trial, self._closed_at_s, self.hard = "", 0, now_s, False
         if self.state is BreakerState.CLOSED:
             self._failures = 0
 
-    def failed(self, trial: int, reason: str, now_s: float) -> None:
-        """A request failed in a way that is the cluster's fault."""
+    def failed(self, trial: int, reason: str, now_s: float, *, hard: bool = False) -> None:
+        """A request failed in a way that is the cluster's fault; `hard`: nothing answered."""
         if self._is_the(trial):
-            self._backoff_s = min(self._backoff_s * 2, LAST_BACKOFF_S)
-            self._open(BreakerEvent.TRIAL_FAILED, reason, now_s)
+            self._open(BreakerEvent.TRIAL_FAILED, reason, now_s, hard=hard)
         elif self.state is BreakerState.CLOSED:
             self._failures += 1
             if self._failures >= FAILURES_TO_TRIP:
-                self._open(BreakerEvent.TRIPPED, reason, now_s)
+                self._open(BreakerEvent.TRIPPED, reason, now_s, hard=hard)
+
+    def trip(self, reason: str, now_s: float) -> None:
+        """Eject it for what was seen of many requests."""
+        if self.state is BreakerState.CLOSED:
+            self._open(BreakerEvent.TRIPPED, reason, now_s)
 
     def probed(self, problem: str, now_s: float) -> None:
         """A probe came back; an empty `problem` means that it was good."""
@@ -123,16 +137,22 @@ class Breaker:
         if self._probe_failures < PROBES_TO_TRIP:
             return
         if self.state is BreakerState.CLOSED:
-            self._open(BreakerEvent.TRIPPED, problem, now_s)
+            self._open(BreakerEvent.TRIPPED, problem, now_s, hard=True)
         elif self.state is BreakerState.HALF_OPEN:
-            self._open(BreakerEvent.TRIAL_FAILED, problem, now_s)
+            self._open(BreakerEvent.TRIAL_FAILED, problem, now_s, hard=True)
 
     def _is_the(self, trial: int) -> bool:
         return trial != 0 and trial == self._trial and self.state is BreakerState.HALF_OPEN
 
-    def _open(self, event: BreakerEvent, reason: str, now_s: float) -> None:
+    def _open(self, event: BreakerEvent, reason: str, now_s: float, *, hard: bool = False) -> None:
+        """What opens again soon after it closed, or fails its trial, waits twice as long."""
+        again = event is BreakerEvent.TRIAL_FAILED
+        if event is BreakerEvent.TRIPPED:
+            again = now_s < self._closed_at_s + FORGIVEN_AFTER_S
+        self._backoff_s = min(self._backoff_s * 2, LAST_BACKOFF_S) if again else FIRST_BACKOFF_S
         self._move(event)
         self.reason, self._opened_at_s, self._failures, self._trial = reason, now_s, 0, 0
+        self.hard = hard
 
     def _move(self, event: BreakerEvent) -> None:
         after = TRANSITIONS.get((self.state, event))

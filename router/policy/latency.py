@@ -1,7 +1,7 @@
 """How far away a cluster is and how long its models take, learned from observations.
 
 Input: round-trip times from `probe`, times to the first byte from `proxy`, each with the moment of
-the observation. Output: milliseconds, read by `pick` through `signals`.
+the observation. Output: milliseconds, read by `pick` through `lanes`.
 """
 
 import math
@@ -15,68 +15,93 @@ EARTH_RADIUS_KM = 6371.0
 PRIOR_BASE_MS = 14.7
 PRIOR_MS_PER_KM = 0.0168
 PRIOR_UNKNOWN_MS = 100.0
-
-
-@dataclass(slots=True)
-class Ewma:
-    """A moving average over time: old observations fade with `tau_s` at any request rate."""
-
-    tau_s: float
-    value: float = 0.0
-    at_s: float | None = None
-
-    def observe(self, value: float, now_s: float) -> None:
-        """Take in one observation."""
-        if self.at_s is None:
-            self.value, self.at_s = value, now_s
-            return
-        weight = 1.0 - math.exp(-max(now_s - self.at_s, 1e-3) / self.tau_s)
-        self.value += weight * (value - self.value)
-        self.at_s = max(self.at_s, now_s)
+# Nearer than this, two estimates of a round trip are the same: what noise moves is not followed.
+STEADY_MS = 10.0
+STEADY_SHARE = 0.25
+_DRIFT = 0.05
+_FAST, _SLOW = 0.15, 0.04  # the least weight of one observation
+_APART = 2.0  # so many times apart, and the fast one counts
+_NOISE, _SURE = 0.25, 0.7  # of logarithms: nearer to what was believed is noise, further is not
+_CLIP = 8.0  # a single observation counts as at most so many times what was expected
+_FADES_AFTER_S = 5.0
 
 
 @dataclass(slots=True)
 class RoundTrip:
-    """The round-trip time to a cluster: the least of the last few probes, for noise only adds."""
+    """The round-trip time to a cluster.
+
+    Noise only adds, so the fast estimate is the least of the last few probes. The slow one, by
+    which clusters are ranked, creeps after it, and jumps when the two are apart by more than noise:
+    two clusters whose distances differ by less do not take turns.
+    """
 
     samples_ms: deque[float] = field(default_factory=lambda: deque(maxlen=5))
+    ms: float | None = None  # the estimate; None before the first probe
 
     def observe(self, rtt_ms: float) -> None:
         """Take in one probe."""
         self.samples_ms.append(rtt_ms)
-
-    @property
-    def ms(self) -> float | None:
-        """The estimate, or None before the first probe."""
-        return min(self.samples_ms, default=None)
+        fast = min(self.samples_ms)
+        if self.ms is None or abs(fast - self.ms) > max(STEADY_MS, STEADY_SHARE * fast):
+            self.ms = fast
+        else:
+            self.ms += _DRIFT * (fast - self.ms)
 
 
 @dataclass(slots=True)
-class ServiceTime:
-    """The time that a model version takes at a cluster for each request in flight there.
+class Average:
+    """A moving average in two speeds, in milliseconds.
 
-    A time to first byte is divided by the requests that were in flight, so that an engine that
-    works on many at once is not taken for a slow one. Of a fast and a slow average the larger
-    counts: trouble shows at once and is forgiven slowly. Without news the estimate fades, so that a
-    cluster that was slow once is tried again.
+    The slow one ranks; where the fast one is far from it, something has changed, and it counts.
+    Without news the estimate fades back to what was believed before, so that a cluster that was
+    slow once is tried again.
     """
 
-    fast: Ewma = field(default_factory=lambda: Ewma(tau_s=1.0))
-    slow: Ewma = field(default_factory=lambda: Ewma(tau_s=10.0))
-    fades_after_s: float = 5.0
+    fast: float = 0.0
+    slow: float = 0.0
+    square: float = 0.0
+    count: int = 0
+    at_s: float = 0.0
 
-    def observe(self, first_byte_ms: float, in_flight: int, now_s: float) -> None:
-        """Take in one answer; `in_flight` counts this request too."""
-        share = max(first_byte_ms, 0.0) / max(in_flight, 1)
-        self.fast.observe(share, now_s)
-        self.slow.observe(share, now_s)
+    def observe(self, value: float, now_s: float) -> None:
+        """Take in one observation; one that is far off counts less than it says."""
+        value = max(value, 0.0)
+        self.at_s, self.count = now_s, self.count + 1
+        if self.count == 1:
+            self.fast = self.slow = value
+            self.square = value * value
+            return
+        first = 1.0 / self.count
+        self.fast += max(first, _FAST) * (min(value, _CLIP * self.fast + 1.0) - self.fast)
+        believed = min(value, _CLIP * self.slow + 1.0)
+        weight = max(first, _SLOW)
+        self.slow += weight * (believed - self.slow)
+        self.square += weight * (believed * believed - self.square)
 
-    def expected_ms(self, now_s: float) -> float:
-        """Return the time per request in flight; 0 before the first observation."""
-        if self.slow.at_s is None:
-            return 0.0
-        idle_s = max(now_s - self.slow.at_s - self.fades_after_s, 0.0)
-        return float(max(self.fast.value, self.slow.value) * 0.5 ** (idle_s / self.fades_after_s))
+    def expected(self, prior: float, now_s: float) -> float:
+        """Return what to expect now; `prior` is what to expect of one that was never seen."""
+        if not self.count:
+            return prior
+        fast, slow = self.fast, self.slow
+        seen = slow if slow <= _APART * fast and fast <= _APART * slow else fast
+        if prior > 0.0 and seen > 0.0:
+            apart = abs(math.log(seen / prior))
+            if apart < _SURE:
+                seen = prior * (seen / prior) ** max(0.0, (apart - _NOISE) / (_SURE - _NOISE))
+        idle_s = now_s - self.at_s - _FADES_AFTER_S
+        if idle_s <= 0.0:
+            return seen
+        return float(prior + (seen - prior) * 0.5 ** (idle_s / _FADES_AFTER_S))
+
+    @property
+    def unevenness(self) -> float:
+        """Return the mean of the squares by the square of the mean: 1 = all are the same."""
+        return max(1.0, self.square / (self.slow * self.slow)) if self.slow > 1e-3 else 1.0
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.fast = self.slow = self.square = 0.0
+        self.count = 0
 
 
 def great_circle_km(a: Location, b: Location) -> float:

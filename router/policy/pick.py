@@ -1,174 +1,236 @@
 """Which cluster answers a request: filter, score, pick.
 
 Input: the routing table, what `signals` has learned, the clusters that already failed this
-request, and dice. Output: a Decision, the record of the choice: `proxy` sends to `chosen`,
-`explain` shows the rest. Endpoints outside the residency of the model or of the caller never get
-here: see `RoutingTable.replicas`.
+request, and dice. Output: a Decision: `proxy` sends to `chosen`, `explain` shows the rest.
+Endpoints outside the residency of the model or of the caller never get here: see
+`RoutingTable.replicas`.
+
+The score is the expected time to the first byte: the round trip, the wait for a place, and the
+service. Among near equals dice choose, the better ones more often: so load moves gradually, and
+many routers with the same view do not all choose the same cluster.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Sequence
 
-from federation.contract.types import Endpoint, Location
 from federation.runtime.backoff import Dice
+from router.policy.affinity import bonuses
 from router.policy.breaker import BreakerState
+from router.policy.decision import Decision, Question, Reason
 from router.policy.latency import prior_ms
-from router.policy.signals import Seen
-from router.policy.table import Resolved, RoutingTable
+from router.policy.shortlist import PANIC_BELOW, PREFER_MS, Option, Shortlist
+from router.policy.signals import Signals, avoid
+from router.policy.table import RoutingTable
 
 NEAR_EQUAL_MS = 1.0
 NEAR_EQUAL_SHARE = 0.1
+RETURN_S = 10.0  # what was out gets its share of the requests back in so long
 
 
-class View(Protocol):
-    """What is known of the clusters; `Signals` is one."""
-
-    def look(self, cluster: str, model: str, version: int, now_s: float) -> Seen:
-        """Return how a cluster looks to a request for this model version."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """One choice to be made. `regions` are where the caller's requests must stay (empty =
-    anywhere); `origin` is where distances are guessed from until measured."""
-
-    resolved: Resolved
-    now_s: float
-    failed: Collection[str] = ()
-    regions: Collection[str] = ()
-    origin: Location | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One cluster as it was weighed; `excluded` tells in words why it was out, "" if it was in."""
-
-    cluster: str
-    region: str
-    url: str
-    rtt_ms: float
-    measured: bool
-    in_flight: float
-    service_ms: float
-    state: BreakerState
-    present: bool
-    avoid: str = ""
-    excluded: str = ""
-
-    @property
-    def score_ms(self) -> float:
-        """The expected time until the first byte: the way, those before us, and ourselves."""
-        return self.rtt_ms + (self.in_flight + 1.0) * self.service_ms
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """The record of a choice. `desperate`: all that was left had a reason to be avoided."""
-
-    model: str
-    version: int
-    chosen: Candidate | None
-    candidates: tuple[Candidate, ...]
-    desperate: bool = False
-    regions: tuple[str, ...] = ()  # where it had to stay; empty = anywhere
-
-    @property
-    def why(self) -> str:
-        """One sentence on the choice."""
-        chosen, left = self.chosen, [c for c in self.candidates if not c.excluded]
-        if chosen is None:
-            return _why_none(self)
-        how = "measured" if chosen.measured else "guessed from the distance"
-        if self.desperate:
-            return (
-                f"Every candidate has a reason to be avoided, so {chosen.cluster} is tried "
-                f"although: {chosen.avoid}."
-            )
-        if len(left) == 1:
-            return f"{chosen.cluster} is the only candidate left."
-        least = min(left, key=lambda c: c.score_ms)
-        compared = "the least" if chosen == least else f"near the least, of {least.cluster},"
-        return (
-            f"{chosen.cluster} has {compared} expected time to the first byte of {len(left)} "
-            f"candidates: {chosen.score_ms:.1f} ms (round trip {chosen.rtt_ms:.1f} ms, {how}; "
-            f"{chosen.in_flight:.0f} in flight, {chosen.service_ms:.1f} ms each)."
-        )
-
-
-def _why_none(decision: Decision) -> str:
-    what = f"version {decision.version} of {decision.model!r}"
-    if not decision.candidates and decision.regions:
-        where = ", ".join(decision.regions)
-        return f"No cluster in {where}, where requests with this key must stay, has {what} warm."
-    if not decision.candidates:
-        return f"No cluster that may serve {what} has it warm."
-    return f"Every cluster that serves {what} has failed this request."
-
-
-def decide(table: RoutingTable, view: View, question: Question, dice: Dice) -> Decision:
+def decide(table: RoutingTable, signals: Signals, question: Question, dice: Dice) -> Decision:
     """Choose a cluster; the same arguments always give the same decision."""
-    resolved = question.resolved
-    model, version = resolved.route.name, resolved.version
-    weighed = [
-        _weigh(endpoint, view.look(endpoint.cluster, model, version, question.now_s), question)
-        for endpoint in table.replicas(model, version, question.regions)
-    ]
-    left = [c for c in weighed if c.cluster not in question.failed]
-    tier = _best_tier(left)
-    chosen = _choose(tier, dice) if tier else None
-    kept = {c.cluster for c in tier}
-    return Decision(
-        model=model,
-        version=version,
-        chosen=chosen,
-        candidates=tuple(
-            c if c.cluster in kept else replace(c, excluded=_excluded(c, question)) for c in weighed
-        ),
-        desperate=bool(chosen and chosen.avoid),
-        regions=tuple(sorted(question.regions)),
+    short = _shortlist(table, signals, question)
+    now_s = question.now_s
+    if short.stamp != signals.stamp or now_s >= short.fresh_until_s:
+        _refresh(short, signals, now_s)
+    elif now_s >= short.ordered_until_s:
+        short.order(now_s)
+    if question.failed:
+        return _carefully(short, question, dice)
+    options = short.best
+    bonus = bonuses(options, question.affinity) if question.affinity else None
+    least, scored = float("inf"), []
+    for option in options:
+        lane = option.lane
+        if lane.held_until_s > now_s:
+            continue
+        score = option.way_ms + lane.cost_ms(now_s)
+        if bonus is not None and option in bonus:
+            score -= bonus[option]
+        scored.append((score, option))
+        if score < least:
+            least = score
+    chosen = _among(scored, least, dice)
+    if chosen is None or _must_wait(chosen, short, now_s, dice):
+        return _carefully(short, question, dice)
+    decision = _done(short, question, chosen, least)
+    if bonus is not None and chosen in bonus:
+        decision.reason = Reason.AFFINITY
+    return decision
+
+
+def _among(scored: Sequence[tuple[float, Option]], least: float, dice: Dice) -> Option | None:
+    """One of the near equals: the nearer to the least, the more often."""
+    band = NEAR_EQUAL_SHARE * least
+    if band < NEAR_EQUAL_MS:
+        band = NEAR_EQUAL_MS
+    edge = least + band
+    near = [pair for pair in scored if pair[0] <= edge]
+    if len(near) < 2:
+        return near[0][1] if near else None
+    whole = sum([edge - score for score, _ in near])
+    shown = dice.random()
+    one = _drawn(near, edge, whole * shown)
+    other = _drawn(near, edge, whole * (shown + 0.5 if shown < 0.5 else shown - 0.5))
+    if one is other:
+        return one
+    lane, rival = one.lane, other.lane
+    return one if lane.own * rival.concurrency <= rival.own * lane.concurrency else other
+
+
+def _drawn(near: Sequence[tuple[float, Option]], edge: float, left: float) -> Option:
+    for score, option in near:
+        left -= edge - score
+        if left <= 0.0:
+            return option
+    return near[-1][1]
+
+
+def _must_wait(option: Option, short: Shortlist, now_s: float, dice: Dice) -> bool:
+    """Whether a choice does not stand: the lane is still coming back, has its share, or is full."""
+    lane = option.lane
+    if now_s < lane.back_at_s + RETURN_S and dice.random() * RETURN_S > now_s - lane.back_at_s:
+        return len(short.best) > 1
+    if option.ceiling < 1.0 and lane.picks > option.ceiling * (short.picks + 8):
+        return len(short.best) > 1
+    return lane.limit < float("inf") and lane.in_flight(now_s) >= lane.limit
+
+
+def _done(short: Shortlist, question: Question, chosen: Option, score_ms: float) -> Decision:
+    short.picks += 1
+    chosen.lane.picks += 1
+    if short.panic:
+        reason = Reason.PANIC
+    elif len(short.options) == 1:
+        reason = Reason.ONLY
+    elif chosen.rtt_ms <= short.home_ms + NEAR_EQUAL_MS:
+        reason = Reason.NEAREST
+    else:
+        reason = Reason.SPILLED
+    return Decision(short, question, chosen, reason, score_ms)
+
+
+def _carefully(short: Shortlist, question: Question, dice: Dice) -> Decision:
+    """Choose among all: for a request that failed before, one with an affinity, and where the best
+    ones cannot be had."""
+    now_s, failed = question.now_s, question.failed
+    left = [o for o in short.options if o.cluster not in failed]
+    if not left:
+        return Decision(short, question, None, Reason.NONE)
+    sound = [o for o in left if not o.why and o.lane.held_until_s <= now_s]
+    if question.affinity:
+        sound = [o for o in sound if o in short.best] or sound
+    if len(failed) > 1:  # the last attempt goes to another region, if there is one
+        dark = {o.region for o in short.options if o.cluster in failed}
+        sound = [o for o in sound if o.region not in dark] or sound
+    roomy = [o for o in sound if o.lane.in_flight(now_s) < o.lane.limit]
+    if sound and not roomy:
+        return Decision(short, question, None, Reason.FULL)
+    desperate = not roomy
+    pool = roomy or _least_bad(left, now_s)
+    open_ = [o for o in pool if not _capped(o, short, now_s, dice)] or pool
+    bonus = bonuses(open_, question.affinity) if question.affinity else {}
+    scored = [(_score(o, now_s, bonus.get(o, 0.0)), o) for o in open_]
+    least = min(score for score, _ in scored)
+    chosen = _among(scored, least, dice) or scored[0][1]
+    decision = _done(short, question, chosen, least)
+    if desperate:
+        decision.reason = Reason.DESPERATE
+    elif chosen in bonus:
+        decision.reason = Reason.AFFINITY
+    return decision
+
+
+def _least_bad(left: Sequence[Option], now_s: float) -> Sequence[Option]:
+    """Of those that all have a reason to be avoided: absent ones, then what just refused, then what
+    answers probes at least."""
+    tiers: dict[int, list[Option]] = {}
+    for option in left:
+        lane, breaker = option.lane, option.lane.place.breaker
+        if not avoid(lane, now_s):
+            tier = 0
+        elif lane.held_until_s > now_s:
+            tier = 1
+        else:
+            tier = 3 if breaker.state is BreakerState.OPEN and breaker.hard else 2
+        tiers.setdefault(tier, []).append(option)
+    return tiers[min(tiers)]
+
+
+def _capped(option: Option, short: Shortlist, now_s: float, dice: Dice) -> bool:
+    lane = option.lane
+    if option.ceiling < 1.0 and lane.picks > option.ceiling * (short.picks + 8):
+        return True
+    since_s = now_s - lane.back_at_s
+    return since_s < RETURN_S and dice.random() * RETURN_S > since_s
+
+
+def _score(option: Option, now_s: float, bonus: float) -> float:
+    return option.way_ms + option.lane.cost_ms(now_s) - bonus
+
+
+def _shortlist(table: RoutingTable, signals: Signals, question: Question) -> Shortlist:
+    """Return the list for this kind of request, made when the first one comes."""
+    resolved, place, regions = question.resolved, question.origin, question.regions
+    key = (
+        resolved.route.name,
+        resolved.version,
+        regions if type(regions) is frozenset else frozenset(regions),
+        None if place is None else (round(place.latitude / 5), round(place.longitude / 5)),
     )
+    found = signals.lists.get(key)
+    if found is not None and found.table is table:
+        return found
+    if len(signals.lists) > 4096:
+        signals.lists.clear()
+    options = []
+    prefer = signals.prefer
+    for endpoint in table.replicas(key[0], key[1], key[2]):
+        lane = signals.lane(endpoint.cluster, key[0], key[1])
+        replica = table.replica[key[0], key[1], endpoint.cluster]
+        if replica.concurrency:
+            limit = replica.concurrency * signals.queue_depth
+            lane.declare(replica.concurrency, replica.latency_ms, limit)
+        rank = prefer.index(endpoint.region) if endpoint.region in prefer else len(prefer)
+        option = Option(endpoint, lane, signals.ceilings.get(endpoint.cluster, 1.0), rank)
+        option.rtt_ms = prior_ms(place, endpoint.location)
+        options.append(option)
+    found = signals.lists[key] = Shortlist(table, options)
+    return found
 
 
-def _weigh(endpoint: Endpoint, seen: Seen, question: Question) -> Candidate:
-    measured = seen.rtt_ms is not None
-    guess = 0.0 if measured else prior_ms(question.origin, endpoint.location)
-    return Candidate(
-        cluster=endpoint.cluster,
-        region=endpoint.region,
-        url=endpoint.url,
-        rtt_ms=guess if seen.rtt_ms is None else seen.rtt_ms,
-        measured=measured,
-        in_flight=seen.in_flight,
-        service_ms=seen.service_ms,
-        state=seen.state,
-        present=endpoint.present,
-        avoid=seen.avoid,
-    )
+def _refresh(short: Shortlist, signals: Signals, now_s: float) -> None:
+    """Look at every lane again, and order them anew."""
+    options = short.options
+    seen = [o.lane for o in options if o.lane.service.count]
+    typical_ms = _middle([lane.service.slow for lane in seen], 0.0)
+    scale = _middle([n.service.slow / n.declared_ms for n in seen if n.declared_ms], 1.0)
+    for option in options:
+        option.lane.refresh(scale, typical_ms, now_s)
+        measured = option.lane.place.rtt.ms
+        if measured is not None:
+            option.rtt_ms, option.measured = measured, True
+        option.way_ms = option.rtt_ms + PREFER_MS * option.rank
+    signals.sweep([o.lane for o in options], now_s)
+    for option in options:
+        option.why = _why_out(option, now_s)
+    sound = [o for o in options if not o.why]
+    soft = [o for o in options if o.why and o.endpoint.present and not o.lane.place.breaker.hard]
+    short.panic = bool(soft) and len(sound) < PANIC_BELOW * (len(sound) + len(soft))
+    if short.panic:
+        sound += soft
+    absent = [o for o in options if not o.endpoint.present and not avoid(o.lane, now_s)]
+    for option in sound or absent:
+        option.why = ""
+    short.admit(sound or absent, signals.stamp, now_s)
 
 
-def _best_tier(left: Sequence[Candidate]) -> list[Candidate]:
-    """Sound before avoided, and within each, present before absent; the first that is not empty."""
-    tiers: dict[tuple[bool, bool], list[Candidate]] = {}
-    for candidate in left:
-        tiers.setdefault((bool(candidate.avoid), not candidate.present), []).append(candidate)
-    return tiers[min(tiers)] if tiers else []
+def _why_out(option: Option, now_s: float) -> str:
+    """Return why no decision looks at it; what it refused a moment ago is looked at each time."""
+    lane = option.lane
+    if now_s >= lane.held_until_s and (why := avoid(lane, now_s)):
+        return why
+    return "" if option.endpoint.present else "the control plane lost contact with it"
 
 
-def _excluded(candidate: Candidate, question: Question) -> str:
-    if candidate.cluster in question.failed:
-        return "it already failed this request"
-    return candidate.avoid or "the control plane lost contact with it"
-
-
-def _choose(tier: Sequence[Candidate], dice: Dice) -> Candidate:
-    """The least score; among near equals the less loaded of two at random, so that many routers
-    with the same view do not all choose the same one."""
-    least = min(c.score_ms for c in tier)
-    near = [c for c in tier if c.score_ms <= least + max(NEAR_EQUAL_MS, NEAR_EQUAL_SHARE * least)]
-    if len(near) == 1:
-        return near[0]
-    first = int(dice.random() * len(near)) % len(near)
-    second = (first + 1 + int(dice.random() * (len(near) - 1))) % len(near)
-    return min(near[first], near[second], key=lambda c: (c.in_flight, c.score_ms, c.cluster))
+def _middle(values: list[float], otherwise: float) -> float:
+    return sorted(values)[(len(values) - 1) // 2] if values else otherwise

@@ -1,19 +1,24 @@
-"""What this router has learned of each cluster: distance, service times, load, breaker.
+"""What this router has learned of each cluster: distance, service times, load, breakers.
 
-Input: attempts that `proxy` begins and ends, probes from `probe`. Output: what `pick` looks at. A
-count goes up in `begin` and down in Attempt.end, which may be called more than once, counts once.
+Input: attempts that `proxy` begins and ends, probes from `probe`. Output: lanes, which `pick` looks
+at. A count goes up in `begin` and down in Attempt.end, which may be called more than once, counts
+once.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
-from router.policy.breaker import Breaker, BreakerState
-from router.policy.latency import RoundTrip, ServiceTime
+from router.policy.breaker import BreakerState
+from router.policy.lanes import Lane, Place
+from router.policy.shortlist import Key, Shortlist
 
-LOAD_FADES_S = 2.0
 HOLD_S = {"saturated": 0.2}
 HOLD_OTHERWISE_S = 1.0
+SLOW = 4.0  # so many times the typical service time is too slow
+SLOW_AT_LEAST_MS = 20.0
+FEW = 5  # observations, before a lane is judged by them
+QUEUE_DEPTH = 32.0  # times what a cluster does at once is the most that is sent there
+FAILING = 0.25  # of its last answers
 
 
 class Ending(StrEnum):
@@ -26,151 +31,276 @@ class Ending(StrEnum):
     ABANDONED = "abandoned"  # the client left, or it was given up: shows nothing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """How one cluster looks now to a request for one model version."""
-
-    rtt_ms: float | None
-    in_flight: float
-    service_ms: float
-    state: BreakerState
-    avoid: str = ""  # why it is picked only when nothing else is left
-
-
-@dataclass(slots=True)
-class _Version:
-    """What is known of one model version at one cluster."""
-
-    own: int = 0  # sent by this router and not ended
-    others: float = 0.0  # what the gateway reported beyond our own, `others_at_s`
-    others_at_s: float = 0.0
-    service: ServiceTime = field(default_factory=ServiceTime)
-    held_until_s: float = 0.0
-    held_because: str = ""
-
-    def in_flight(self, now_s: float) -> float:
-        fresh = max(0.0, 1.0 - (now_s - self.others_at_s) / LOAD_FADES_S)
-        return self.own + self.others * fresh
-
-
-@dataclass(slots=True)
-class _Cluster:
-    url: str
-    rtt: RoundTrip = field(default_factory=RoundTrip)
-    breaker: Breaker = field(default_factory=Breaker)
-    versions: dict[tuple[str, int], _Version] = field(default_factory=dict)
-
-
 class Attempt:
     """One request on its way to one cluster. Made by Signals.begin; must be ended."""
 
-    def __init__(self, cluster: _Cluster, version: _Version, now_s: float) -> None:
-        self._cluster = cluster
-        self._version = version
-        self._trial = cluster.breaker.begin(now_s)
+    __slots__ = (
+        "_answered_s",
+        "_judged",
+        "_lane",
+        "_lane_trial",
+        "_mine_ms",
+        "_open",
+        "_sent_s",
+        "_signals",
+        "_trial",
+        "in_flight",
+    )
+
+    def __init__(self, signals: "Signals", lane: Lane, now_s: float) -> None:
+        self._signals = signals
+        self._lane = lane
+        self._trial = lane.place.breaker.begin(now_s)
+        self._lane_trial = lane.breaker.begin(now_s)
         self._judged = False
         self._open = True
-        version.own += 1
-        self.in_flight = version.in_flight(now_s)
+        self._sent_s = now_s
+        self._answered_s: float | None = None
+        self._mine_ms = 0.0
+        lane.own += 1
+        lane.awaiting += 1
+        lane.awaiting_sum_s += now_s
+        self.in_flight = lane.in_flight(now_s)
+        if self._trial or self._lane_trial:
+            signals.stamp += 1
 
-    def first_byte(self, waited_ms: float, load: int | None, now_s: float) -> None:
-        """The answer's head arrived; `load` is what the gateway says is in flight there."""
-        service_ms = waited_ms - (self._cluster.rtt.ms or 0.0)
-        self._version.service.observe(service_ms, round(self.in_flight), now_s)
+    def first_byte(
+        self, waited_ms: float, load: int | None, now_s: float, *, failed: bool = False
+    ) -> None:
+        """The answer's head arrived; `load` is what the gateway says is in flight there, `failed`
+        whether the engine says that it failed."""
+        if self._answered_s is not None:
+            return
+        lane, self._answered_s = self._lane, now_s
+        self._awaits_no_more()
         if load is not None:
-            self._version.others = max(0.0, load - self._version.own)
-            self._version.others_at_s = now_s
-        self._judge(Ending.ANSWERED, "", now_s)
+            lane.told(load, now_s)
+        if not failed:
+            took_ms = max(waited_ms - (lane.place.rtt.ms or 0.0), 0.0)
+            self._mine_ms = lane.answered(took_ms, self.in_flight, now_s)
+        lane.judged(failed=failed)
+        self._judge(Ending.ANSWERED, "the engine failed" if failed else "", now_s)
+
+    def overloaded(self, now_s: float) -> None:
+        """The answer was that there is too much to do: nothing more is sent there for a moment."""
+        self._lane.held_until_s = now_s + HOLD_S["saturated"]
+        self._lane.held_because = "saturated"
 
     def end(self, ending: Ending, reason: str, now_s: float) -> None:
         """The attempt is over; a second call changes nothing."""
-        if self._open:
-            self._open = False
-            self._version.own -= 1
-            self._judge(ending, reason, now_s)
+        if not self._open:
+            return
+        self._open = False
+        lane = self._lane
+        lane.own -= 1
+        if lane.own_then > lane.own:
+            lane.own_then = lane.own
+        if self._answered_s is None:
+            self._awaits_no_more()
+            if ending in (Ending.BROKEN, Ending.UNREACHABLE):
+                lane.judged(failed=True)
+        elif self._mine_ms:
+            lane.occupied(self._mine_ms + (now_s - self._answered_s) * 1000.0, now_s)
+        self._judge(ending, reason, now_s)
+
+    def _awaits_no_more(self) -> None:
+        self._lane.awaiting -= 1
+        self._lane.awaiting_sum_s -= self._sent_s
+        if not self._lane.awaiting:
+            self._lane.awaiting_sum_s = 0.0
 
     def _judge(self, ending: Ending, reason: str, now_s: float) -> None:
-        """Tell the breaker once; what comes after the first byte shows nothing more."""
+        """Tell the breakers once; what comes after the first byte shows nothing more."""
         if self._judged:
             return
         self._judged = True
-        breaker = self._cluster.breaker
+        lane, breaker = self._lane, self._lane.place.breaker
+        before = breaker.state, lane.breaker.state
         match ending:
             case Ending.ANSWERED:
-                breaker.succeeded(self._trial)
+                breaker.succeeded(self._trial, now_s)
+                self._judge_lane(reason, now_s)
             case Ending.REFUSED:
-                self._version.held_until_s = now_s + HOLD_S.get(reason, HOLD_OTHERWISE_S)
-                self._version.held_because = reason
+                lane.held_until_s = now_s + HOLD_S.get(reason, HOLD_OTHERWISE_S)
+                lane.held_because = reason
                 breaker.abandoned(self._trial)
+                lane.breaker.abandoned(self._lane_trial)
             case Ending.UNREACHABLE | Ending.BROKEN:
-                breaker.failed(self._trial, reason, now_s)
+                hard = ending is Ending.UNREACHABLE
+                breaker.failed(self._trial, reason, now_s, hard=hard)
+                lane.breaker.failed(self._lane_trial, reason, now_s)
             case Ending.ABANDONED:
                 breaker.abandoned(self._trial)
+                lane.breaker.abandoned(self._lane_trial)
+        after = breaker.state, lane.breaker.state
+        if self._trial or self._lane_trial or after != before:
+            self._signals.changed(lane, before, after, now_s)
+
+    def _judge_lane(self, reason: str, now_s: float) -> None:
+        """A trial of a lane must be good, and as fast as the others are."""
+        lane, trial = self._lane, self._lane_trial
+        if not trial:
+            lane.breaker.succeeded(0, now_s)
+        elif reason:
+            lane.breaker.failed(trial, reason, now_s)
+        elif too_slow(self._mine_ms, lane):
+            lane.breaker.failed(trial, _slow(self._mine_ms, lane), now_s)
+        else:
+            lane.breaker.succeeded(trial, now_s)
+            lane.service.forget()
+            lane.errors = 0.0
 
 
 class Signals:
-    """All that is known of all clusters; one object for a router's life."""
+    """All that is known of all clusters; one object for a router's life.
 
-    def __init__(self) -> None:
-        self._clusters: dict[str, _Cluster] = {}
+    `seed` makes this router's waits differ from those of the others. `stamp` changes whenever
+    somebody is let in or out. `ceilings` are the largest shares of a model's requests that some
+    clusters may get; `prefer` are regions in the order in which they are wanted; a cluster gets at
+    most `queue_depth` times the requests that it was measured to do at once.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.stamp = 0
+        self.ceilings: Mapping[str, float] = {}
+        self.prefer: tuple[str, ...] = ()
+        self.queue_depth = QUEUE_DEPTH
+        self.lists: dict[Key, Shortlist] = {}
+        self._places: dict[str, Place] = {}
 
     def __repr__(self) -> str:
-        states = {name: str(c.breaker.state) for name, c in sorted(self._clusters.items())}
+        states = {name: str(p.breaker.state) for name, p in sorted(self._places.items())}
         return f"Signals({states})"
 
     def retain(self, urls: Mapping[str, str]) -> None:
         """Forget clusters that are gone or moved to another URL, and welcome new ones."""
-        self._clusters = {
+        self.stamp += 1
+        self.lists.clear()
+        self._places = {
             name: known
-            if (known := self._clusters.get(name)) is not None and known.url == url
-            else _Cluster(url)
+            if (known := self._places.get(name)) is not None and known.url == url
+            else self._new(name, url)
             for name, url in urls.items()
         }
 
     def begin(self, cluster: str, model: str, version: int, now_s: float) -> Attempt:
         """Count a request that is about to be sent."""
-        known = self._cluster(cluster)
-        return Attempt(known, known.versions.setdefault((model, version), _Version()), now_s)
+        return Attempt(self, self.lane(cluster, model, version), now_s)
 
-    def probed(self, cluster: str, rtt_ms: float | None, problem: str, now_s: float) -> bool:
-        """Take in a probe; return whether it has just ejected the cluster."""
-        known = self._cluster(cluster)
-        before = known.breaker.state
+    def probed(
+        self,
+        cluster: str,
+        rtt_ms: float | None,
+        problem: str,
+        now_s: float,
+        loads: Mapping[tuple[str, int], int] | None = None,
+    ) -> bool:
+        """Take in a probe, and the loads that it brought (what is not named has none); return
+        whether it has just ejected the cluster."""
+        place = self.place(cluster)
+        before = place.breaker.state
         if rtt_ms is not None:
-            known.rtt.observe(rtt_ms)
-        known.breaker.probed(problem, now_s)
-        return known.breaker.state is BreakerState.OPEN and before is not BreakerState.OPEN
+            place.rtt.observe(rtt_ms)
+        if loads is not None:
+            for key, lane in place.lanes.items():
+                lane.told(loads.get(key, 0), now_s)
+        place.breaker.probed(problem, now_s)
+        if place.breaker.state is not before:
+            self.stamp += 1
+            if before is BreakerState.CLOSED:
+                for lane in place.lanes.values():
+                    lane.away = True
+        return place.breaker.state is BreakerState.OPEN and before is not BreakerState.OPEN
 
-    def look(self, cluster: str, model: str, version: int, now_s: float) -> Seen:
-        """Return how a cluster looks to a request for this model version."""
-        known = self._cluster(cluster)
-        held = known.versions.get((model, version)) or _Version()
-        return Seen(
-            rtt_ms=known.rtt.ms,
-            in_flight=held.in_flight(now_s),
-            service_ms=held.service.expected_ms(now_s),
-            state=known.breaker.look(now_s),
-            avoid=_avoid(known.breaker, held, now_s),
-        )
+    def changed(
+        self,
+        lane: Lane,
+        before: tuple[BreakerState, BreakerState],
+        after: tuple[BreakerState, BreakerState],
+        now_s: float,
+    ) -> None:
+        """Take note that a breaker moved."""
+        self.stamp += 1
+        if before == (BreakerState.CLOSED, BreakerState.CLOSED):
+            lane.away = True
+        if after == (BreakerState.CLOSED, BreakerState.CLOSED) and before != after:
+            lane.away, lane.back_at_s = False, now_s
+
+    def sweep(self, lanes: Collection[Lane], now_s: float) -> None:
+        """Eject what is much slower than its peers, or fails while they do not: at most a third."""
+        out = sum(lane.breaker.state is not BreakerState.CLOSED for lane in lanes)
+        usual = sorted(lane.errors for lane in lanes)[(len(lanes) - 1) // 2] if lanes else 0.0
+        most = len(lanes) // 3 if len(lanes) > 2 else len(lanes) // 2
+        for lane in lanes:
+            if out >= most:
+                return
+            if lane.breaker.state is not BreakerState.CLOSED or lane.service.count < FEW:
+                continue
+            if why := unlike_its_peers(lane, usual):
+                lane.breaker.trip(why, now_s)
+                lane.away = True
+                self.stamp += 1
+                out += 1
+
+    def place(self, name: str) -> Place:
+        """Return what is known of a cluster."""
+        found = self._places.get(name)
+        if found is None:
+            found = self._places[name] = self._new(name, "")
+        return found
+
+    def lane(self, cluster: str, model: str, version: int) -> Lane:
+        """Return what is known of a model version at a cluster."""
+        place = self.place(cluster)
+        found = place.lanes.get((model, version))
+        if found is None:
+            found = place.lanes[model, version] = Lane(place)
+            found.breaker.seed = place.breaker.seed
+        return found
 
     def health(self, cluster: str, now_s: float) -> tuple[BreakerState, float | None, str]:
         """Return a cluster's breaker state, its round-trip time in ms, and why it is not closed."""
-        known = self._cluster(cluster)
-        return known.breaker.look(now_s), known.rtt.ms, known.breaker.reason
+        place = self.place(cluster)
+        return place.breaker.look(now_s), place.rtt.ms, place.breaker.reason
 
     def in_flight(self, cluster: str) -> int:
         """Return how many requests of this router are on their way to a cluster."""
-        return sum(version.own for version in self._cluster(cluster).versions.values())
+        return sum(lane.own for lane in self.place(cluster).lanes.values())
 
-    def _cluster(self, name: str) -> _Cluster:
-        return self._clusters.setdefault(name, _Cluster(""))
+    def _new(self, name: str, url: str) -> Place:
+        place = Place(name, url)
+        place.breaker.seed = self.seed
+        return place
 
 
-def _avoid(breaker: Breaker, held: _Version, now_s: float) -> str:
-    if breaker.state is BreakerState.OPEN:
-        return f"ejected: {breaker.reason}"
-    if breaker.trial_running:
-        return "another request is trying it out"
-    if now_s < held.held_until_s:
-        return f"it just refused this model version: {held.held_because}"
+def avoid(lane: Lane, now_s: float) -> str:
+    """Return why a lane is used only when nothing else is left, in words; "" = it is fine."""
+    for breaker in (lane.place.breaker, lane.breaker):
+        if breaker.look(now_s) is BreakerState.OPEN:
+            return f"ejected: {breaker.reason}"
+        if breaker.trial_running:
+            return "another request is trying it out"
+    if now_s < lane.held_until_s:
+        return f"it just refused this model version: {lane.held_because}"
     return ""
+
+
+def too_slow(service_ms: float, lane: Lane) -> bool:
+    """Whether a service time is that of a lane in trouble: next to its peers, and to itself."""
+    usual = lane.typical_ms
+    return usual > 0.0 and service_ms > max(SLOW * usual, usual + SLOW_AT_LEAST_MS)
+
+
+def unlike_its_peers(lane: Lane, usual_errors: float) -> str:
+    """Return why a lane is to be ejected, "" = it is not."""
+    if lane.errors >= max(FAILING, 2.0 * usual_errors):
+        return f"{lane.errors:.0%} of its last answers were failures"
+    if too_slow(lane.service.fast, lane):
+        return _slow(lane.service.fast, lane)
+    return ""
+
+
+def _slow(service_ms: float, lane: Lane) -> str:
+    usual = max(lane.typical_ms, 0.001)
+    return f"slow: {service_ms:.0f} ms, {service_ms / usual:.0f} times what is usual"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from federation.contract.errors import Invalid, NotFound
 from federation.contract.names import did_you_mean, split_reference
-from federation.contract.types import Connectivity, Endpoint, ModelRoute, Snapshot
+from federation.contract.types import Connectivity, Endpoint, ModelRoute, Replica, Snapshot
 from router.policy import access as access_rules
 from router.policy import residency, split
 from router.policy.access import AccessTable
@@ -44,6 +44,7 @@ class RoutingTable:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     serving: Mapping[tuple[str, int], tuple[Endpoint, ...]] = field(default_factory=dict)
     versions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    replica: Mapping[tuple[str, int, str], Replica] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
     access: AccessTable = field(default_factory=AccessTable)
 
@@ -136,7 +137,11 @@ def build(snapshot: Snapshot, reach: Reach | None = None) -> RoutingTable:
             key: residency.permitted(models[key[0]], place.values())
             for key, place in holders.items()
         },
-        versions={name: tuple(numbers) for name, numbers in versions.items()},
+        versions={
+            name: tuple(sorted({*numbers, *models[name].dormant}))
+            for name, numbers in versions.items()
+        },
+        replica={(r.model, r.version, r.cluster): r for r in snapshot.replicas},
         unusable=unusable,
         access=access_rules.build(snapshot.access),
     )

@@ -8,9 +8,9 @@ from edge_agent.backends.kube_flavour import Flavour, Pace
 from edge_agent.backends.kube_objects import KubeObjects
 from edge_agent.backends.kuberay import RayFlavour
 from edge_agent.backends.triton_kubernetes import TritonFlavour
-from edge_agent.kube.access import KubeAccess
-from edge_agent.kube.api import KubeApi
 from edge_agent.policy.kube.workloads import EngineShape
+from federation.kube.access import KubeAccess
+from federation.kube.api import KubeApi
 from tests.fakes.kube_api import fake_kube_api
 from tests.fakes.kube_nodes import fake_nodes
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from edge_agent.kube.access import KubeAccess
-from edge_agent.kube.api import KubeApi
-from edge_agent.kube.errors import Forbidden
-from edge_agent.policy.kube.resources import NAMESPACES, Resource
+from federation.kube.access import KubeAccess
+from federation.kube.api import KubeApi
+from federation.kube.errors import Forbidden
+from federation.kube.resources import NAMESPACES, Resource
 from tests.fakes.kube_api import fake_kube_api
 
 REAL = os.environ.get("FEDERATION_TEST_KUBECONFIG", "")

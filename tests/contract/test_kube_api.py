@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.kube.api import APPLY, Change, Selection
-from edge_agent.kube.errors import Conflict, Forbidden, KubeError, NotFound, Refused
-from edge_agent.policy.kube.resources import (
+from federation.kube.api import APPLY, Change, Selection
+from federation.kube.errors import Conflict, Forbidden, KubeError, NotFound, Refused
+from federation.kube.resources import (
     DEPLOYMENTS,
     DEVICE_CLASSES,
     LEASES,

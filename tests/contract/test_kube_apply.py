@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.kube.api import APPLY, Selection
-from edge_agent.kube.errors import Conflict, NotFound, Refused
-from edge_agent.policy.kube.resources import (
+from federation.kube.api import APPLY, Selection
+from federation.kube.errors import Conflict, NotFound, Refused
+from federation.kube.resources import (
     DEPLOYMENTS,
     LEASES,
     POD_DISRUPTION_BUDGETS,

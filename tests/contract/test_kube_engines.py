@@ -11,9 +11,9 @@ import pytest
 
 from edge_agent.backends.kube_objects import KubeObjects
 from edge_agent.policy.kube.ray_manifests import needs_second_cluster, ray_service
-from edge_agent.policy.kube.resources import DEPLOYMENTS, RAY_SERVICES
 from edge_agent.policy.kube.triton_manifests import triton_manifests
 from edge_agent.policy.kube.workloads import told_placing, told_version
+from federation.kube.resources import DEPLOYMENTS, RAY_SERVICES
 from tests.contract.kube_servers import SERVERS, Server, kube_server
 from tests.edge_agent.policy.kube.engines import ON_H100, SHAPE, WORKLOAD, workload
 

@@ -12,7 +12,7 @@ import pytest
 from edge_agent.backends.base import Backend, StagedVersion, Verb
 from edge_agent.backends.triton import TritonBackend
 from edge_agent.backends.warmup import sample_request
-from edge_agent.serving.v2 import HEADER_LENGTH, Tensor
+from edge_agent.serving.v2_terms import HEADER_LENGTH, Tensor
 from federation.contract.types import ModelProtocol
 from federation.demo.filetype import SPECS, filetype_features, label_of
 from federation.demo.models import read_labels

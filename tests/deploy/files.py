@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm" / "inference-federation"
 ROLES = ("control-plane", "router", "edge-agent")
+IMAGES = (*ROLES, "bridge")
 NAMESPACE = "inference-federation"
 Obj = dict[str, Any]
 
@@ -44,6 +45,7 @@ VALUES: dict[str, Mapping[str, Any]] = {
             },
             "nodeSelector": {"disk": "fast"},
         },
+        "bridge": {"enabled": True},
         "monitoring": {"serviceMonitors": True},
         "image": {"registry": "registry.example.com", "pullSecrets": ["registry"]},
         "controlPlane": {"hosts": ["fed.example.com"], "settings": {"FED_LEASE_SECONDS": 20}},
@@ -52,6 +54,12 @@ VALUES: dict[str, Mapping[str, Any]] = {
         "controlPlane": {"enabled": False},
         "router": {"enabled": False},
         "edgeAgent": {"enabled": True, "cluster": "a", "rbac": {"pods": False}},
+        "controlPlaneHost": "fed.example.com",
+    },
+    "bridge alone": {
+        "controlPlane": {"enabled": False},
+        "router": {"enabled": False},
+        "bridge": {"enabled": True, "crds": False, "accessSecret": "team-a"},
         "controlPlaneHost": "fed.example.com",
     },
     "behind a load balancer": {"router": {"insecureListen": True}, "networkPolicies": False},
@@ -163,7 +171,7 @@ def charted(name: str) -> tuple[Manifest, ...]:
     return tuple(found)
 
 
-CLUSTER_WIDE = ("Namespace", "ClusterRole", "ClusterRoleBinding")
+CLUSTER_WIDE = ("Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition")
 
 
 def sets() -> dict[str, tuple[Manifest, ...]]:

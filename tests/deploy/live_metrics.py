@@ -1,9 +1,10 @@
-"""The three roles' pages of metrics at work, as Prometheus would scrape them.
+"""The pages of metrics of all processes at work, as Prometheus would scrape them.
 
-Input: the parts of the roles, in this process. Output: for each name of a series the labels that it
+Input: their parts, in this process. Output: for each name of a series the labels that it
 was seen with. A family that has no series yet is left out: nothing could be drawn of it.
 """
 
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,10 @@ from edge_agent.admin import Admin, Parts
 from edge_agent.backends.base import Verb
 from edge_agent.gateway.flights import Flights
 from edge_agent.gateway.metrics import GatewayMetrics
+from federation.bridge.admin import BridgeCollector
+from federation.bridge.control_plane import ControlPlane
+from federation.bridge.following import Following
+from federation.bridge.reconciler import Reconciler
 from federation.contract import codec
 from federation.contract.capacity import Capacity, Device, DeviceUse, Pool
 from federation.contract.spiffe import PeerRole
@@ -28,6 +33,7 @@ from federation.contract.types import (
     VersionState,
 )
 from federation.contract.v1 import federation_pb2 as pb
+from federation.kube.api import KubeApi
 from federation.relay.connections import ConnectionLimits, Connections
 from federation.runtime.clock import SystemClock
 from router.connection_metrics import ConnectionCollector
@@ -115,6 +121,20 @@ async def router_page(folder: Path) -> AsyncIterator[str]:
     metrics.registry.register(ConnectionCollector(Connections(ConnectionLimits()), pool))
     yield metrics.page().decode()
     await pool.close()
+
+
+def bridge_page() -> str:
+    """Return the page of a bridge that has made calls for an object."""
+    clock, dice = SystemClock(), random.Random(1)
+    plane = ControlPlane("https://127.0.0.1:9", token_file="", ca_file="")
+    reconciler = Reconciler(api=KubeApi(), control_plane=plane, clock=clock, dice=dice)
+    metadata = {"name": "d", "uid": "u", "resourceVersion": "1"}
+    reconciler.shelf.apply("ModelDeployment", "ADDED", {"metadata": metadata})
+    reconciler.calls["kubernetes", "ok"] += 1
+    following = Following(KubeApi(), "default", reconciler.shelf, clock=clock, dice=dice)
+    registry = CollectorRegistry()
+    registry.register(BridgeCollector(reconciler, following, {"reconciler": 0}))
+    return generate_latest(registry).decode()
 
 
 def agent_page(parts: Parts) -> str:

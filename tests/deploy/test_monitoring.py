@@ -11,7 +11,14 @@ import yaml
 
 from edge_agent.admin import Parts
 from tests.deploy.files import DEPLOY, kustomized
-from tests.deploy.live_metrics import Series, agent_page, control_plane_page, router_page, series
+from tests.deploy.live_metrics import (
+    Series,
+    agent_page,
+    bridge_page,
+    control_plane_page,
+    router_page,
+    series,
+)
 
 MONITORING = DEPLOY / "monitoring"
 DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
@@ -68,7 +75,8 @@ def used(expression: str) -> list[tuple[str, set[str]]]:
 
 @pytest.fixture
 async def live(tmp_path: Path, agent_parts: Parts) -> Series:
-    found = series(agent_page(agent_parts)) | series(await control_plane_page(tmp_path / "plane"))
+    found = series(agent_page(agent_parts)) | series(bridge_page())
+    found |= series(await control_plane_page(tmp_path / "plane"))
     async with router_page(tmp_path / "router") as page:
         return found | series(page)
 

@@ -26,6 +26,7 @@ def commands(text: str, program: str) -> list[list[str]]:
 
 def test_commands_of_fed_exist_with_their_options() -> None:
     found = commands(PAGE, "fed") + commands(notes("everything"), "fed")
+    found += commands((ROOT / "docs" / "gitops.md").read_text(encoding="utf-8"), "fed")
     assert len(found) > 10
     for words in found:
         _check(words)

@@ -18,6 +18,7 @@ from aiohttp import web
 from tests.fakes.kube_faults import Faults, Request
 from tests.fakes.kube_kinds import KINDS, Kind, Obj, Refusal, discovery
 from tests.fakes.kube_objects import KubeObjects
+from tests.fakes.kube_schemas import pruned
 from tests.fakes.kube_selectors import selector
 from tests.fakes.kube_watch import watch
 
@@ -211,7 +212,7 @@ class FakeKubeApi:
                 return await self._patch(http, request, kind)
             case "delete":
                 old = objects.delete(kind, request.namespace, request.name, dry=dry)
-                if kind.kind in ("Pod", "Namespace"):
+                if kind.kind in ("Pod", "Namespace") or old["metadata"].get("finalizers"):
                     return 200, old
                 details = {"name": request.name, "kind": kind.plural, "uid": old["metadata"]["uid"]}
                 return 200, {
@@ -254,6 +255,7 @@ class FakeKubeApi:
             raise Refusal(415, "UnsupportedMediaType", f"not supported here: {http.content_type}")
         old = objects.get(kind, request.namespace, request.name)
         new = _merged(old, json.loads(await http.text()))
+        new = pruned(kind, new, strict=query.get("fieldValidation") == "Strict")
         manager = query.get("fieldManager") or request.agent
         sub = request.resource.partition("/")[2]
         return 200, objects.update(kind, old, new, manager, subresource=sub, dry=dry)
@@ -271,14 +273,15 @@ async def _body(http: web.Request, kind: Kind, request: Request) -> Obj:
         kind.api_version,
     ):
         raise Refusal(400, "BadRequest", "the object provided is unrecognized")
-    meta = body.setdefault("metadata", {})
+    found: Obj = pruned(kind, body, strict=request.query.get("fieldValidation") == "Strict")
+    meta = found.setdefault("metadata", {})
     if request.name and meta.setdefault("name", request.name) != request.name:
         raise Refusal(
             400, "BadRequest", "the name of the object does not match the name on the URL"
         )
     if request.namespace and meta.setdefault("namespace", request.namespace) != request.namespace:
         raise Refusal(400, "BadRequest", "the namespace of the object does not match the request")
-    return body
+    return found
 
 
 def _merged(old: Obj, patch: Obj) -> Obj:

@@ -41,6 +41,15 @@ KINDS = (
     ),
     Kind("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim", generation=False),
     Kind("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False, status=False),
+    Kind(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        namespaced=False,
+    ),
+    Kind("federation.inference", "v1alpha1", "edgeclusters", "EdgeCluster"),
+    Kind("federation.inference", "v1alpha1", "modeldeployments", "ModelDeployment"),
 )
 
 

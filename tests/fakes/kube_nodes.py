@@ -138,11 +138,7 @@ class FakeNodes:
             else obj["spec"]["template"]
         )
         words = self._application_words(obj, template) if ray else self._model_words(obj, template)
-        replicas = (
-            obj["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["replicas"]
-            if ray
-            else obj["spec"]["replicas"]
-        )
+        replicas = _workers(obj) if ray else obj["spec"]["replicas"]
         good = not words and not trouble
         if good:
             self.engines.setdefault(name, FakeEngine())
@@ -153,7 +149,9 @@ class FakeNodes:
             for _ in range(replicas):
                 self._make_pod(name, template, trouble or ("" if ray else words), good=good)
         status = (
-            _ray_status(obj, trouble or words) if ray else _status(obj, replicas, trouble, good)
+            _ray_status(obj, trouble or words, replicas)
+            if ray
+            else _status(obj, replicas, trouble, good)
         )
         if ray and good:
             self._make_serve_service(name, obj)
@@ -261,7 +259,16 @@ def _status(obj: Obj, replicas: int, trouble: str, good: bool) -> Obj:
     return status | ({"availableReplicas": replicas, "readyReplicas": replicas} if good else {})
 
 
-def _ray_status(obj: Obj, words: str) -> Obj:
+def _workers(obj: Obj) -> int:
+    """As many as Serve wants: Ray's autoscaler sees to it, and nobody else ever changes them."""
+    assert obj["spec"]["rayClusterConfig"]["enableInTreeAutoscaling"] is True
+    (application,) = json.loads(obj["spec"]["serveConfigV2"])["applications"]
+    (deployment,) = application["deployments"]
+    limits = deployment.get("autoscaling_config")
+    return int(limits["min_replicas"] if limits else deployment["num_replicas"])
+
+
+def _ray_status(obj: Obj, words: str, workers: int) -> Obj:
     (application,) = json.loads(obj["spec"]["serveConfigV2"])["applications"]
     going = words in ("Unschedulable", "stuck", "ImagePullBackOff")
     state = "DEPLOYING" if going else "DEPLOY_FAILED" if words else "RUNNING"
@@ -273,7 +280,10 @@ def _ray_status(obj: Obj, words: str) -> Obj:
     return {
         "observedGeneration": obj["metadata"]["generation"],
         "conditions": [ready, {"type": "UpgradeInProgress", "status": "False"}],
-        f"{which}ServiceStatus": {"applicationStatuses": statuses},
+        f"{which}ServiceStatus": {
+            "applicationStatuses": statuses,
+            "rayClusterStatus": {"availableWorkerReplicas": 0 if words else workers},
+        },
     }
 
 

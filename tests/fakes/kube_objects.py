@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.fakes import kube_schemas
 from tests.fakes.kube_apply import apply, note_update
 from tests.fakes.kube_kinds import Kind, Obj, Refusal, invalid, not_found, too_old
 from tests.fakes.kube_selectors import Matches
@@ -150,11 +151,18 @@ class KubeObjects:
         else:
             _carry_status(kind, old, new)
             self._check(kind, namespace, name, new, old)
+        if subresource == "status":
+            kube_schemas.check(kind, name, new, old)
         new = self._dressed(kind, new, old)
         if _same(old, new):
             return old
         note_update(kind, old, new, manager, subresource)
-        return new if dry else self._commit(kind, (namespace, name), old, new)
+        if dry:
+            return new
+        if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
+            self._commit(kind, (namespace, name), old, None)
+            return new
+        return self._commit(kind, (namespace, name), old, new)
 
     def apply(
         self, kind: Kind, key: Key, obj: Obj, manager: str, *, force: bool, dry: bool = False
@@ -181,6 +189,8 @@ class KubeObjects:
         old = self.get(kind, namespace, name)
         if dry:
             return old
+        if old["metadata"].get("finalizers"):
+            return self._condemn(kind, old)
         self._commit(kind, (namespace, name), old, None)
         if kind.kind == "Namespace":
             for other, items in list(self._objects.items()):
@@ -188,6 +198,17 @@ class KubeObjects:
                     if other.namespaced and inner_key[0] == name:
                         self._commit(other, inner_key, inner, None)
         return old
+
+    def _condemn(self, kind: Kind, old: Obj) -> Obj:
+        """Mark an object for deletion: it goes when its last finalizer does."""
+        if old["metadata"].get("deletionTimestamp"):
+            return old
+        new = copy.deepcopy(old)
+        meta = new["metadata"]
+        meta |= {"deletionTimestamp": _now(), "deletionGracePeriodSeconds": 0}
+        if "generation" in meta:
+            meta["generation"] += 1
+        return self._commit(kind, (meta.get("namespace", ""), meta["name"]), old, new)
 
     # ------------------------------------------------------------ rules
 
@@ -205,6 +226,8 @@ class KubeObjects:
             _check_deployment(kind, name, obj, old)
         if kind.kind == "Pod" and not obj.get("spec", {}).get("containers"):
             raise invalid(kind, name, "spec.containers", "Required value")
+        kube_schemas.check(kind, name, obj, old)
+        _check_finalizers(kind, name, obj, old)
         if kind.kind == "RayService" and not obj.get("spec", {}).get("rayClusterConfig"):
             raise invalid(kind, name, "spec.rayClusterConfig", "Required value")
 
@@ -253,6 +276,17 @@ def _carry_status(kind: Kind, old: Obj, new: Obj) -> None:
         new.pop("status", None)
         if "status" in old:
             new["status"] = copy.deepcopy(old["status"])
+
+
+def _check_finalizers(kind: Kind, name: str, obj: Obj, old: Obj | None) -> None:
+    """What is to be deleted stays so, and nobody else can hold it up any more."""
+    before = (old or {}).get("metadata", {})
+    if not before.get("deletionTimestamp"):
+        return
+    obj["metadata"]["deletionTimestamp"] = before["deletionTimestamp"]
+    if set(obj["metadata"].get("finalizers") or ()) - set(before.get("finalizers") or ()):
+        problem = "Forbidden: no new finalizers can be added if the object is being deleted"
+        raise invalid(kind, name, "metadata.finalizers", problem)
 
 
 def _check_deployment(kind: Kind, name: str, obj: Obj, old: Obj | None) -> None:

@@ -131,6 +131,7 @@ class FakeGateway:
             await asyncio.sleep(self.health_delay_s)
             return web.json_response({"live": True})
         if request.path == "/v2/health/ready":
+            await asyncio.sleep(self.health_delay_s)
             return web.json_response({"ready": self.ready}, status=200 if self.ready else 503)
         self.heads.append((request.raw_path, {k.lower(): v for k, v in request.headers.items()}))
         try:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from federation.contract.errors import Invalid
 from federation.relay.server import BodyLimits
-from router.body import Body, openai_model, read, unreplayable
+from router.body import Body, openai_model, read, timeout_s, unreplayable
 
 
 @given(st.binary())
@@ -69,3 +69,12 @@ async def test_what_memory_has_no_room_for_is_streamed_after_what_was_read() -> 
     assert body.rest is not None
     assert [chunk async for chunk in body.rest] == [b"def"]
     assert "memory for that was short" in unreplayable(body, {})
+
+
+def test_the_time_that_a_v2_request_allows_itself() -> None:
+    asked = b'{"parameters": {"timeout": 2500000}, "inputs": []}'
+    assert timeout_s(Body(asked), {}) == 2.5
+    tensors = {"Inference-Header-Content-Length": str(len(asked))}
+    assert timeout_s(Body(asked + b"\x00\xff"), tensors) == 2.5
+    for odd in (b"{}", b'{"timeout": 1}', b'{"parameters": {"timeout": 0}}', b'"timeout"', b"\xff"):
+        assert timeout_s(Body(odd), {}) is None

@@ -80,6 +80,19 @@ def test_a_version_that_nobody_has_is_told(locator: Locator) -> None:
     assert rows(document)["eu-1"]["excluded"] == "it has no warm replica of version 1"
 
 
+def test_a_version_that_sleeps_is_told(locator: Locator) -> None:
+    snapshot = make_snapshot(URLS)
+    models = tuple(replace(route, dormant=(1,)) for route in snapshot.models)
+    document = explain(
+        make_state(replace(snapshot, models=models, replicas=())), locator, "poet", ""
+    )
+    assert document["chosen"] is None
+    assert document["why"] == (
+        "Version 1 of 'poet' sleeps, since nobody used it: a request wakes it, and waits here "
+        "meanwhile."
+    )
+
+
 def test_what_cannot_be_explained_is_an_error(locator: Locator) -> None:
     state = make_state(make_snapshot({"eu-1": "http://h:1"}))
     with pytest.raises(NotFound, match="no model 'digit'"):

@@ -2,6 +2,7 @@ import resource
 
 import pytest
 
+from router.call import HoldingLimits
 from router.limits import proxy_limits, public_limits
 from router.settings import Settings
 
@@ -17,6 +18,11 @@ def test_what_is_set_is_what_is_granted() -> None:
         client_stall_ms=3500,
         deadline_ms=4500,
         trusted_proxies=("10.0.0.0/8",),
+        hold_ms=5500,
+        hold_memory_bytes=77,
+        hold_requests=600,
+        hold_requests_per_model=6,
+        max_concurrent=1000,
     )
     public, request = public_limits(settings), proxy_limits(settings)
     assert public.keepalive_s == 1.5
@@ -24,6 +30,8 @@ def test_what_is_set_is_what_is_granted() -> None:
     assert (public.connections.exempt, public.connections.closing_s) == (("10.0.0.0/8",), 3.5)
     assert (request.body.max_bytes, request.body.total_s) == (1000, 2.5)
     assert (request.replay_bytes, request.stall_s, request.deadline_s) == (1000, 3.5, 4.5)
+    # Half of all places stay for models that don't sleep.
+    assert request.holding == HoldingLimits(per_model=6, total=500, body_bytes=77, hold_s=5.5)
 
 
 @pytest.mark.parametrize(("files", "total"), [(100_000, 8192), (4096, 2560), (100, 1)])

@@ -2,7 +2,7 @@ import asyncio
 
 from router.policy import table as tables
 from router.policy.breaker import BreakerState
-from router.probe import Prober, ProbeTimes
+from router.probe import Prober, ProbeTimes, read_loads
 from tests.router.fakes import eventually, gateways, make_snapshot, router_for
 
 FAST = ProbeTimes(interval_s=0.1, again_s=0.05, patience_s=0.5)
@@ -17,7 +17,7 @@ async def test_the_way_is_measured_without_the_cost_of_connecting() -> None:
         assert probed.problem == ""
         assert probed.rtt_ms is not None
         assert 45 <= probed.rtt_ms < 1000
-        assert fakes["eu-1"].live_checks == 2
+        assert fakes["eu-1"].live_checks == 1
 
 
 async def test_a_dead_cluster_is_ejected_and_comes_back_by_probe_and_one_request() -> None:
@@ -68,3 +68,10 @@ async def test_probing_follows_the_table() -> None:
         await eventually(lambda: state.health()["eu-1"][0] is not None)
         await asyncio.sleep(0.3)
         assert state.health() == {"eu-1": (state.health()["eu-1"][0], True, "")}
+
+
+def test_the_loads_that_a_gateway_tells() -> None:
+    told = b'{"ready": true, "load": {"m@2": 3, "odd@name@1": 1, "m": 4, "m@x": 5, "m@3": -1}}'
+    assert read_loads(told) == {("m", 2): 3, ("odd@name", 1): 1}
+    for odd in (b"", b"{}", b"[]", b'{"load": [1]}', b"ok", b'{"load": {"m@1": "many"}}'):
+        assert read_loads(odd) is None

@@ -10,6 +10,7 @@ from router.settings import (
     check,
     contact,
     parse_location,
+    parse_shares,
     reverse_address,
     state_directory,
 )
@@ -83,3 +84,10 @@ def test_agents_are_told_where_to_dial() -> None:
     assert reverse_address(plain, ("10.0.0.1", 4321)) == "10.0.0.1:4321"
     told = load("--control-plane", "h:1", "--reverse-advertise", "pop.example:7402")
     assert reverse_address(told, ("127.0.0.1", 7402)) == "pop.example:7402"
+
+
+def test_shares_are_read() -> None:
+    assert parse_shares(("a=0.4", "b=1")) == {"a": 0.4, "b": 1.0}
+    for odd in ("a", "a=", "=0.4", "a=0", "a=1.1", "a=x", "a=nan"):
+        with pytest.raises(Invalid, match="max-share"):
+            parse_shares((odd,))

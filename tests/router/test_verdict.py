@@ -25,7 +25,9 @@ LOAD = b"x-fed-load: 1\r\n"
         ("404 No", LOAD + b"x-fed-refused: not-serving\r\n", Ending.REFUSED, "not-serving"),
         ("500 No", LOAD + b"x-fed-outcome: unknown\r\n", Ending.REFUSED, "under the request"),
         ("502 No", b"", Ending.BROKEN, "status 502"),
-        ("503 No", LOAD, None, ""),
+        ("503 No", LOAD, Ending.REFUSED, "saturated"),
+        ("503 No", b"", Ending.REFUSED, "saturated"),
+        ("429 No", LOAD, Ending.REFUSED, "saturated"),
         ("500 No", b"", None, ""),
         ("400 No", LOAD, None, ""),
         ("200 OK", LOAD, None, ""),
@@ -61,3 +63,15 @@ async def test_whose_answer_it_is(
 def test_whose_fault_an_error_is(error: ForwardError, own_deadline: bool, ending: Ending) -> None:
     failed = verdict.of_error(error, "a", own_deadline=own_deadline)
     assert failed == Failed(cluster="a", ending=ending, reason=str(error))
+
+
+async def test_the_last_attempts_answer_is_the_answer() -> None:
+    async def script(_: bytes, reader: object, writer: object) -> None:
+        writer.write(reply(b"text", status="503 No", head=LOAD))  # type: ignore[attr-defined]
+
+    forwarder = Forwarder()
+    async with raw_upstream(script) as upstream:
+        outgoing = Outgoing(method="GET", url=upstream.url + "/x")
+        async with forwarder.send(outgoing, deadlines=Deadlines()) as answer:
+            assert await verdict.of_answer(answer, "a", last=True) is None
+    await forwarder.close()

@@ -295,3 +295,38 @@ async def test_who_is_refused_asks_for_another_certificate(
             fake.send(make_snapshot(URLS, version=5))
             await eventually(lambda: held(state) == 5)
             assert not state.revoked
+
+
+async def test_what_waits_for_a_model_is_told_at_once_and_again(
+    tmp_path: Path, mine: Credentials, theirs: Credentials
+) -> None:
+    async with control_plane(theirs) as (fake, port), watching(port, tmp_path, mine) as state:
+        fake.send(make_snapshot(URLS, version=5))
+        await eventually(lambda: bool(fake.told("status")))
+        assert not any(m.status.held for m in fake.told("status"))
+        state.demand = lambda: {"digits": 3}
+        (urge,) = state.on_demand
+        before = len(fake.told("status"))
+        urge()
+        urge()  # nothing keeps them apart: each is a status of its own
+        await eventually(lambda: len(fake.told("status")) >= before + 2)
+        last = fake.told("status")[-1].status
+        assert {each.model: each.requests for each in last.held} == {"digits": 3}
+    assert state.on_demand == []
+
+
+async def test_who_waited_before_there_was_a_stream_is_told_with_its_first_news(
+    tmp_path: Path, mine: Credentials, theirs: Credentials
+) -> None:
+    async with control_plane(theirs) as (fake, port):
+        state, watcher, locator = make_watcher(port, tmp_path, mine)
+        state.demand = lambda: {"digits": 1}
+        task = asyncio.get_running_loop().create_task(watcher.run())
+        try:
+            fake.send(make_snapshot(URLS, version=5))
+            await eventually(lambda: bool(fake.told("status")))
+            assert fake.told("status")[0].status.held[0].model == "digits"
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            locator.close()

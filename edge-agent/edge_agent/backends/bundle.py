@@ -10,7 +10,7 @@ from pathlib import Path
 import edge_agent.serving
 from edge_agent.backends.base import StagedVersion
 from edge_agent.serving.package import ServedPackage, write_package
-from edge_agent.serving.v2 import Tensor
+from edge_agent.serving.v2_terms import Tensor
 
 _SERVING = Path(edge_agent.serving.__file__).parent
 

@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge_agent.backends.base import (
@@ -27,14 +28,17 @@ from edge_agent.backends.base import (
 from edge_agent.backends.engine_http import EngineHttp
 from edge_agent.backends.kube_flavour import HTTP_PORT, Flavour, Obj, Pace, Reach, by_address
 from edge_agent.backends.kube_objects import KubeObjects
+from edge_agent.backends.kube_warmth import PodWarmth
 from edge_agent.policy.kube.fitting import Unfit, place
 from edge_agent.policy.kube.rollouts import Phase, Rollout
 from edge_agent.policy.kube.workloads import (
+    WORKLOAD,
     EngineShape,
     Placing,
     Workload,
     object_name,
     told_placing,
+    told_scale,
     told_version,
 )
 from federation.contract.types import EngineStatus, ModelProtocol
@@ -63,6 +67,7 @@ class KubeBackend:
         self._reach = reach
         self._pace = pace or Pace()
         self._known: tuple[LoadedVersion, ...] = ()
+        self._warmth = PodWarmth(self._warm_up_at)
         # When each object was last loaded, or seen to serve (the loop's clock).
         self._wanted_s: dict[str, float] = {}
         self._missing: list[str] | None = None  # rights, in words; None = not asked yet
@@ -111,6 +116,7 @@ class KubeBackend:
         try:
             async with asyncio.timeout(self._pace.ask_s):
                 found = await self._objects.ours(self._flavour.resource)
+                pods = await self._ready_pods()
         except (TimeoutError, BackendError) as error:
             if not isinstance(error, (TimeoutError, EngineUnreachable)):
                 self._missing = None  # a right is gone: which?
@@ -118,7 +124,8 @@ class KubeBackend:
                 return alive
             words = str(error) or "Kubernetes: the API server does not answer in time."
             raise EngineUnreachable(words) from None
-        self._known = tuple(version for obj in found if (version := self._loaded(obj)) is not None)
+        there = (version for obj in found if (version := self._loaded(obj)) is not None)
+        self._known = tuple(each for version in there for each in self._warm_of(version, pods))
         await self._clear_leftovers(found)
         return self._known
 
@@ -136,6 +143,35 @@ class KubeBackend:
             protocol=ModelProtocol.TEXT if protocol == "text" else ModelProtocol.TENSOR,
             replicas=replicas,
         )
+
+    async def _ready_pods(self) -> dict[str, dict[str, str]] | None:
+        """Return the addresses of ready pods, by workload and uid; None where they don't matter."""
+        if not (self._flavour.each_pod and self._warmth.knows_any):
+            return None
+        found: dict[str, dict[str, str]] = {}
+        for pod in await self._objects.pods():
+            name = str(pod["metadata"].get("labels", {}).get(WORKLOAD, ""))
+            found.setdefault(name, {}).update(self._addresses([pod]))
+        return found
+
+    def _addresses(self, pods: Sequence[Obj]) -> dict[str, str]:
+        """Return the addresses of those that are ready, by uid."""
+        return {
+            str(pod["metadata"].get("uid") or pod["metadata"]["name"]): address
+            for pod in pods
+            for address in self._flavour.targets([pod], "")
+        }
+
+    def _warm_of(
+        self, version: LoadedVersion, pods: dict[str, dict[str, str]] | None
+    ) -> Iterator[LoadedVersion]:
+        """Yield a version with the replicas that are warm; one without any is not loaded."""
+        name = object_name(version.model, version.version)
+        warm = None if pods is None else self._warmth.count(name, pods.get(name, {}))
+        if warm is None:
+            yield version
+        elif warm:
+            yield replace(version, replicas=min(version.replicas, warm))
 
     async def _still_answering(self) -> tuple[LoadedVersion, ...]:
         """Return what was known last and still answers by itself."""
@@ -216,7 +252,9 @@ class KubeBackend:
         await asyncio.to_thread(self._remove_files, engine_name(staged.model, staged.version))
 
     def _is_done(self, old: Obj, workload: Workload) -> bool:
-        if self._flavour.wanted(old) != workload.replicas or told_placing(old, workload) is None:
+        if self._flavour.wanted(old) != workload.replicas or told_scale(old) != workload.scale:
+            return False
+        if told_placing(old, workload) is None:
             return False
         engine = engine_name(workload.model, workload.version)
         return self._flavour.rollout(old, (), engine).phase is Phase.DONE
@@ -271,22 +309,30 @@ class KubeBackend:
         """Answer one real inference at each replica; raises BackendError."""
         name = object_name(staged.model, staged.version)
         service = self._flavour.host(name, self._objects.namespace)
+        pods: Sequence[Obj] = ()
         try:
-            targets = self._flavour.targets(await self._objects.pods(name), service)
+            pods = await self._objects.pods(name)
+            targets = self._flavour.targets(pods, service)
         except EngineUnreachable:
             targets = [service]  # what runs may answer though the API server does not
         if not targets:
             raise BackendError(f"no replica of {name} is ready")
         for host in targets:
-            http = EngineHttp(self._reach(host, HTTP_PORT))
-            try:
-                await self._flavour.warm_up(http, staged)
-            finally:
-                await http.close()
+            await self._warm_up_at(host, staged)
+        if self._flavour.each_pod and pods:
+            self._warmth.warmed(name, staged, self._addresses(pods))
+
+    async def _warm_up_at(self, host: str, staged: StagedVersion) -> None:
+        http = EngineHttp(self._reach(host, HTTP_PORT))
+        try:
+            await self._flavour.warm_up(http, staged)
+        finally:
+            await http.close()
 
     async def unload(self, model: str, version: int) -> None:
         """Remove a version's objects, wait until its pods are gone, then remove its files."""
         name = object_name(model, version)
+        self._warmth.forget(name)
         await self._delete(name)
         try:
             async with asyncio.timeout(self._pace.unload_s):
@@ -326,6 +372,7 @@ class KubeBackend:
 
     async def close(self) -> None:
         """Close connections; the engines keep running."""
+        await self._warmth.close()
         await self._objects.close()
 
 
@@ -337,6 +384,7 @@ def _workload(staged: StagedVersion) -> Workload:
         protocol=staged.package.protocol.value,
         folder=f"{object_name(staged.model, staged.version)}-{staged.digest[:16]}",
         replicas=max(staged.replicas, 1),
+        max_replicas=staged.max_replicas,
         resources=staged.resources,
     )
 

@@ -12,10 +12,10 @@ from edge_agent.backends.base import EngineRoute, StagedVersion, Verb
 from edge_agent.backends.engine_http import EngineHttp
 from edge_agent.backends.kube_objects import Survey
 from edge_agent.policy.kube.permissions import Need
-from edge_agent.policy.kube.resources import Resource
 from edge_agent.policy.kube.rollouts import Rollout
 from edge_agent.policy.kube.workloads import EngineShape, Placing, Workload
 from federation.contract.types import EngineKind, ModelProtocol
+from federation.kube.resources import Resource
 
 HTTP_PORT = 8000
 Obj = dict[str, Any]
@@ -46,6 +46,7 @@ class Flavour(Protocol):
     kind: EngineKind
     resource: Resource  # of the object that tells how a version is
     others: tuple[Resource, ...]  # of the objects beside it
+    each_pod: bool  # whether each pod that is ready is a replica
 
     def needs(self, namespace: str) -> tuple[Need, ...]:
         """Return the rights that it takes."""

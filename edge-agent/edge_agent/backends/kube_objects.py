@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.backends.base import BackendError, EngineUnreachable
-from edge_agent.kube.api import KubeApi, Selection
-from edge_agent.kube.errors import (
+from edge_agent.policy.kube.permissions import Need, missing
+from edge_agent.policy.kube.tolerations import Toleration
+from edge_agent.policy.kube.view import KubeView
+from edge_agent.policy.kube.workloads import is_ours, selector
+from federation.contract.capacity import Pool
+from federation.kube.api import KubeApi, Selection
+from federation.kube.errors import (
     Conflict,
     Forbidden,
     KubeError,
@@ -24,12 +29,7 @@ from edge_agent.kube.errors import (
     Unavailable,
     Unusable,
 )
-from edge_agent.policy.kube.permissions import Need, missing
-from edge_agent.policy.kube.resources import NODES, PODS, Resource, resource_of
-from edge_agent.policy.kube.tolerations import Toleration
-from edge_agent.policy.kube.view import KubeView
-from edge_agent.policy.kube.workloads import is_ours, selector
-from federation.contract.capacity import Pool
+from federation.kube.resources import NODES, PODS, Resource, resource_of
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class KubeObjects:
             )
             return (await self._api.list(which)).items
 
-    async def pods(self, name: str) -> tuple[Obj, ...]:
-        """Return the pods of one workload."""
+    async def pods(self, name: str = "") -> tuple[Obj, ...]:
+        """Return the pods of one workload, or of all of ours."""
         with in_words():
             which = Selection(
                 resource=PODS, namespace=self.namespace, labels=selector(self.cluster, name)

@@ -24,11 +24,18 @@ from edge_agent.policy.kube.ray_manifests import (
     serve_host,
     with_surge,
 )
-from edge_agent.policy.kube.resources import RAY_SERVICES, Resource
 from edge_agent.policy.kube.rollouts import Rollout, ray_rollout, ray_runs
-from edge_agent.policy.kube.workloads import MODELS_DIR, EngineShape, Placing, Workload
+from edge_agent.policy.kube.workloads import (
+    MODELS_DIR,
+    EngineShape,
+    Placing,
+    Workload,
+    told_most,
+)
 from federation.contract.types import EngineKind, ModelProtocol
+from federation.kube.resources import RAY_SERVICES, Resource
 
+_WORKERS = "availableWorkerReplicas"
 _CPUS = 1.0  # all that a worker offers: so each replica has one for itself
 
 
@@ -38,6 +45,7 @@ class RayFlavour:
     kind = EngineKind.RAY_SERVE
     resource = RAY_SERVICES
     others: tuple[Resource, ...] = ()
+    each_pod = False
 
     def needs(self, namespace: str) -> tuple[Need, ...]:
         """Return the rights that it takes."""
@@ -58,12 +66,8 @@ class RayFlavour:
         """Return the RayService."""
         # A worker's pod has the memory: Ray need not count it. Each replica has its worker.
         resources = replace(staged.resources, memory_mib=0)
-        sized = replace(
-            staged,
-            max_replicas=0,
-            needs=resources,
-            package=replace(staged.package, resources=resources),
-        )
+        package = replace(staged.package, resources=resources)
+        sized = replace(staged, needs=resources, package=package)
         uri = f"file://{MODELS_DIR}/{archive_name(staged)}"
         application = make_application(sized, uri, _CPUS)
         return (ray_service(workload, shape, placing, application),)
@@ -76,7 +80,7 @@ class RayFlavour:
             return with_surge(new)
         if survey is None:
             return None
-        wanted = self.wanted(new)
+        wanted = max(told_most(new), self.wanted(new))
         replicas, left = room(placing, survey.pools, survey.nodes)
         if survey.exact and replicas >= wanted:
             return with_surge(new)
@@ -92,11 +96,14 @@ class RayFlavour:
         return ray_rollout(obj, name, pods)
 
     def running(self, obj: Obj, name: str) -> int:
-        """Return how many replicas there are, if the application runs."""
-        return self.wanted(obj) if ray_runs(obj, name) else 0
+        """Return how many replicas there are, if the application runs: each has its worker."""
+        if not ray_runs(obj, name):
+            return 0
+        there = at(obj, "status", "activeServiceStatus", "rayClusterStatus", _WORKERS)
+        return there if isinstance(there, int) and there > 0 else self.wanted(obj)
 
     def wanted(self, obj: Obj) -> int:
-        """Return how many workers the RayService asks for."""
+        """Return how many workers the RayService begins with."""
         groups = items(obj, "spec", "rayClusterConfig", "workerGroupSpecs")
         return sum(int(at(group, "replicas") or 0) for group in groups)
 

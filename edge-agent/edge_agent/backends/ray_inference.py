@@ -7,7 +7,7 @@ of the version's application, and one real inference.
 from edge_agent.backends.base import EngineRoute, StagedVersion, Verb, engine_name
 from edge_agent.backends.engine_http import EngineHttp
 from edge_agent.backends.warmup import warm_tensors, warm_text
-from edge_agent.serving.v2 import Tensor
+from edge_agent.serving.v2_terms import Tensor
 from federation.contract.types import ModelProtocol
 
 _OPENAI = {Verb.COMPLETIONS: "/v1/completions", Verb.CHAT: "/v1/chat/completions"}

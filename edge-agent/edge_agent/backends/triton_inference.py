@@ -13,7 +13,7 @@ from edge_agent.backends.base import (
 )
 from edge_agent.backends.engine_http import EngineHttp
 from edge_agent.backends.warmup import reason_of, warm_tensors, warm_text
-from edge_agent.serving.v2 import Tensor
+from edge_agent.serving.v2_terms import Tensor
 from federation.contract.types import ModelProtocol
 
 _PATHS = {Verb.METADATA: "", Verb.READY: "/ready", Verb.INFER: "/infer"}

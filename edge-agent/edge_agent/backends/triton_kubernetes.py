@@ -16,16 +16,16 @@ from edge_agent.backends.kube_flavour import Key, Obj
 from edge_agent.backends.kube_objects import Survey
 from edge_agent.policy.kube.fields import at, items, text
 from edge_agent.policy.kube.permissions import Need, triton_needs
-from edge_agent.policy.kube.resources import (
+from edge_agent.policy.kube.rollouts import Rollout, available, deployment_rollout
+from edge_agent.policy.kube.triton_manifests import triton_manifests
+from edge_agent.policy.kube.workloads import EngineShape, Placing, Workload
+from federation.contract.types import EngineKind, ModelProtocol
+from federation.kube.resources import (
     DEPLOYMENTS,
     POD_DISRUPTION_BUDGETS,
     SERVICES,
     Resource,
 )
-from edge_agent.policy.kube.rollouts import Rollout, available, deployment_rollout
-from edge_agent.policy.kube.triton_manifests import triton_manifests
-from edge_agent.policy.kube.workloads import EngineShape, Placing, Workload
-from federation.contract.types import EngineKind, ModelProtocol
 
 
 class TritonFlavour:
@@ -34,6 +34,7 @@ class TritonFlavour:
     kind = EngineKind.TRITON
     resource = DEPLOYMENTS
     others: tuple[Resource, ...] = (SERVICES, POD_DISRUPTION_BUDGETS)
+    each_pod = True
 
     def needs(self, namespace: str) -> tuple[Need, ...]:
         """Return the rights that it takes."""

@@ -12,7 +12,7 @@ from edge_agent.backends.base import BackendError, StagedVersion, engine_name
 from edge_agent.backends.bundle import served_package, write_bundle
 from edge_agent.backends.pbtxt import quoted, without_fields
 from edge_agent.serving.package import ServedPackage
-from edge_agent.serving.v2 import Tensor
+from edge_agent.serving.v2_terms import Tensor
 from federation.contract.types import ModelProtocol, Runtime
 
 DIGEST_KEY = "fed-digest"

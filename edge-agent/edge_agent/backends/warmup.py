@@ -14,13 +14,12 @@ from typing import Any
 from edge_agent.backends.base import BackendError
 from edge_agent.backends.engine_http import Answer, Binary, EngineHttp, one_line
 from edge_agent.serving.sse import EventReader
-from edge_agent.serving.v2 import (
+from edge_agent.serving.v2_terms import (
     HEADER_LENGTH,
     BadRequest,
     Tensor,
-    array_from_json,
+    pack_values,
     parse_object,
-    to_bytes,
 )
 
 DEFAULT_PROMPT = "Hello"
@@ -111,8 +110,11 @@ def _data(tensor: Tensor, count: int, sample: Any) -> bytes:
     zero: Any = {"BYTES": "", "BOOL": False}.get(tensor.datatype, 0)
     given = zero if sample is None or sample == [] else sample
     flat = list(_flat(given if isinstance(given, list) else [given]))
-    repeated = (flat * (count // len(flat) + 1))[:count]
-    return to_bytes(array_from_json(repeated, tensor.name, tensor.datatype), tensor.datatype)
+    whole, rest = divmod(count, len(flat))
+    return b"".join(
+        pack_values(values, tensor.name, tensor.datatype) * times
+        for values, times in ((flat, whole), (flat[:rest], 1))
+    )
 
 
 def _flat(data: list[Any]) -> Iterator[Any]:

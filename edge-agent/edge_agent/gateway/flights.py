@@ -19,6 +19,7 @@ class Flights:
     """Counts of requests in flight."""
 
     def __init__(self) -> None:
+        self.begun = 0  # requests that were ever in flight
         self._counts: dict[Key, int] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -38,6 +39,7 @@ class Flights:
     @contextmanager
     def enter(self, key: Key) -> Iterator[None]:
         """Count one request while the context lasts."""
+        self.begun += 1
         self._counts[key] = self._counts.get(key, 0) + 1
         self._idle.clear()
         try:

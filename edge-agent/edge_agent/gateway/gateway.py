@@ -115,6 +115,11 @@ class Gateway:
         """Whether any request is in flight."""
         return bool(self._flights.counts())
 
+    @property
+    def begun(self) -> int:
+        """How many requests have been in flight so far."""
+        return self._flights.begun
+
     def begin_drain(self) -> None:
         """Refuse new requests from now on; those in flight go on."""
         self._draining = True
@@ -146,8 +151,9 @@ class Gateway:
     def _health(self, verb: InferenceVerb) -> web.Response:
         if verb is InferenceVerb.SERVER_LIVE:
             return web.json_response({"live": True})
+        load = {f"{model}@{version}": n for (model, version), n in self._flights.counts().items()}
         return web.json_response(
-            {"ready": not self._draining}, status=503 if self._draining else 200
+            {"ready": not self._draining, "load": load}, status=503 if self._draining else 200
         )
 
     async def _serve(

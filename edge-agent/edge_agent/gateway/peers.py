@@ -30,7 +30,7 @@ from federation.runtime.clock import Clock, SystemClock
 
 _PATH = re.compile(re.escape(PEER_PREFIX) + r"([0-9a-f]{64})(?:/pieces/([0-9]{1,7}))?")
 _RANGE = re.compile(r"bytes=([0-9]{1,12})-([0-9]{1,12})")
-_READ_BYTES = 1 << 20  # from the disk at once: what one answer holds in memory
+_READ_BYTES = 512 << 10  # from the disk at once: what one answer holds in memory
 _SEND_BYTES = 128 << 10  # inference gets its turn after so many
 _RATED_BYTES = 512 << 10  # blocks from this size on tell how fast we are
 _ANSWERS = 4
@@ -54,6 +54,14 @@ class Fetching(Protocol):
 
     def is_mine(self, digest: str, piece: int) -> bool:
         """Return whether this cluster is about to get a piece from the origin."""
+        ...
+
+    def gives(self, digest: str, piece: int) -> bool:
+        """Return whether a piece that is here goes to somebody who asks for it now."""
+        ...
+
+    def given(self, digest: str, piece: int) -> None:
+        """Note that another cluster has taken a piece."""
         ...
 
     def gave(self, count: int, seconds: float) -> None:
@@ -139,6 +147,8 @@ class PeerDesk:
         key, now = (digest, number), self._clock.monotonic_s()
         if now - self._sending.get(key, float("-inf")) < self._alone_s(count):
             return web.Response(status=202)  # who gets it now can give it too
+        if not self._fetching.gives(digest, number):
+            return web.Response(status=202)  # what only we have goes first
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._turns.acquire()
@@ -146,7 +156,7 @@ class PeerDesk:
             return web.Response(status=202)  # too many others
         self._sending[key] = began_s = self._clock.monotonic_s()
         try:
-            return await self._send(request, view, number, (first, count))
+            return await self._send(request, view, key, (first, count))
         finally:
             if self._sending.get(key) == began_s:
                 del self._sending[key]
@@ -159,9 +169,10 @@ class PeerDesk:
         return max(_ALONE_S, _ANSWERS * count / rate) if rate else _ALONE_S
 
     async def _send(
-        self, request: web.Request, view: PieceReader, number: int, span: tuple[int, int]
+        self, request: web.Request, view: PieceReader, key: tuple[str, int], span: tuple[int, int]
     ) -> web.StreamResponse:
-        (first, count), length = span, view.pieces[number].length
+        (first, count), number = span, key[1]
+        length = view.pieces[number].length
         end = first + count
         # The first block is read before the head is sent: a piece that turns out to be damaged is
         # a plain "not here".
@@ -188,9 +199,13 @@ class PeerDesk:
                     self._pace.note(len(block), now - began_s, now)
                     self._fetching.gave(len(block), now - began_s)
                 first += len(block)
-                block = await self._read(view, number, first, end) if first < end else b""
+                block = b""  # or two of them lie in memory while the next one is read
+                if first < end:
+                    block = await self._read(view, number, first, end)
         except (ConnectionError, FederationError):
             break_off(request)
+        else:
+            self._fetching.given(*key)
         return response
 
     async def _read(self, view: PieceReader, number: int, first: int, end: int) -> bytes:

@@ -19,7 +19,7 @@ from edge_agent.gateway.verdict import Verdict, judge
 from edge_agent.serving import sse
 from edge_agent.serving.text import BadText, GenerateCall, TextDialect, error_body, parse_text
 from edge_agent.serving.text_reply import Stamp, TextReply
-from edge_agent.serving.v2 import BadRequest
+from edge_agent.serving.v2_terms import BadRequest
 from federation.relay.errors import BadUpstream
 from federation.relay.forward import Upstream
 from federation.relay.headers import INFERENCE_HEADER_LENGTH, request_headers

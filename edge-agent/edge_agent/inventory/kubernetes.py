@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
-from edge_agent.kube.api import KubeApi, Selection
-from edge_agent.kube.errors import Forbidden, KubeError, NotFound, Throttled
-from edge_agent.kube.watcher import KubeWatcher, View
 from edge_agent.policy.kube.permissions import INVENTORY_NEEDS, Need, missing
-from edge_agent.policy.kube.resources import (
+from federation.contract.capacity import Capacity
+from federation.kube.api import KubeApi, Selection
+from federation.kube.errors import Forbidden, KubeError, NotFound, Throttled
+from federation.kube.resources import (
     DEVICE_CLASSES,
     NODES,
     PODS,
@@ -23,8 +23,8 @@ from edge_agent.policy.kube.resources import (
     RESOURCE_SLICES,
     Resource,
 )
-from edge_agent.policy.kube.watching import WatchPatience
-from federation.contract.capacity import Capacity
+from federation.kube.watcher import KubeWatcher, View
+from federation.kube.watching import WatchPatience
 from federation.runtime.backoff import Dice
 from federation.runtime.clock import Clock
 

@@ -165,7 +165,7 @@ def same_in_kind(one: Observed | None, other: Observed) -> bool:
 
 def _at_rest(observed: Observed) -> Observed:
     resting = tuple(
-        replace(v, in_flight=0, queued=0, rate=0.0, latency_ms=0.0, sync=None)
+        replace(v, in_flight=0, queued=None, rate=0.0, latency_ms=0.0, sync=None)
         for v in observed.versions
     )
     return replace(observed, versions=resting)

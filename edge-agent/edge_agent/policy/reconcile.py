@@ -200,6 +200,7 @@ class Reconciler:
             case Task.LOAD | Task.HEAL | Task.RESIZE:
                 self._settled_s[record.key] = now
                 self._listed[record.key] = job.digest
+                self._running[record.key] = job.replicas
                 has = {"replicas": job.replicas, "max_replicas": job.max_replicas}
                 if job.task is Task.RESIZE:
                     fine = {"checked_s": now, "doubt": "", "reason": "", "failures": 0}
@@ -327,12 +328,10 @@ class Reconciler:
         return self._put(after)
 
     def _replicas(self, record: Record) -> int:
-        """Return how many replicas a loaded version has."""
-        return (
-            self._running.get(record.key, record.replicas)
-            if record.max_replicas
-            else record.replicas
-        )
+        """Return how many replicas a loaded version has; fewer than it shall have while the engine
+        replaces some."""
+        running = self._running.get(record.key, record.replicas)
+        return running if record.max_replicas else min(running or 1, record.replicas)
 
     def _cannot_resize(self, record: Record) -> bool:
         wanted = self._wanted.get(record.key)

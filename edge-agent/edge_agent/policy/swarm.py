@@ -11,17 +11,17 @@ when all refused, the origin. So a wrong view of who is there costs time or a se
 package.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from edge_agent.policy.swarm_givers import Givers
 from edge_agent.policy.swarm_members import Members, PeerStatus, to_bitmap
+from edge_agent.policy.swarm_refusals import FOR_GOOD, Refusals
+from edge_agent.policy.swarm_seeds import Seeds
 from edge_agent.policy.swarm_terms import ORIGIN, Fetch, Outcome, Shuffler, SwarmLimits
 
-_LOOK = 192  # pieces that are considered at once: bounds the time that one decision takes
-_PICK = 8  # of those that somebody holds
-_LOOK_AGAIN_S = 0.2  # after all pieces were considered in vain, and nothing changed
+_LOOK = 192  # pieces whose owners are found at once: bounds the time that one decision takes
 _MANY = 10  # owners; when there are more, each is asked less often for what it has not got yet
-_SLOWER = 3.0  # times the median: such a peer is left alone while others have the piece
-_FOR_GOOD = float("inf")
+_CROWD = 50  # members; when there are more, one that is busy is left alone for longer
 
 
 class Swarm:
@@ -45,23 +45,24 @@ class Swarm:
         self._dice = dice
         self._count = count
         self._missing = set(missing)
-        # Bitmaps: what is missing and not on its way, and what of it is still to be considered.
+        # Bitmap of what is missing and not on its way.
         self._todo = int.from_bytes(to_bitmap(self._missing, count), "little")
-        self._unseen = 0
         self._flights: dict[Fetch, float] = {}  # since when
         self._by_source: dict[str, int] = {}
         self._not_before: dict[str, float] = {}  # per source
-        self._pace_s: dict[str, float] = {}  # how long a piece from a peer takes, lately
-        self._refusals: dict[int, dict[str, float]] = {}  # who will not give a piece, until when
+        self._ask_again_s: dict[str, float] = {}  # per owner: what it is not known to hold
+        self._givers = Givers(members, count, dice)
+        self._refusals = Refusals()
+        self._denied = Refusals()  # of these, those by who said that it holds the piece
         self._wanted_s: dict[int, float] = {}  # since when nobody has it for us
         self._yielded: set[int] = set()  # pieces left to another that fetches them too
         self._stepped_back = False
         self._greeted = False
         self._free: set[str] = set()  # peers that can be asked for something now
-        self._look_s = float("-inf")  # when all that is to do is considered again
+        self._began_s = float("-inf")  # the last fetch
         self._generation = -1  # of the owners
-        self._from_origin = 0  # pieces that came from there
-        self._origin_s: float | None = None  # how long the last of them took
+        self._seeds = Seeds(self._limits)
+        self._origin_s: float | None = None  # how long the last piece from there took
         self._idle_since_s: float | None = None
 
     def __repr__(self) -> str:
@@ -93,6 +94,16 @@ class Swarm:
             return True
         return piece in self._missing and self.members.rank(piece)[:1] == (self.members.me,)
 
+    # ------------------------------------------------------------ what others take
+
+    def gives(self, piece: int, now: float) -> bool:
+        """Return whether to give a piece that is here to somebody who asks for it now."""
+        return self._seeds.gives(piece, now, too_slow=self.members.too_slow)
+
+    def gave(self, piece: int) -> None:
+        """Note that somebody has taken a piece, whole."""
+        self._seeds.spread(piece)
+
     # ------------------------------------------------------------ what became of a fetch
 
     def ended(self, fetch: Fetch, outcome: Outcome, now: float) -> tuple[Fetch, ...]:
@@ -103,21 +114,20 @@ class Swarm:
         self._by_source[fetch.source] -= 1
         if not self._by_source[fetch.source]:
             del self._by_source[fetch.source]
-        if fetch.source == ORIGIN:
-            self._look_s = now
         others = tuple(f for f in self._flights if f.piece == fetch.piece)
         if outcome is Outcome.GOT:
             self._missing.discard(fetch.piece)
             self._todo &= ~(1 << fetch.piece)
-            self._refusals.pop(fetch.piece, None)
+            self._refusals.drop(fetch.piece)
+            self._denied.drop(fetch.piece)
             self._idle_since_s = None
             if fetch.source == ORIGIN:
                 self.origin_failures = 0
-                self._from_origin += 1
+                if len(self.members.usable) > 1:
+                    self._seeds.got(fetch.piece, now)
                 self._origin_s = now - since_s
             else:
-                before_s = self._pace_s.get(fetch.source, now - since_s)
-                self._pace_s[fetch.source] = (before_s + now - since_s) / 2
+                self._givers.took(fetch.source, now - since_s)
             return others
         if not others and fetch.piece in self._missing:
             self._todo |= 1 << fetch.piece
@@ -136,21 +146,27 @@ class Swarm:
         elif outcome is Outcome.FAILED:
             self.members.disgrace(fetch.source, now)
         elif outcome is Outcome.REFUSED:
-            self._refuse(fetch.piece, fetch.source, now + limits.refused_s)
-        elif outcome is Outcome.NOT_YET:
-            busy = fetch.source in self.members.holders(fetch.piece)
-            again_s = limits.again_s * max(1.0, self.members.owners / _MANY)
-            pause_s = limits.busy_s if busy else again_s
+            self._refusals.add(fetch.piece, fetch.source, now + limits.refused_s)
+            if self.members.holds(fetch.source, fetch.piece):
+                self._denied.add(fetch.piece, fetch.source, now + limits.refused_s)
+        elif outcome is Outcome.GIVEN_UP:
+            pass
+        elif self.members.holds(fetch.source, fetch.piece):
+            pause_s = limits.busy_s * max(1.0, len(self.members.usable) / _CROWD)
             self._not_before[fetch.source] = now + pause_s
-
-    def _refuse(self, piece: int, source: str, until_s: float) -> None:
-        self._refusals.setdefault(piece, {})[source] = until_s
+        else:
+            again_s = limits.again_s * max(1.0, len(self.members.owners.names) / _MANY)
+            self._ask_again_s[fetch.source] = now + again_s
 
     # ------------------------------------------------------------ the decision
 
     def next(self, now: float) -> list[Fetch]:
         """Return what to begin now; each is in flight until `ended` is called."""
         self.members.update(now)
+        self._seeds.update(self.members, now)
+        if self._generation != self.members.owners.generation:
+            self._generation = self.members.owners.generation
+            self._refusals.forget()
         self._free = self._free_peers(now)
         begun = [*self._from_holders(now), *self._from_owners(now)]
         if not self._todo:
@@ -167,7 +183,8 @@ class Swarm:
         if self.members.behind and not self._stepped_back:
             self._stepped_back = True
             others = [f for f in self._flights if f.source != ORIGIN]
-            return (*mine, *others[1:])
+            kept = [f for f in others if self.members.counts.count(f.piece) > 1][:1]
+            return (*mine, *(f for f in others if f not in kept))
         found = tuple(f for f in mine if self._is_taken_over(f, now))
         self._yielded.update(f.piece for f in found)
         return found
@@ -188,7 +205,7 @@ class Swarm:
 
     def _begin(self, fetch: Fetch, now: float) -> Fetch:
         self._todo &= ~(1 << fetch.piece)
-        self._flights[fetch] = now
+        self._flights[fetch] = self._began_s = now
         self._by_source[fetch.source] = self._by_source.get(fetch.source, 0) + 1
         if not self._room(fetch.source):
             self._free.discard(fetch.source)
@@ -199,12 +216,13 @@ class Swarm:
         return self._by_source.get(source, 0) < limit
 
     def _origin_limit(self) -> int:
-        owners, most = self.members.owners, self._limits.from_origin
+        owners, limits = len(self.members.owners.names), self._limits
         if owners < 2:  # nobody waits
-            return most
+            return limits.from_origin
         flights = sum(1 << f.piece for f in self._flights if f.source == ORIGIN)
         left = ((self._todo | flights) & ~self.members.held).bit_count()
-        return max(1, min(most, -(-left // (2 * owners)), 1 + self._from_origin))
+        most = min(limits.from_origin, -(-limits.at_origin // owners), -(-left // (2 * owners)))
+        return self._seeds.room(max(1, most))
 
     def _room_for_peers(self) -> bool:
         from_peers = len(self._flights) - self._by_source.get(ORIGIN, 0)
@@ -214,7 +232,7 @@ class Swarm:
     def _free_peers(self, now: float) -> set[str]:
         self._not_before = {name: at for name, at in self._not_before.items() if at > now}
         free = set(self.members.usable).difference(self._not_before)
-        return free.difference(name for name in self._by_source if not self._room(name))
+        return free.difference(n for n in self._by_source if n != ORIGIN and not self._room(n))
 
     def _origin_is_open(self, now: float) -> bool:
         """Return whether the others had the time to say what they have."""
@@ -227,79 +245,83 @@ class Swarm:
     def _from_holders(self, now: float) -> list[Fetch]:
         """Return fetches from peers of what these are known to hold."""
         begun: list[Fetch] = []
-        if self._free and self._room_for_peers():
-            for piece in self._some(self._todo & self.members.held_by(self._free), _PICK):
-                if source := self._lightest(self._givers(piece, now)):
-                    begun.append(self._begin(Fetch(piece, source), now))
-                    if not (self._free and self._room_for_peers()):
-                        break
+        refused = self._denied.by_name(now)
+        while self._room_for_peers():
+            wanted = self._todo
+            if self._holds_back(now):
+                wanted &= self.members.counts.common
+            found = self._givers.choose(self._free, wanted, self._by_source, refused)
+            if not found:
+                break
+            begun.append(self._begin(Fetch(found[1], found[0]), now))
         return begun
 
-    def _some(self, bits: int, most: int) -> list[int]:
-        """Return a few of the pieces in a bitmap, by chance."""
-        if not bits:
-            return []
-        start = self._dice.choice(range(self._count))
-        found: list[int] = []
-        for base, part in ((start, bits >> start), (0, bits & ((1 << start) - 1))):
-            left = part
-            while left and len(found) < most:
-                found.append(base + (left & -left).bit_length() - 1)
-                left &= left - 1
-        self._dice.shuffle(found)
-        return found
-
-    def _refused(self, piece: int, now: float) -> list[str]:
-        return [n for n, until_s in self._refusals.get(piece, {}).items() if now < until_s]
-
-    def _givers(self, piece: int, now: float) -> list[str]:
-        refused = self._refused(piece, now)
-        return [name for name in self.members.holders(piece) if name not in refused]
+    def _holds_back(self, now: float) -> bool:
+        """Return whether to leave alone what only one other has: a cluster that is behind takes
+        nobody's turn at a piece that all wait for. It does not wait for ever."""
+        if not self.members.behind or len(self.members.usable) < 2:
+            return False
+        return now - self._began_s <= self._limits.stall_s
 
     def _from_owners(self, now: float) -> list[Fetch]:
         """Return fetches of what nobody is known to hold: from the origin, or from its owner."""
         members, begun = self.members, list[Fetch]()
         origin = self._origin_is_open(now)
         late = self._idle_s(now) > self._patience_s(now)
-        if self._generation != members.generation or now >= self._look_s:
-            self._generation, self._look_s = members.generation, now + _LOOK_AGAIN_S
-            self._unseen = ~(0 if late else members.held) | sum(1 << p for p in self._refusals)
-        ours, fetched = origin and self._room(ORIGIN), members.fetched(now)
-        for piece in self._some(self._unseen & self._todo, _LOOK):
-            if not (ours or self._room_for_peers()):
-                break
-            self._unseen &= ~(1 << piece)
-            if self._can_be_given(piece, now, late=late):
-                continue
-            if not late and fetched >> piece & 1 and self._is_coming(piece, now):
-                continue
-            source = self._source(piece, now, origin=ours, late=late)
-            if source is not None:
-                begun.append(self._begin(Fetch(piece, source), now))
-                ours = origin and self._room(ORIGIN)
+        lacking = self._todo & ~(0 if late else members.held)
+        odd, denied = self._refusals.pieces, self._denied.pieces & self._todo
+        members.owners.look(lacking, _LOOK)
+        for piece in _first(lacking if late else (lacking & odd) | denied, _LOOK):
+            if not ((origin and self._room(ORIGIN)) or self._room_for_peers()):
+                return begun
+            begun += self._odd_one(piece, now, origin=origin, late=late)
+        plain = self._todo & ~(members.held | members.fetched(now) | odd)
+        if late:
+            return begun
+        mine = plain & members.owners.owned(members.me) if members.owners.names else plain
+        while origin and mine and self._room(ORIGIN):
+            piece = self._givers.one(mine)
+            mine ^= 1 << piece
+            begun.append(self._begin(Fetch(piece), now))
+        for owner in sorted(members.owners.names & self._free) if plain else ():
+            if (bits := plain & members.owners.owned(owner)) and self._ask(owner, now):
+                piece = self._givers.one(bits)
+                self._wanted_s.setdefault(piece, now)
+                begun.append(self._begin(Fetch(piece, owner), now))
         return begun
+
+    def _odd_one(self, piece: int, now: float, *, origin: bool, late: bool) -> list[Fetch]:
+        """Return the fetch of a piece that somebody refused, or that is waited for too long."""
+        if self._can_be_given(piece, now, late=late):
+            return []
+        if not late and self._is_coming(piece, now):
+            return []
+        source = self._source(piece, now, origin=origin and self._room(ORIGIN), late=late)
+        return [] if source is None else [self._begin(Fetch(piece, source), now)]
 
     def _is_coming(self, piece: int, now: float) -> bool:
         """Return whether a member gets a piece from the origin that is not far behind."""
-        refusals = self._refusals.get(piece, {})
-        return any(refusals.get(n) != _FOR_GOOD for n in self.members.fetchers(piece, now))
+        coming = self.members.fetchers(piece, now)
+        return any(not self._refusals.is_for_good(piece, name) for name in coming)
 
     def _can_be_given(self, piece: int, now: float, *, late: bool) -> bool:
         """Return whether a peer holds a piece, and does not take too long to give it."""
         if not self.members.is_held(piece):
             return False
-        return any(not late or name not in self.members.slow for name in self._givers(piece, now))
+        refused = self._denied.names(piece, now)
+        givers = [name for name in self.members.holders(piece) if name not in refused]
+        return any(not late or name not in self.members.slow for name in givers)
 
     def _source(self, piece: int, now: float, *, origin: bool, late: bool) -> str | None:
         """Return from whom to get a piece that nobody gives now, None if it has to wait."""
-        members, refused = self.members, self._refused(piece, now)
+        members, refused = self.members, self._refusals.names(piece, now)
         rank = members.rank(piece)
         self._wanted_s.setdefault(piece, now)
         owner = next((name for name in rank if name not in refused), None)
         if owner is not None and owner != members.me:
             if not late:
-                return self._ask(owner, piece, now)
-            self._refuse(piece, owner, _FOR_GOOD)  # it is far behind everybody else
+                return owner if self._ask(owner, now) else None
+            self._refusals.add(piece, owner, FOR_GOOD)  # it is far behind everybody else
             return None
         if not origin:
             return None
@@ -308,34 +330,24 @@ class Swarm:
     def _waited_enough(self, piece: int, now: float, *, ours: bool) -> bool:
         """Return whether a piece that is ours only because others refused may be fetched: perhaps
         somebody gets it whom we don't know of."""
-        untils = [until_s for until_s in self._refusals.get(piece, {}).values() if until_s > now]
+        untils = self._refusals.ends(piece, now)
         if not untils:
             return ours or not self.members.rank(piece)
         limits, since_s = self._limits, self._wanted_s[piece]
         if ours:
-            since_s = max((u - limits.refused_s for u in untils if u < _FOR_GOOD), default=since_s)
-        return now - since_s >= limits.hedge_s
+            since_s = max((u - limits.refused_s for u in untils if u < FOR_GOOD), default=since_s)
+        return now - since_s >= (limits.stall_s if self.members.behind else limits.hedge_s)
 
-    def _lightest(self, names: list[str]) -> str | None:
-        """Return one of those that send us least now; the slow ones only if there is no other."""
-        names = [name for name in names if name not in self.members.slow] or names
-        if len(names) > 1 and self._pace_s:
-            bearable_s = _SLOWER * sorted(self._pace_s.values())[len(self._pace_s) // 2]
-            names = [n for n in names if self._pace_s.get(n, 0.0) <= bearable_s] or names
-        free = [name for name in names if name in self._free]
-        if not free:
-            return None
-        least = min(self._by_source.get(name, 0) for name in free)
-        return self._dice.choice([n for n in free if self._by_source.get(n, 0) == least])
-
-    def _ask(self, owner: str, piece: int, now: float) -> str | None:
-        """Return an owner that is not known to hold a piece, if it should be asked for it now."""
+    def _ask(self, owner: str, now: float) -> bool:
+        """Return whether to ask an owner now for what it is not known to hold."""
         if owner not in self._free or self._by_source.get(owner) or not self._room_for_peers():
-            return None
+            return False
+        if now < self._ask_again_s.get(owner, now):
+            return False
         if self.members.quiet_s(owner) > self._limits.stall_s:
             self.members.disgrace(owner, now)
-            return None
-        return owner
+            return False
+        return True
 
     def _hedges(self, now: float) -> list[Fetch]:
         """Return second fetches of what has been on its way for long, from who else has it."""
@@ -344,7 +356,7 @@ class Swarm:
             alone = sum(f.piece == flight.piece for f in self._flights) == 1
             if now - since_s > self._limits.hedge_s and alone and self._room_for_peers():
                 names = [n for n in self.members.holders(flight.piece) if n != flight.source]
-                if other := self._lightest(names):
+                if other := self._givers.lightest(names, self._free, self._by_source):
                     begun.append(self._begin(Fetch(flight.piece, other), now))
         return begun
 
@@ -373,3 +385,11 @@ class Swarm:
             self._idle_since_s = None
         elif self._idle_since_s is None:
             self._idle_since_s = now
+
+
+def _first(bits: int, most: int) -> Iterator[int]:
+    """Yield the first few pieces in a bitmap."""
+    while bits and most:
+        yield (bits & -bits).bit_length() - 1
+        bits &= bits - 1
+        most -= 1

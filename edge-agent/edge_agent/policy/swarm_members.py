@@ -5,29 +5,27 @@ Input: the control plane's list, what each member says of itself when asked (`Pe
 failures, the time in monotonic seconds. Output: the rank of members for a piece, and who holds it.
 
 The owner of a piece is the one that fetches it from the origin, for all. Every member ranks alike
-(rendezvous hashing): the first three by BLAKE3(digest, number of the piece, name). Who has just
-come owns nothing for `settle_s`, unless all began together: what others are about to have should
-not be fetched twice. Members say themselves for how long they have been at it, so that all agree;
-and whoever finds that bytes come to it much slower than to most says that it is not able, so that
-nobody waits for what it would fetch.
+(see `swarm_owners`). Who has just come owns nothing for `settle_s`, unless all began together: what
+others are about to have should not be fetched twice. Members say themselves for how long they have
+been at it, so that all agree; and whoever finds that bytes come to it much slower than to most says
+that it is not able, so that nobody waits for what it would fetch.
 """
 
-import heapq
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 
-from blake3 import blake3
-
+from edge_agent.policy.swarm_counts import Counts
+from edge_agent.policy.swarm_owners import RANKS, Owners
 from federation.contract.sync import SyncPeer
 
-RANKS = 3
 _SILENT = 2  # polls in a row without an answer, then a member counts as gone
 _SILENCE_S = 1.5
 _TOO_SLOW = 4.0  # times slower than the median at giving
 _BEHIND = 3.0  # times slower than the median at getting
 _HANDOVER_S = 1.5  # until all know that a member can own pieces again
+_RATES_S = 0.5  # rates change all the time, and are judged so often
 _STALE_S = 5.0  # what a member fetches now is believed for so long
 
 
@@ -80,9 +78,6 @@ class _Member:
         return self.status is not None and now >= self.disgraced_until_s
 
 
-_Rank = tuple[tuple[bytes, str], ...]  # the hash and the name of each
-
-
 @dataclass(slots=True)
 class Members:
     """What is known of the others that announced a package, and which of them own pieces.
@@ -105,21 +100,25 @@ class Members:
     slow: frozenset[str] = frozenset()  # much slower at giving than most
     behind: bool = False  # I am: bytes come to me much slower than to most
     eligible: bool = True  # I can own pieces, for all that I know of myself
+    too_slow: bool = False  # I give much slower than most
     held: int = 0  # bitmap of what at least one usable member has
+    counts: Counts = field(default_factory=Counts)  # of the usable members that have a piece
     usable: frozenset[str] = frozenset()  # told what they have, and are not disgraced
-    generation: int = 0  # counts changes of the owners
     dropped: set[str] = field(default_factory=set)  # sent wrong bytes
     _others: dict[str, _Member] = field(default_factory=dict)
-    _owners: frozenset[str] = frozenset()
     _usable: tuple[_Member, ...] = ()
     _changed: bool = True  # somebody's standing did, since the last update
     _due_s: float = float("-inf")  # when somebody's standing changes by itself
     _handover_s: float = float("-inf")  # before, others fetch what is mine again
-    _mine: tuple[object, ...] = ()  # of me, at the last update
-    _ranks: dict[int, _Rank] = field(default_factory=dict)
+    _judged_s: float = float("-inf")  # the last update
+    _mine: tuple[object, ...] = ()  # of me, then
+    owners: Owners = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.owners = Owners(self.digest)
 
     def __repr__(self) -> str:
-        return f"Members({len(self._others)} others, owners: {', '.join(sorted(self._owners))})"
+        return f"Members({len(self._others)} others, {self.owners!r})"
 
     # ------------------------------------------------------------ what happened
 
@@ -153,15 +152,18 @@ class Members:
             self._changed = True
         if moved:
             member.moved_s = now
-        if old is None or _standing(old) != _standing(status):
+        if old is None or old.able != status.able:
             self._changed = True
+        elif _rates(old) != _rates(status):
+            self._due_s = min(self._due_s, self._judged_s + _RATES_S)
         member.status, member.heard_s, member.silent = status, now, 0
-        have = int.from_bytes(status.have, "little")
-        if member.have & ~have:
+        before, have = member.have, int.from_bytes(status.have, "little")
+        if before & ~have:
             self._changed = True
         member.have, member.fetching = have, int.from_bytes(status.fetching, "little")
         if name in self.usable:
             self.held |= have
+            self.counts.add(have & ~before)
 
     def absent(self, name: str) -> None:
         """Note that a member does not know the package, or not us: not yet, or no longer."""
@@ -199,10 +201,11 @@ class Members:
         mine = self.serves, self.able, self.send_rate, self.origin_rate, self.receive_rate
         if not self._changed and now < self._due_s and mine == self._mine:
             return
-        self._changed, self._mine = False, mine
+        self._changed, self._mine, self._judged_s = False, mine, now
         self._usable = tuple(m for m in self._others.values() if m.usable(now))
         self.usable = frozenset(m.peer.cluster for m in self._usable)
         self.held = reduce(or_, (m.have for m in self._usable), 0)
+        self.counts = Counts(m.have for m in self._usable)
         floor = self._floor()
         self._judge_myself(floor, now)
         self.slow = frozenset(
@@ -212,35 +215,15 @@ class Members:
         )
         able = dict(self._candidates(now))
         first_s = min(able.values(), default=now)
-        self._rank_anew(
-            frozenset(
-                name
-                for name, since_s in able.items()
-                if since_s <= first_s + self.settle_s or since_s + self.settle_s <= now
-            )
+        self.owners.elect(
+            name
+            for name, since_s in able.items()
+            if since_s <= first_s + self.settle_s or since_s + self.settle_s <= now
         )
         dues = [since_s + self.settle_s for since_s in able.values()]
         dues += [self._handover_s]
         dues += [m.disgraced_until_s for m in self._others.values()]
         self._due_s = min((due_s for due_s in dues if due_s > now), default=float("inf"))
-
-    def _rank_anew(self, owners: frozenset[str]) -> None:
-        """Take over who the owners are; ranks that are known are kept as far as they hold."""
-        if owners == self._owners:
-            return
-        gone, come = self._owners - owners, owners - self._owners
-        self._owners = owners
-        self.generation += 1
-        if gone:
-            kept = self._ranks.items()
-            self._ranks = {p: rank for p, rank in kept if not any(name in gone for _, name in rank)}
-        for piece, rank in self._ranks.items() if come else ():
-            self._ranks[piece] = self._best(piece, rank, come)
-
-    def _best(self, piece: int, rank: _Rank, names: Iterable[str]) -> _Rank:
-        key = bytes.fromhex(self.digest) + piece.to_bytes(8, "little")
-        found = [(blake3(key + name.encode()).digest(), name) for name in names]
-        return tuple(heapq.nsmallest(RANKS, [*rank, *found]))
 
     def _is_behind(self) -> bool:
         able = [m.status for m in self._usable if m.status is not None and m.status.able]
@@ -252,8 +235,8 @@ class Members:
         """Decide whether to own anything. Only the one concerned does: if each judged all others,
         by what it heard last, they would not agree on who the owners are."""
         before, self.behind = self.eligible, self._is_behind()
-        too_slow = 0 < self.send_rate < floor
-        self.eligible = self.able and not self.behind and not too_slow
+        self.too_slow = 0 < self.send_rate < floor
+        self.eligible = self.able and not self.behind and not self.too_slow
         if self.eligible and not before:
             self._handover_s = now + _HANDOVER_S
 
@@ -287,15 +270,7 @@ class Members:
 
     def rank(self, piece: int) -> tuple[str, ...]:
         """Return the first owners of a piece, best first; empty if there is none at all."""
-        found = self._ranks.get(piece)
-        if found is None:
-            found = self._ranks[piece] = self._best(piece, (), self._owners)
-        return tuple(name for _, name in found)
-
-    @property
-    def owners(self) -> int:
-        """How many own pieces."""
-        return len(self._owners)
+        return self.owners.rank(piece)
 
     def is_held(self, piece: int) -> bool:
         """Return whether anybody says that it holds a piece."""
@@ -303,12 +278,18 @@ class Members:
 
     def holders(self, piece: int) -> list[str]:
         """Return who says that it holds a piece."""
-        index, bit = piece >> 3, 1 << (piece & 7)
-        return [
-            m.peer.cluster
-            for m in self._usable
-            if m.status is not None and index < len(m.status.have) and m.status.have[index] & bit
-        ]
+        bit = 1 << piece
+        return [m.peer.cluster for m in self._usable if m.have & bit]
+
+    def holds(self, name: str, piece: int) -> bool:
+        """Return whether a member says that it holds a piece."""
+        member = self._others.get(name)
+        return member is not None and bool(member.have >> piece & 1)
+
+    def having(self, names: Set[str], pieces: int) -> list[tuple[str, int]]:
+        """Return the name of each of these that holds some of the pieces in a bitmap, and which."""
+        found = ((name, self._others[name].have & pieces) for name in names & self._others.keys())
+        return [(name, bits) for name, bits in sorted(found) if bits]
 
     def held_by(self, names: Set[str]) -> int:
         """Return a bitmap of what at least one of these holds."""
@@ -339,9 +320,8 @@ class Members:
         return 0.0 if member.fetching else member.heard_s - member.moved_s
 
 
-def _standing(status: PeerStatus) -> tuple[object, ...]:
-    """Return what of a status decides who owns what."""
-    return status.able, status.send_rate, status.origin_rate, status.receive_rate
+def _rates(status: PeerStatus) -> tuple[float, float, float]:
+    return status.send_rate, status.origin_rate, status.receive_rate
 
 
 def _is_far_below(mine: float, others: Iterable[float]) -> bool:

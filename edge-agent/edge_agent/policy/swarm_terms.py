@@ -28,8 +28,8 @@ class Shuffler(Protocol):
 class SwarmLimits:
     """How much at once, and how patient.
 
-    `from_origin` is for many pieces. With few left for each owner it begins fewer at once, so that
-    the first ones are soon there to be passed on.
+    `from_origin` is for one cluster, `at_origin` for all owners of a region together: the fewer
+    come side by side, the sooner the first is there to be passed on. With few left it is fewer.
     In the beginning nothing is asked of the origin for up to `greet_s`: the others are told first,
     and answer. After `hedge_s` of waiting somebody else is asked as well. A peer at which nothing
     moves for `stall_s` is disgraced. One that is busy is not asked again for `busy_s`, one that has
@@ -37,6 +37,7 @@ class SwarmLimits:
     """
 
     from_origin: int = 4
+    at_origin: int = 16
     from_peers: int = 4
     per_peer: int = 2
     greet_s: float = 1.5

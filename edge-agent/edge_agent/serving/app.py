@@ -22,15 +22,8 @@ from edge_agent.serving.models import TensorModel, TextModel, count_tokens
 from edge_agent.serving.package import TEXT, ServedPackage
 from edge_agent.serving.text import BadText, TextDialect, error_body, parse_text
 from edge_agent.serving.text_reply import TEXT_OUTPUT, Stamp, TextReply
-from edge_agent.serving.v2 import (
-    Array,
-    BadRequest,
-    Tensor,
-    check_inputs,
-    check_outputs,
-    encode_infer,
-    parse_infer,
-)
+from edge_agent.serving.v2 import Array, check_inputs, check_outputs, encode_infer, parse_infer
+from edge_agent.serving.v2_terms import BadRequest, Tensor
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_agent.serving.v2 import Tensor
+from edge_agent.serving.v2_terms import Tensor
 
 FILE_NAME = "package.json"
 TEXT = "text"

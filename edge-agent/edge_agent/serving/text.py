@@ -9,9 +9,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_agent.serving.v2 import Array, BadRequest, InferRequest, parse_infer, parse_object
+from edge_agent.serving.v2_terms import BadRequest, InferRequest, parse_object
+
+if TYPE_CHECKING:
+    from edge_agent.serving.v2_terms import Array
 
 DEFAULT_MAX_TOKENS = 128
 DEFAULT_COMPLETION_TOKENS = 16  # what OpenAI's older endpoint does
@@ -70,6 +73,8 @@ def parse_text(
     """Parse a request of `dialect`; `headers` have lower-case names. Raises BadText."""
     try:
         if dialect is TextDialect.INFER:
+            from edge_agent.serving.v2 import parse_infer  # it brings NumPy
+
             return _from_infer(parse_infer(headers, body), model, version)
         document = parse_object(body)
     except BadText:
@@ -125,7 +130,7 @@ def _from_infer(request: InferRequest, model: str, version: str) -> GenerateCall
 
 
 def call_from_tensors(
-    inputs: Mapping[str, Array], parameters: Mapping[str, Any], *, model: str, version: str
+    inputs: "Mapping[str, Array]", parameters: Mapping[str, Any], *, model: str, version: str
 ) -> GenerateCall:
     """Return the call that tensors describe, `parameters` standing in for missing ones."""
     options: dict[str, Any] = dict(parameters)

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from edge_agent.serving import sse
 from edge_agent.serving.text import GenerateCall, TextDialect, error_body
-from edge_agent.serving.v2 import InferRequest, Tensor, encode_infer
+from edge_agent.serving.v2_terms import InferRequest, Tensor
 
 TEXT_OUTPUT = Tensor(name="text_output", datatype="BYTES", shape=(1,))
 
@@ -82,13 +80,7 @@ class TextReply:
         """Return headers and body of the answer in one part."""
         text, call = "".join(self._pieces), self._call
         if call.dialect is TextDialect.INFER:
-            output = np.array([text.encode()], dtype=np.object_)
-            return encode_infer(
-                call.infer or InferRequest(),
-                [(TEXT_OUTPUT, output)],
-                model=call.model,
-                version=call.version,
-            )
+            return self._tensor(text)
         document = self._v2(text)
         if call.dialect.openai:
             chat = call.dialect is TextDialect.CHAT
@@ -102,6 +94,16 @@ class TextReply:
                 "usage": self._usage(prompt_tokens),
             }
         return {"content-type": "application/json"}, json.dumps(document).encode()
+
+    def _tensor(self, text: str) -> tuple[dict[str, str], bytes]:
+        from edge_agent.serving.v2 import as_array, encode_infer  # they bring NumPy
+
+        return encode_infer(
+            self._call.infer or InferRequest(),
+            [(TEXT_OUTPUT, as_array([text.encode()]))],
+            model=self._call.model,
+            version=self._call.version,
+        )
 
     def _v2(self, text: str) -> dict[str, Any]:
         call = self._call

@@ -18,7 +18,8 @@ from edge_agent.serving.generation import generate
 from edge_agent.serving.models import TensorModel, TextModel, count_tokens, load_model
 from edge_agent.serving.package import TEXT, read_package
 from edge_agent.serving.text import call_from_tensors
-from edge_agent.serving.v2 import DTYPES, Array, BadRequest
+from edge_agent.serving.v2 import DTYPES, Array
+from edge_agent.serving.v2_terms import BadRequest
 
 log = logging.getLogger(__name__)
 

@@ -6,17 +6,24 @@ headers and body of a reply; BadRequest says what is wrong, and which 4xx it is.
 
 import json
 import math
-import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.serving.v2_terms import (
+    HEADER_LENGTH,
+    KINDS,
+    BadRequest,
+    InferRequest,
+    Tensor,
+    parse_object,
+    prefixed,
+)
+
 Array = NDArray[Any]
 
-HEADER_LENGTH = "inference-header-content-length"
 DTYPES: dict[str, Any] = {
     "BOOL": np.bool_,
     "BYTES": np.object_,
@@ -24,41 +31,6 @@ DTYPES: dict[str, Any] = {
     **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
 }
-_KINDS = {"BOOL": "b", "UINT": "iu", "INT": "iu", "FP": "iuf"}  # what JSON numbers may be
-
-
-class BadRequest(Exception):
-    """The request cannot be served as it is; `status` is the HTTP status, the text a sentence."""
-
-    def __init__(self, message: str, *, status: int = 400) -> None:
-        super().__init__(message)
-        self.message = message
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
-    """What a model declares of one input or output; -1 = any length."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InferRequest:
-    """One infer request. `outputs` maps each requested output to "as binary?"; empty = all."""
-
-    id: str = ""
-    inputs: Mapping[str, Array] = field(default_factory=dict)
-    datatypes: Mapping[str, str] = field(default_factory=dict)
-    outputs: Mapping[str, bool] = field(default_factory=dict)
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    binary_output: bool = False
-
-    def wants_binary(self, output: str) -> bool:
-        """Return whether this output's data shall follow the JSON as bytes."""
-        return self.outputs.get(output, self.binary_output)
 
 
 def parse_infer(headers: Mapping[str, str], body: bytes) -> InferRequest:
@@ -152,27 +124,12 @@ def to_bytes(array: Array, datatype: str) -> bytes:
     """Return an array as the binary extension sends it: little-endian, BYTES length-prefixed."""
     if datatype != "BYTES":
         return np.ascontiguousarray(array, DTYPES[datatype]).tobytes()
-    parts = []
-    for element in array.reshape(-1):
-        data = as_bytes(element)
-        parts += [struct.pack("<I", len(data)), data]
-    return b"".join(parts)
+    return b"".join(prefixed(as_bytes(element)) for element in array.reshape(-1))
 
 
 def as_bytes(element: object) -> bytes:
     """Return one element of a BYTES tensor as bytes; text becomes UTF-8."""
     return element if isinstance(element, bytes) else str(element).encode()
-
-
-def parse_object(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object; raises BadRequest."""
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise BadRequest("the body must be a JSON object")
-    return document
 
 
 def _split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, bytes]:
@@ -244,7 +201,7 @@ def _from_bytes(data: bytes, name: str, datatype: str) -> Array:
             raise BadRequest(f"input '{name}': an element is longer than its tensor")
         found.append(data[at + 4 : end])
         at = end
-    return _object_array(found)
+    return as_array(found)
 
 
 def array_from_json(data: object, name: str, datatype: str) -> Array:
@@ -255,14 +212,14 @@ def array_from_json(data: object, name: str, datatype: str) -> Array:
         elements = list(_flatten(data))
         if not all(isinstance(element, str) for element in elements):
             raise BadRequest(f"input '{name}': the data of BYTES must be strings")
-        return _object_array([element.encode() for element in elements])
+        return as_array([element.encode() for element in elements])
     try:
         found = np.array(data)
     except (ValueError, OverflowError):
         raise BadRequest(f"input '{name}': the data is nested unevenly") from None
     if not found.size:
         return np.empty(0, DTYPES[datatype])
-    if found.dtype.kind not in _KINDS[datatype.rstrip("0123456789")]:
+    if found.dtype.kind not in KINDS[datatype.rstrip("0123456789")]:
         raise BadRequest(f"input '{name}': the data are not all {datatype} values")
     if datatype.lstrip("U").startswith("INT"):
         limits = np.iinfo(DTYPES[datatype])
@@ -279,7 +236,8 @@ def _flatten(data: list[Any]) -> Any:
             yield element
 
 
-def _object_array(elements: Sequence[bytes]) -> Array:
+def as_array(elements: Sequence[bytes]) -> Array:
+    """Return the elements of a BYTES tensor as an array."""
     found = np.empty(len(elements), np.object_)
     found[:] = elements
     return found

@@ -126,7 +126,7 @@ class Means:
     """What all versions share. `is_closed` tells whether the origin may not be asked now;
     `send_rate` how fast this cluster gives to others (see PeerStatus), `moved` the bytes that came
     off the network from the origin and from peers so far, also those of chunks that are not whole
-    yet (None: whole ones are counted)."""
+    yet (None: whole ones are counted). `at_rest` is called when nothing is fetched any more."""
 
     me: str
     carrier: Carrier
@@ -138,6 +138,7 @@ class Means:
     moved: Callable[[], tuple[int, int]] | None = None
     limits: SwarmLimits = field(default_factory=SwarmLimits)
     on_bad_peer: Callable[[str], None] = lambda _: None
+    at_rest: Callable[[], None] = lambda: None
 
 
 class Bringing:
@@ -188,6 +189,14 @@ class Bringing:
     def is_mine(self, piece: int) -> bool:
         """Return whether this cluster gets a piece from the origin for the others."""
         return self._swarm.is_mine(piece)
+
+    def gives(self, piece: int) -> bool:
+        """Return whether a piece that is here goes to somebody who asks for it now."""
+        return self._swarm.gives(piece, self._means.clock.monotonic_s())
+
+    def given(self, piece: int) -> None:
+        """Note that another cluster has taken a piece."""
+        self._swarm.gave(piece)
 
     def status(self) -> PeerStatus:
         """Return what the other members are told."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from edge_agent.policy.releases import Publishers
 from edge_agent.sync.bringing import Means
 from edge_agent.sync.exchange import Exchange
+from edge_agent.sync.lending import Lender
 from edge_agent.sync.origin import Origin
 from edge_agent.sync.peer_status import PeerStatuses
 from edge_agent.sync.releases import ReleaseGate
@@ -51,15 +52,19 @@ def make_sync_side(  # noqa: PLR0913  # what it needs, each by name
         return credentials.trust.release_keys if credentials.trust else ()
 
     throttle, shelf, scrubbed = Throttle(clock=clock), Shelf(state_dir), Scrubbed()
+    lender = Lender()
     exchange = Exchange(
         Means(
             me=cluster,
-            carrier=Transfers(credentials, throttle, url=url, clock=clock, dice=dice),
+            carrier=Transfers(
+                credentials, throttle, url=url, clock=clock, dice=dice, lender=lender
+            ),
             statuses=PeerStatuses(credentials),
             clock=clock,
             dice=dice,
             is_closed=throttle.origin.is_closed,
             moved=lambda: (throttle.origin.total_bytes, throttle.peers.total_bytes),
+            at_rest=lender.forget,
         )
     )
     syncer = Syncer(

@@ -63,6 +63,7 @@ class Connection:
         self._held = memoryview(b"")  # of a body; came with its head
         self._left = 0  # bytes of the body that were not given out yet
         self._reusable = True
+        self._broken: OSError | None = None
         self._allowed = self._unpaid = 0
         self._waited_s, self._window_bytes = 0.0, 0
         self._paid_at = self.idle_since = clock.monotonic_s()
@@ -121,7 +122,7 @@ class Connection:
             count = min(len(view), len(self._held))
             view[:count], self._held = self._held[:count], self._held[count:]
         else:
-            count = self._receive(view, meter)
+            count = self._receive(view, meter, fill=True)
         self._left -= count
         if not self._left:
             self._settle(meter)
@@ -129,7 +130,8 @@ class Connection:
 
     # ------------------------------------------------------------ the socket
 
-    def _receive(self, view: memoryview, meter: Meter) -> int:
+    def _receive(self, view: memoryview, meter: Meter, *, fill: bool = False) -> int:
+        """Read what is there into `view`; with `fill` go on until it is full, for a while."""
         if self._allowed <= 0:
             self._settle(meter)
             self._allowed = meter.permit()
@@ -137,7 +139,7 @@ class Connection:
         count = 0
         try:
             with self._errors():
-                count = self._sock.recv_into(view[: self._allowed])
+                count = self._drain(view[: self._allowed], started + _PAY_S if fill else started)
         finally:
             now = self._clock.monotonic_s()
             self._allowed -= count
@@ -149,6 +151,26 @@ class Connection:
             raise Unavailable("it closed the connection before all was sent.")
         self._check_pace(now - started, count)
         return count
+
+    def _drain(self, view: memoryview, until: float) -> int:
+        """Read at least once, and until the view is full or the time is over; raises OSError.
+
+        TLS gives one record of 16 KiB at a time, 65,536 for 1 GiB: few lines of Python for each.
+        """
+        if self._broken is not None:
+            raise self._broken
+        read, clock = self._sock.recv_into, self._clock.monotonic_s
+        filled = read(view)
+        while 0 < filled < len(view) and clock() < until:
+            try:
+                count = read(view[filled:])
+            except OSError as error:
+                self._broken = error  # for the next call: this one has bytes to give
+                break
+            if not count:
+                break
+            filled += count
+        return filled
 
     def _settle(self, meter: Meter) -> None:
         """Pay for what was read, with an estimate of what TLS put around it."""

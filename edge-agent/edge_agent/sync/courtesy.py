@@ -1,6 +1,6 @@
 """Watches whether this process gets its turns, and lets transfers step back when it does not.
 
-Input: the clock of the event loop, the count of requests in flight, the bytes that were moved.
+Input: the clock of the event loop, the counts of requests, the bytes that were moved.
 Output: a rate for the throttle, ten times a second. `policy.courtesy` decides.
 """
 
@@ -16,15 +16,20 @@ _REST_S = 0.25  # how often is looked whether anything moves at all
 
 
 class Watch:
-    """`serving` returns whether requests are in flight now."""
+    """`serving` returns whether requests are in flight now, `begun` how many have been so far: most
+    are over before anybody looks."""
 
     def __init__(
-        self, throttle: Throttle, serving: Callable[[], bool], courtesy: Courtesy | None = None
+        self,
+        throttle: Throttle,
+        serving: Callable[[], bool],
+        begun: Callable[[], int],
+        courtesy: Courtesy | None = None,
     ) -> None:
         self.courtesy = courtesy or Courtesy()
         self._throttle = throttle
-        self._serving = serving
-        self._served = False
+        self._serving, self._begun = serving, begun
+        self._seen = begun()
 
     def __repr__(self) -> str:
         return f"Watch({self.courtesy!r})"
@@ -37,7 +42,7 @@ class Watch:
             moving = self._moved() > before
             rate = self.courtesy.look(
                 late_s,
-                served=self._served,
+                served=self._served(),
                 moving=moving,
                 now=asyncio.get_running_loop().time(),
             )
@@ -50,12 +55,15 @@ class Watch:
         return sum(lane.total_bytes for lane in lanes)
 
     async def _lateness(self) -> float:
-        """Return how late the worst of a few ticks was, and note whether requests are served."""
+        """Return how late the worst of a few ticks was."""
         clock, worst_s = asyncio.get_running_loop().time, 0.0
-        self._served = self._serving()
         for _ in range(_TICKS):
             due_s = clock() + TICK_S
             await asyncio.sleep(TICK_S)
             worst_s = max(worst_s, clock() - due_s)
-            self._served = self._served or self._serving()
         return worst_s
+
+    def _served(self) -> bool:
+        """Return whether any request was in flight since the last call."""
+        before, self._seen = self._seen, self._begun()
+        return self._seen > before or self._serving()

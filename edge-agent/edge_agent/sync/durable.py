@@ -26,7 +26,7 @@ from federation.contract.types import FileEntry
 SYNC_BYTES = 64 << 20
 READ_ONLY = 0o444
 _MAX_OPEN = 64
-_BLOCK = 1 << 20
+_BLOCK = 256 << 10  # of a file that is hashed; some threads do so at once
 Buffer = bytes | bytearray | memoryview
 # Linux has them; elsewhere their weaker or slower kin will do.
 _fdatasync = getattr(os, "fdatasync", os.fsync)

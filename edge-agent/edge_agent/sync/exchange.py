@@ -55,6 +55,8 @@ class Exchange:
             self._finished[digest] = bringing.progress()
             if len(self._finished) > _REMEMBERED:
                 del self._finished[next(iter(self._finished))]
+            if not self._running:
+                self._means.at_rest()
 
     def hasten(self, digest: str, urgency: Urgency) -> None:
         """What is fetched of a package from now on has this urgency."""
@@ -92,6 +94,16 @@ class Exchange:
         """Return whether this cluster is about to get a piece from the origin."""
         bringing = self._running.get(digest)
         return bringing is not None and bringing.is_mine(piece)
+
+    def gives(self, digest: str, piece: int) -> bool:
+        """Return whether a piece that is here goes to somebody who asks for it now."""
+        bringing = self._running.get(digest)
+        return bringing is None or bringing.gives(piece)
+
+    def given(self, digest: str, piece: int) -> None:
+        """Note that another cluster has taken a piece."""
+        if bringing := self._running.get(digest):
+            bringing.given(piece)
 
     def is_peer(self, name: str) -> bool:
         """Return whether a cluster may be given pieces: it is another one of this region."""

@@ -4,7 +4,6 @@ Input: a run, a target, a lane of the throttle. Output: verified bytes, one call
 chunk. What a cut leaves of a chunk is kept, and the next range begins where it ended.
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from edge_agent.policy.ranges import Part
 from edge_agent.sync.cancel import Cancel
 from edge_agent.sync.connection import Connection, Connections, Patience
 from edge_agent.sync.http_head import Head, check_partial
+from edge_agent.sync.lending import Lender
 from edge_agent.sync.sites import Target
 from edge_agent.sync.throttle import Held, Lane
 from federation.chunking.encoding import decode
@@ -23,7 +23,7 @@ from federation.contract.types import Urgency
 from federation.runtime.backoff import Backoff, Dice
 
 PROGRESS_BYTES = 256 << 10  # so much, or a whole chunk, and earlier failures are forgotten
-_KEPT_BUFFER_BYTES = 4 << 20
+_DECODING = 4  # buffers of a chunk's length that `decode` has at once
 _MAX_TOLD_BYTES = 4 << 10
 _MAX_RETRY_AFTER_S = 10.0
 
@@ -77,9 +77,7 @@ class Means:
     dice: Dice
     passing: tuple[int, ...] = ()
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=0.2, cap_s=5.0))
-
-
-_thread = threading.local()
+    lender: Lender = field(default_factory=Lender)
 
 
 class Fetch:
@@ -120,10 +118,12 @@ class Fetch:
         Raises Unavailable if the source fails too often, Invalid if it lies, each with its name;
         Refused, PutFailed, Cancelled.
         """
-        self._buffer = _take_buffer(max(part.place.stored for part in self._parts))
+        # Before a stream is waited for: who has a stream never waits for memory.
+        size, who = max(map(_room, self._parts)), (self.account.lane, self.account.urgency)
         try:
-            while self._next < len(self._parts):
-                self._try(means)
+            with means.lender.lent(size, who, self.account.cancel) as self._buffer:
+                while self._next < len(self._parts):
+                    self._try(means)
         except FederationError as error:
             raise type(error)(
                 f"{self.target}: {error.message}", hint=error.hint, reason=error.reason
@@ -219,10 +219,7 @@ def _told(connection: Connection, head: Head, account: Account) -> str:
     return f": {text[:200]}" if text.isprintable() else ""
 
 
-def _take_buffer(size: int) -> memoryview:
-    """Return a buffer of this thread; the next call may return the same memory."""
-    kept: bytearray = getattr(_thread, "buffer", bytearray())
-    if len(kept) < size:
-        kept = bytearray(max(size, 1 << 20))
-    _thread.buffer = kept if len(kept) <= _KEPT_BUFFER_BYTES else bytearray()
-    return memoryview(kept)
+def _room(part: Part) -> int:
+    """Return how many bytes of memory it takes to bring a chunk."""
+    place = part.place
+    return place.stored if place.code == RAW else place.stored + _DECODING * part.length

@@ -34,7 +34,7 @@ from edge_agent.sync.shelving import Order
 from edge_agent.sync.tree import clean
 from federation.contract.errors import Invalid
 
-_THREADS = 4
+_THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))  # the rest of the machine serves
 T = TypeVar("T")
 
 
@@ -61,6 +61,7 @@ class Filler:
         self.marks = Marks(self.contents, self.pieces)
         self.files = StagedFiles(around.folder, self._entries, around.faults, self.marks.forget)
         self.reused_bytes = 0
+        self._whole_chunk = threading.Lock()  # one at a time lies in memory
 
     def __repr__(self) -> str:
         return f"Filler({self._name}, {self.marks})"
@@ -250,8 +251,10 @@ class Filler:
             self._copy_from(source[0], run)
         for number in range(run.first, run.first + run.count):
             digest = self.contents.chunk(number).digest
-            if self.marks.is_missing(number) and (data := self._library.chunk(digest)):
-                self._put_reused(number, data)
+            if self.marks.is_missing(number):
+                with self._whole_chunk:
+                    if data := self._library.chunk(digest):
+                        self._put_reused(number, data)
 
     def _copy_from(self, source: int, run: Run) -> None:
         with self.files.writing(run.file) as file:

@@ -5,6 +5,7 @@ worker threads; the data is good only during the call. After a cancelled or fail
 ended, no `put` runs and none will.
 """
 
+import asyncio
 import contextlib
 import random
 from collections import deque
@@ -18,9 +19,10 @@ from edge_agent.sync.bases import bases_for
 from edge_agent.sync.cancel import Cancel, Cancelled
 from edge_agent.sync.connection import Connections, Patience
 from edge_agent.sync.fetch import Account, Fetch, Means, Put, PutFailed, Refused
+from edge_agent.sync.lending import Lender
 from edge_agent.sync.offers import Offer, PeerAnswer, PeerOutcome, PeerRequest, WantedChunk
 from edge_agent.sync.sites import Target, parse_url, resolve
-from edge_agent.sync.throttle import Throttle
+from edge_agent.sync.throttle import Throttle, usual_streams
 from edge_agent.sync.workers import Work, Workers, end, first_done
 from federation.contract.errors import FederationError, Invalid, Unauthenticated, Unavailable
 from federation.contract.locations import Place
@@ -30,7 +32,7 @@ from federation.runtime.backoff import Dice
 from federation.runtime.clock import Clock, SystemClock
 from federation.trust.credentials import Credentials
 
-STREAMS = 4
+STREAMS = usual_streams()  # one more would wait for its turn, and have its memory
 ORIGIN_PATIENCE = Patience()
 PEER_PATIENCE = Patience(connect_s=2.0, read_s=10.0, window_s=10.0, min_bytes_per_s=4096.0)
 _TRIES, _PEER_TRIES = 4, 2
@@ -56,8 +58,12 @@ class Transfers:
         peer_patience: Patience = PEER_PATIENCE,
         dice: Dice | None = None,
         clock: Clock | None = None,
+        lender: Lender | None = None,
     ) -> None:
         self._credentials, self._throttle, self._url = credentials, throttle, url.rstrip("/")
+        lender = lender or Lender()
+        # The bases of one piece at a time lie in memory, for each urgency.
+        self._bases = {urgency: asyncio.Lock() for urgency in Urgency}
         self._streams = streams
         self._connections = Connections(credentials, clock or SystemClock())
         dice = dice or random.Random()  # noqa: S311  # spreads retries, guards nothing
@@ -67,9 +73,14 @@ class Transfers:
             tries=_TRIES,
             dice=dice,
             passing=_PASSING,
+            lender=lender,
         )
         self._peers = Means(
-            connections=self._connections, patience=peer_patience, tries=_PEER_TRIES, dice=dice
+            connections=self._connections,
+            patience=peer_patience,
+            tries=_PEER_TRIES,
+            dice=dice,
+            lender=lender,
         )
         self._workers = Workers(streams)
         self._running: set[Cancel] = set()
@@ -97,10 +108,13 @@ class Transfers:
         """
         if offer.expired:
             await offer.refresh(offer.generation)
-        bases, received = await bases_for(wanted, offer), 0
-        if bases.lacking:
-            received = await self._from_packs(bases.lacking, offer, bases.put, urgency)
-        return received + await self._from_packs(wanted, offer, put, urgency, bases.held)
+        if not any(offer.base_for(chunk.digest) for chunk in wanted):
+            return await self._from_packs(wanted, offer, put, urgency)
+        async with self._bases[urgency]:
+            bases, received = await bases_for(wanted, offer), 0
+            if bases.lacking:
+                received = await self._from_packs(bases.lacking, offer, bases.put, urgency)
+            return received + await self._from_packs(wanted, offer, put, urgency, bases.held)
 
     async def _from_packs(
         self,
@@ -119,9 +133,10 @@ class Transfers:
                 while queue or running:
                     while queue and len(running) < self._streams:
                         account = Account(self._throttle.origin, urgency, cancel)
-                        fetch = Fetch(*queue.popleft(), put, account, bases.get)
+                        generation, target, run = queue.popleft()
+                        fetch = Fetch(target, run, put, account, bases.get)
                         work = self._start("origin", fetch, self._origin)
-                        running[work] = fetch, offer.generation
+                        running[work] = fetch, generation
                     for work in await first_done(running):
                         fetch, generation = running.pop(work)
                         received += fetch.account.wire_bytes
@@ -142,7 +157,8 @@ class Transfers:
 
     def _plan(
         self, wanted: Sequence[WantedChunk], offer: Offer
-    ) -> Iterator[tuple[Target, tuple[Part, ...]]]:
+    ) -> Iterator[tuple[int, Target, tuple[Part, ...]]]:
+        """Yield runs, with the generation of the offer that their URLs are of."""
         parts = []
         for chunk in wanted:
             place, base = offer.place_of(chunk.digest), offer.base_for(chunk.digest)
@@ -151,7 +167,7 @@ class Transfers:
         name = control_plane_dns_name(trust.trust_domain)
         # Under a low cap runs are short, so that transfers side by side take turns.
         for run in runs_of(parts, self._throttle.origin.shape.range_bytes):
-            yield resolve(offer.url_of(run[0].place), self._url, name), run
+            yield offer.generation, resolve(offer.url_of(run[0].place), self._url, name), run
 
     # ------------------------------------------------------------ from a peer
 

@@ -1289,7 +1289,7 @@ class ObservedVersion(_message.Message):
     in_flight: _builtins.int
     protocol: Global___ModelProtocol.ValueType
     queued: _builtins.int
-    """requests that wait inside the engine"""
+    """requests that wait inside the engine; absent = nobody can tell"""
     rate: _builtins.float
     """requests a second that ended lately"""
     latency_ms: _builtins.float
@@ -1314,16 +1314,18 @@ class ObservedVersion(_message.Message):
         in_flight: _builtins.int = ...,
         protocol: Global___ModelProtocol.ValueType = ...,
         sync: Global___SyncProgress | None = ...,
-        queued: _builtins.int = ...,
+        queued: _builtins.int | None = ...,
         rate: _builtins.float = ...,
         latency_ms: _builtins.float = ...,
         calibration: Global___Calibration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "sync", b"sync"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "queued", b"queued", "sync", b"sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "digest", b"digest", "in_flight", b"in_flight", "latency_ms", b"latency_ms", "model", b"model", "protocol", b"protocol", "queued", b"queued", "rate", b"rate", "reason", b"reason", "replicas", b"replicas", "state", b"state", "sync", b"sync", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "digest", b"digest", "in_flight", b"in_flight", "latency_ms", b"latency_ms", "model", b"model", "protocol", b"protocol", "queued", b"queued", "rate", b"rate", "reason", b"reason", "replicas", b"replicas", "state", b"state", "sync", b"sync", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__queued: _TypeAlias = _typing.Literal["queued"]  # noqa: Y015
+    _WhichOneofArgType__queued: _TypeAlias = _typing.Literal["_queued", b"_queued"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queued) -> _WhichOneofReturnType__queued | None: ...
 
 Global___ObservedVersion: _TypeAlias = ObservedVersion  # noqa: Y015
 
@@ -1531,24 +1533,53 @@ class RouterStatus(_message.Message):
     CLUSTERS_FIELD_NUMBER: _builtins.int
     REQUESTS_TOTAL_FIELD_NUMBER: _builtins.int
     ERRORS_TOTAL_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     requests_total: _builtins.int
     errors_total: _builtins.int
     @_builtins.property
     def clusters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterView]: ...
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldModel]:
+        """models that requests wait for here"""
+
     def __init__(
         self,
         *,
         clusters: _abc.Iterable[Global___ClusterView] | None = ...,
         requests_total: _builtins.int = ...,
         errors_total: _builtins.int = ...,
+        held: _abc.Iterable[Global___HeldModel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "errors_total", b"errors_total", "requests_total", b"requests_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "errors_total", b"errors_total", "held", b"held", "requests_total", b"requests_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RouterStatus: _TypeAlias = RouterStatus  # noqa: Y015
+
+@_typing.final
+class HeldModel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    requests: _builtins.int
+    """that wait for a replica"""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        requests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldModel: _TypeAlias = HeldModel  # noqa: Y015
 
 @_typing.final
 class ClusterView(_message.Message):
@@ -1843,6 +1874,7 @@ class ModelRoute(_message.Message):
     PROTOCOL_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     RESIDENCY_FIELD_NUMBER: _builtins.int
+    DORMANT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     default_version: _builtins.int
     protocol: Global___ModelProtocol.ValueType
@@ -1850,6 +1882,10 @@ class ModelRoute(_message.Message):
     def aliases(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
     def residency(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def dormant(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """versions that are loaded nowhere and come when they are asked for"""
+
     def __init__(
         self,
         *,
@@ -1858,10 +1894,11 @@ class ModelRoute(_message.Message):
         protocol: Global___ModelProtocol.ValueType = ...,
         aliases: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         residency: _abc.Iterable[_builtins.str] | None = ...,
+        dormant: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "default_version", b"default_version", "name", b"name", "protocol", b"protocol", "residency", b"residency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "default_version", b"default_version", "dormant", b"dormant", "name", b"name", "protocol", b"protocol", "residency", b"residency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1910,19 +1947,27 @@ class Replica(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     CLUSTER_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_FIELD_NUMBER: _builtins.int
+    LATENCY_MS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     cluster: _builtins.str
+    concurrency: _builtins.int
+    """requests at once that it was measured with; 0 = not measured"""
+    latency_ms: _builtins.float
+    """likewise, of one of them"""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         version: _builtins.int = ...,
         cluster: _builtins.str = ...,
+        concurrency: _builtins.int = ...,
+        latency_ms: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "concurrency", b"concurrency", "latency_ms", b"latency_ms", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,15 +16,43 @@ from federation.policy.state import State
 Peers = tuple[SyncPeer, ...]
 
 
+class Neighbours:
+    """Remembers what was told, since little of it changes: equal values stay one object."""
+
+    def __init__(self) -> None:
+        self._peers: dict[str, tuple[ClusterRecord, SyncPeer]] = {}  # by cluster
+        self._told: dict[str, Peers] = {}  # by region
+
+    def __repr__(self) -> str:
+        return f"Neighbours({len(self._peers)} in {len(self._told)} regions)"
+
+    def of(self, state: State) -> Mapping[str, Peers]:
+        """Return what the agent of each cluster shall know of its region."""
+        regions: dict[str, list[SyncPeer]] = {}
+        found: dict[str, tuple[ClusterRecord, SyncPeer]] = {}
+        for name, record in sorted(state.clusters.items()):
+            if record.membership.valid and is_present(state, name):
+                found[name] = self._peer(name, record)
+                regions.setdefault(record.spec.region, []).append(found[name][1])
+        self._peers = found
+        told = {region: tuple(members) for region, members in regions.items()}
+        self._told = {
+            region: before if (before := self._told.get(region)) == members else members
+            for region, members in told.items()
+        }
+        return {n: self._told.get(r.spec.region, ()) for n, r in state.clusters.items()}
+
+    def _peer(self, name: str, record: ClusterRecord) -> tuple[ClusterRecord, SyncPeer]:
+        known = self._peers.get(name)
+        if known is not None and known[0] is record:
+            return known
+        peer = _peer(record)
+        return (record, known[1] if known is not None and known[1] == peer else peer)
+
+
 def peers(state: State) -> Mapping[str, Peers]:
     """Return what the agent of each cluster shall know of its region."""
-    regions: dict[str, list[SyncPeer]] = {}
-    for name in sorted(state.clusters):
-        record = state.clusters[name]
-        if record.membership.valid and is_present(state, name):
-            regions.setdefault(record.spec.region, []).append(_peer(record))
-    told = {region: tuple(members) for region, members in regions.items()}
-    return {n: told.get(record.spec.region, ()) for n, record in state.clusters.items()}
+    return Neighbours().of(state)
 
 
 def _peer(record: ClusterRecord) -> SyncPeer:

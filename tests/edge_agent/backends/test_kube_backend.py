@@ -105,6 +105,41 @@ async def test_replicas_are_changed_in_place_and_each_is_warmed_up(
     assert bench.nodes.engines[ECHO_NAME].requests["echo--v1"] == 3
 
 
+async def test_a_pod_that_took_anothers_place_counts_when_it_is_warm(
+    bench: KubeBench, backend: KubeBackend, echo: StagedVersion
+) -> None:
+    two = replace(echo, replicas=2)
+    await backend.load(two)
+    await backend.warm_up(two)
+    asked = bench.nodes.engines[ECHO_NAME].requests
+    assert ((await backend.loaded())[0].replicas, asked["echo--v1"]) == (2, 2)
+    await backend.loaded()
+    assert asked["echo--v1"] == 2  # who is warm is left alone
+    gone, _ = bench.nodes.all("Pod")
+    bench.api.remove("Pod", gone["metadata"]["name"], "serving")
+    bench.nodes._make_pod(ECHO_NAME, deployment(bench)["spec"]["template"], "", good=True)
+    assert [v.replicas for v in await backend.loaded()] == [1]
+    async with asyncio.timeout(10):
+        while [v.replicas for v in await backend.loaded()] != [2]:
+            await asyncio.sleep(0.02)
+    assert asked["echo--v1"] == 3
+
+
+async def test_a_new_pod_that_does_not_answer_does_not_count(
+    bench: KubeBench, backend: KubeBackend, echo: StagedVersion
+) -> None:
+    await backend.load(echo)
+    await backend.warm_up(echo)
+    (gone,) = bench.nodes.all("Pod")
+    bench.api.remove("Pod", gone["metadata"]["name"], "serving")
+    bench.nodes._make_pod(ECHO_NAME, deployment(bench)["spec"]["template"], "", good=True)
+    await bench.nodes.engines[ECHO_NAME].stop()
+    for _ in range(3):
+        assert await backend.loaded() == ()
+        await asyncio.sleep(0.02)
+    assert "1 being warmed" in repr(backend._warmth)
+
+
 async def test_other_content_of_a_version_takes_its_place(
     bench: KubeBench, backend: KubeBackend, echo: StagedVersion, tmp_path: Path
 ) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from edge_agent.backends.base import BackendError, EngineUnreachable
 from edge_agent.backends.kube_objects import KubeObjects
-from edge_agent.kube.access import KubeAccess
-from edge_agent.kube.api import KubeApi
 from edge_agent.policy.kube.permissions import triton_needs
-from edge_agent.policy.kube.resources import DEPLOYMENTS, SERVICES
 from edge_agent.policy.kube.triton_manifests import service
+from federation.kube.access import KubeAccess
+from federation.kube.api import KubeApi
+from federation.kube.resources import DEPLOYMENTS, SERVICES
 from tests.edge_agent.policy.kube.engines import SHAPE, WORKLOAD
 from tests.fakes.kube_api import FakeKubeApi, fake_kube_api
 

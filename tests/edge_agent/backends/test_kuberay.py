@@ -39,6 +39,12 @@ def service(bench: KubeBench) -> Obj:
     return found
 
 
+def serve_deployment(bench: KubeBench) -> Obj:
+    (application,) = json.loads(service(bench)["spec"]["serveConfigV2"])["applications"]
+    (deployment,) = application["deployments"]
+    return dict(deployment)
+
+
 def other_workload(bench: KubeBench, gpus: int) -> None:
     limits = {"nvidia.com/gpu": str(gpus)}
     container = {"name": "main", "resources": {"requests": limits, "limits": limits}}
@@ -74,15 +80,43 @@ async def test_more_replicas_are_a_change_in_place(bench: KubeBench, echo: Stage
     assert loaded.replicas == 2
 
 
-async def test_replicas_are_as_many_as_workers_also_where_an_autoscaler_was_wished_for(
+async def test_rays_own_autoscaler_gets_the_limits_of_the_deployment(
     bench: KubeBench, echo: StagedVersion
 ) -> None:
-    await bench.backend().load(replace(echo, replicas=2, max_replicas=4))
-    (application,) = json.loads(service(bench)["spec"]["serveConfigV2"])["applications"]
-    (deployment,) = application["deployments"]
-    assert deployment["num_replicas"] == 2
-    assert "autoscaling_config" not in deployment
+    backend = bench.backend()
+    await backend.load(replace(echo, replicas=2, max_replicas=4))
+    deployment = serve_deployment(bench)
+    assert deployment["autoscaling_config"] == {"min_replicas": 2, "max_replicas": 4}
+    assert "num_replicas" not in deployment
     assert deployment["ray_actor_options"] == {"num_cpus": 1.0, "num_gpus": 2}
+    (loaded,) = await backend.loaded()
+    assert loaded.replicas == 2
+    there = bench.nodes.all("RayService")[0]
+    there["status"]["activeServiceStatus"]["rayClusterStatus"]["availableWorkerReplicas"] = 3
+    bench.api.put(there)
+    (loaded,) = await backend.loaded()
+    assert loaded.replicas == 3  # as its autoscaler chose
+
+
+async def test_other_limits_are_a_change_in_place(bench: KubeBench, echo: StagedVersion) -> None:
+    backend = bench.backend()
+    await backend.load(replace(echo, replicas=1, max_replicas=4))
+    rollouts = len(bench.nodes.rollouts)
+    await backend.load(replace(echo, replicas=1, max_replicas=4))
+    assert len(bench.nodes.rollouts) == rollouts
+    await backend.load(replace(echo, replicas=1, max_replicas=3))
+    assert serve_deployment(bench)["autoscaling_config"] == {"min_replicas": 1, "max_replicas": 3}
+    await backend.load(replace(echo, replicas=2))
+    assert serve_deployment(bench)["num_replicas"] == 2
+    assert service(bench)["spec"]["upgradeStrategy"] == {"type": "None"}
+
+
+async def test_a_second_cluster_needs_room_for_all_that_the_autoscaler_may_start(
+    bench: KubeBench, echo: StagedVersion
+) -> None:
+    await bench.backend().load(echo)
+    with pytest.raises(BackendError, match=r"with 18 more nvidia\.com/gpu"):
+        await bench.backend(image=NEWER).load(replace(echo, replicas=1, max_replicas=9))
 
 
 async def test_a_second_cluster_is_made_where_it_has_room(

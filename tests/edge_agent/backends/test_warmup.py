@@ -8,7 +8,8 @@ from aiohttp import web
 from edge_agent.backends.base import BackendError
 from edge_agent.backends.engine_http import Answer, EngineHttp
 from edge_agent.backends.warmup import reason_of, sample_request, warm_tensors, warm_text
-from edge_agent.serving.v2 import Tensor, parse_infer
+from edge_agent.serving.v2 import parse_infer
+from edge_agent.serving.v2_terms import Tensor
 
 X = Tensor(name="x", datatype="FP16", shape=(-1, 3))
 WORDS = Tensor(name="w", datatype="BYTES", shape=(2,))

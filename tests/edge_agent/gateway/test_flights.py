@@ -18,6 +18,7 @@ async def test_counts_are_what_is_inside_and_nothing_stays(keys: list[tuple[str,
             inside.enter_context(flights.enter(key))
         assert flights.counts() == {key: keys.count(key) for key in keys}
     assert flights.counts() == {}
+    assert flights.begun == len(keys)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -12,13 +12,13 @@ import pytest
 
 from edge_agent.inventory import base, kubernetes
 from edge_agent.inventory.kubernetes import KubernetesInventory
-from edge_agent.kube.access import KubeAccess
 from edge_agent.policy.kube.view import KubeView
 from federation.contract.capacity import Capacity
+from federation.kube.access import KubeAccess
 from federation.runtime.clock import SystemClock
-from tests.edge_agent.kube.following import GAP_S, SHORT, CountingApi, busiest, until
 from tests.fakes.kube_api import FakeKubeApi, fake_kube_api
 from tests.fakes.kube_kinds import KINDS
+from tests.federation.kube.following import GAP_S, SHORT, CountingApi, busiest, until
 
 REVIEWS = "selfsubjectaccessreviews"
 GPU = "nvidia.com/gpu"

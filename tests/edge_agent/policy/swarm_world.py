@@ -19,6 +19,7 @@ from federation.contract.sync import SyncPeer
 GBIT = 125e6
 DIGEST = "ab" * 32
 RTT_S = 0.002
+TICK_S = 0.1
 ALONE_S = 3.0  # for at least so long a piece is not given to a second one
 
 
@@ -96,6 +97,8 @@ class Agent:
         self.origin_pace, self.pace = Pace(), Pace(windows=2)
         self.give_pace, self.given = Pace(), 0.0
         self.running: dict[Fetch, Flow | None] = {}  # None: before the first byte
+        self.dice = random.Random(f"{setup.seed}/{number}")
+        self.polled: set[str] = set()
         self.members = Members(
             me=self.name,
             digest=DIGEST,
@@ -107,7 +110,7 @@ class Agent:
             self.members,
             range(setup.pieces),
             count=setup.pieces,
-            dice=random.Random(f"{setup.seed}/{number}"),
+            dice=self.dice,
             limits=limits,
         )
 
@@ -142,7 +145,7 @@ class Agent:
         since_s = self.world.now - max(ALONE_S, setup.answers * setup.piece_bytes / rate)
         same = any(piece == fetch.piece and at > since_s for piece, at in self.sending)
         busy = len(self.sending) >= setup.answers or same
-        if fetch.piece in self.have and busy:
+        if fetch.piece in self.have and (busy or not self.swarm.gives(fetch.piece, self.world.now)):
             return Outcome.NOT_YET
         if fetch.piece in self.have:
             return Outcome.BAD if self.liar else Outcome.GOT
@@ -186,8 +189,11 @@ class Agent:
         elif not other.liar:
             self.members.heard(peer, other.status(), world.now)
         else:
-            self.members.heard(peer, PeerStatus(have=b"\xff" * 1000), world.now)
+            self.members.heard(peer, PeerStatus(have=b"\xff" * 64), world.now)
         often_s = world.setup.poll_s if self.members.met(world.now) else 0.2
+        if peer not in self.polled:  # not all at the same time
+            self.polled.add(peer)
+            often_s *= self.dice.random()
         world.after(often_s, partial(self.poll, peer))
 
     def listed(self, peers: tuple[SyncPeer, ...]) -> None:
@@ -246,7 +252,7 @@ class World:
         agent.measure()
         agent.pump()
         if not agent.swarm.done:
-            self.after(0.25, partial(self._tick, agent))
+            self.after(TICK_S, partial(self._tick, agent))
 
     # ------------------------------------------------------------ transfers
 
@@ -288,6 +294,8 @@ class World:
         def done() -> None:
             flow.left = 0.0
             stopped()
+            if other:
+                other.swarm.gave(fetch.piece)
             agent.ended(fetch, outcome)
 
         if fetch not in agent.running:  # given up meanwhile

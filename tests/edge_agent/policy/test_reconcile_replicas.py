@@ -65,6 +65,19 @@ def test_an_adopted_version_has_the_replicas_that_the_engine_tells() -> None:
     assert world.reconciler.observed()[0].replicas == 3
 
 
+def test_replicas_that_the_engine_replaces_do_not_count_meanwhile() -> None:
+    world = warm_world(A1)
+    world.assign(A1, replicas=3)
+    world.run()
+    world.replicas[A1] = 2
+    world.ask()
+    assert not world.jobs
+    assert world.reconciler.observed()[0].replicas == 2
+    world.replicas[A1] = 4  # one too many, for a moment
+    world.ask()
+    assert world.reconciler.observed()[0].replicas == 3
+
+
 def test_the_engines_own_autoscaler_is_left_alone() -> None:
     world = warm_world(A1)
     world.assign(A1, replicas=2, max_replicas=5)

@@ -101,6 +101,8 @@ def test_few_pieces_are_begun_one_by_one_so_that_they_are_soon_there_to_be_given
         begun += len(fetches)
         assert begun == 2 * now - 1
         swarm.ended(fetches[0], Outcome.GOT, float(now))
+        assert not any(f.source == ORIGIN for f in swarm.next(float(now)))
+        swarm.gave(fetches[0].piece)
         members.heard("a", has(), float(now))
         members.heard("b", has(), float(now))
 

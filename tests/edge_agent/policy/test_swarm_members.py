@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.policy.swarm_members import RANKS, Members, PeerStatus, to_bitmap
+from edge_agent.policy.swarm_members import Members, PeerStatus, to_bitmap
+from edge_agent.policy.swarm_owners import RANKS
 from federation.contract.sync import SyncPeer
 
 DIGEST = "ef" * 32
@@ -149,10 +150,11 @@ def test_what_a_member_fetches_is_believed_for_a_while() -> None:
     assert members.fetchers(2, 1.0) == members.fetchers(3, 6.0) == []
 
 
-def told(me: Members, rates: dict[str, float], kind: str) -> None:
+def told(me: Members, rates: dict[str, float], kind: str, now: float = 0.0) -> None:
     for name, rate in rates.items():
-        me.heard(name, PeerStatus(have=b"", **{kind: rate}), 0.0)  # type: ignore[arg-type]
-    me.update(0.0)
+        status = PeerStatus(have=b"", age_s=now, **{kind: rate})  # type: ignore[arg-type]
+        me.heard(name, status, now)
+    me.update(now)
 
 
 def test_one_to_which_bytes_come_much_slower_than_to_most_knows_that_it_is_behind() -> None:
@@ -171,10 +173,12 @@ def test_a_single_other_has_to_be_much_faster() -> None:
     members.listed(peers(NAMES[:2]))
     told(members, {"c1": 5e6}, "origin_rate")
     assert not members.behind
-    told(members, {"c1": 7e6}, "origin_rate")
+    told(members, {"c1": 7e6}, "origin_rate", 0.4)
+    assert not members.behind  # rates are judged now and then
+    told(members, {"c1": 7e6}, "origin_rate", 0.6)
     assert members.behind
-    members.heard("c1", PeerStatus(have=b"", origin_rate=7e6, able=False), 0.0)
-    members.update(0.0)
+    members.heard("c1", PeerStatus(have=b"", origin_rate=7e6, able=False), 1.0)
+    members.update(1.0)
     assert not members.behind  # nobody else would ask
 
 

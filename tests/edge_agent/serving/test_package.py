@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from edge_agent.serving.package import ServedPackage, read_package, write_package
-from edge_agent.serving.v2 import Tensor
+from edge_agent.serving.v2_terms import Tensor
 
 
 def package(*shapes: tuple[int, ...]) -> ServedPackage:

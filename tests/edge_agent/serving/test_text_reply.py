@@ -7,7 +7,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from edge_agent.serving.sse import EventReader
 from edge_agent.serving.text import GenerateCall, TextDialect
 from edge_agent.serving.text_reply import Stamp, TextReply
-from edge_agent.serving.v2 import HEADER_LENGTH, parse_infer
+from edge_agent.serving.v2 import parse_infer
+from edge_agent.serving.v2_terms import HEADER_LENGTH
 
 PIECES = ["Hel", "", "lo"]
 

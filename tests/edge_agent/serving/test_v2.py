@@ -9,15 +9,13 @@ from hypothesis import strategies as st
 
 from edge_agent.serving.v2 import (
     DTYPES,
-    HEADER_LENGTH,
-    BadRequest,
-    Tensor,
     check_inputs,
     check_outputs,
     encode_infer,
     parse_infer,
     to_bytes,
 )
+from edge_agent.serving.v2_terms import HEADER_LENGTH, BadRequest, Tensor
 
 
 def infer(

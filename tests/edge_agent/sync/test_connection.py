@@ -135,6 +135,41 @@ def test_all_bytes_are_paid_for_and_permits_are_asked_per_read(
     assert 4 <= meter.permits <= 6
 
 
+def test_one_call_reads_all_records_that_its_permit_allows(
+    connections: Connections, store: Store
+) -> None:
+    meter, target, count = Free(), ours(store), 256 << 10
+    with connections.use(target.site, PATIENCE, None, Cancel()) as connection:
+        connection.get(target, (0, count), meter)
+        view, reads = memoryview(bytearray(count)), 0
+        while len(view):
+            view, reads = view[connection.read_into(view, meter) :], reads + 1
+    assert reads <= 8  # a record of TLS has 16 KiB
+
+
+def test_what_came_before_a_cut_is_given_out_and_then_the_cut_is_told(
+    connections: Connections, store: Store
+) -> None:
+    def cut(ask: Ask) -> None:
+        ask.head()
+        ask.raw(ask.data[: 40 << 10])
+        ask.sock.shutdown(socket.SHUT_RDWR)
+
+    store.answer = cut
+    meter, target, data = Free(), ours(store), bytearray(64 << 10)
+    with (
+        pytest.raises(Unavailable, match=r"closed the connection|was cut|connection broke"),
+        connections.use(target.site, PATIENCE, None, Cancel()) as connection,
+    ):
+        connection.get(target, (0, len(data)), meter)
+        filled = 0
+        while True:
+            filled += connection.read_into(memoryview(data)[filled:], meter)
+    assert filled == 40 << 10
+    assert bytes(data[:filled]) == (bytes(range(256)) * 256)[:filled]
+    assert sum(meter.paid) > filled
+
+
 @pytest.mark.parametrize("name", [f"other.cluster.{TRUST_DOMAIN}", "127.0.0.2"])
 def test_a_server_with_another_name_is_not_believed(
     connections: Connections, store: Store, name: str

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import time
 
 from edge_agent.policy.courtesy import UNBOUNDED, Courtesy
@@ -22,7 +23,7 @@ async def watched(watch: Watch, throttle: Throttle, *, block_s: float, for_s: fl
 
 async def test_transfers_step_back_while_requests_wait_for_their_turn() -> None:
     throttle = Throttle(SyncSpec())
-    watch = Watch(throttle, lambda: True)
+    watch = Watch(throttle, lambda: True, lambda: 0)
     rate = await watched(watch, throttle, block_s=0.02, for_s=1.2)
     assert rate < Courtesy().limits.first
     assert throttle.origin.shape.read_bytes > 0
@@ -31,8 +32,15 @@ async def test_transfers_step_back_while_requests_wait_for_their_turn() -> None:
 
 async def test_without_requests_they_do_not() -> None:
     throttle = Throttle(SyncSpec())
-    watch = Watch(throttle, lambda: False)
+    watch = Watch(throttle, lambda: False, lambda: 5)
     assert await watched(watch, throttle, block_s=0.02, for_s=0.5) == UNBOUNDED
+
+
+async def test_requests_that_end_between_two_looks_count() -> None:
+    """At a low rate none is in flight whenever somebody looks."""
+    throttle, begun = Throttle(SyncSpec()), itertools.count()
+    watch = Watch(throttle, lambda: False, lambda: next(begun))
+    assert await watched(watch, throttle, block_s=0.02, for_s=0.5) < UNBOUNDED
 
 
 async def test_the_cap_of_the_cluster_still_holds() -> None:

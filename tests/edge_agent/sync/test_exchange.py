@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,17 @@ class Still(SystemClock):
         return self.now_s
 
 
-def make(carrier: Carrier, clock: Clock | None = None) -> Exchange:
-    clock = clock or SystemClock()
-    means = Means(me="me", carrier=carrier, statuses=Told(), clock=clock, dice=random.Random(1))
+def make(
+    carrier: Carrier, clock: Clock | None = None, at_rest: Callable[[], None] = lambda: None
+) -> Exchange:
+    means = Means(
+        me="me",
+        carrier=carrier,
+        statuses=Told(),
+        clock=clock or SystemClock(),
+        dice=random.Random(1),
+        at_rest=at_rest,
+    )
     exchange = Exchange(means)
     exchange.peers_changed(listed("me", "a", digest="00" * 32))
     return exchange
@@ -42,7 +51,8 @@ def opened(tmp_path: Path) -> Staging:
 async def test_a_package_is_brought_once_at_a_time(tmp_path: Path) -> None:
     carrier, staging = Carrier(), opened(tmp_path)
     carrier.gate.clear()
-    exchange = make(carrier)
+    rests: list[bool] = []
+    exchange = make(carrier, at_rest=lambda: rests.append(True))
     digest = PACKAGE.digest
     told = (exchange.progress(digest), exchange.status(digest), exchange.finished(digest))
     assert told == (None, None, None)
@@ -56,12 +66,14 @@ async def test_a_package_is_brought_once_at_a_time(tmp_path: Path) -> None:
         exchange.hasten("unknown", Urgency.NORMAL)
         assert any(exchange.is_mine(digest, piece) for piece in range(12))
         assert not exchange.is_mine("unknown", 0)
+        assert not rests  # the one that was refused ended nothing
         progress = exchange.progress(digest)
         assert progress is not None
         assert progress.done_bytes == 0
         carrier.gate.set()
     assert carrier.urgencies == {Urgency.PREFETCH, Urgency.NORMAL}
     assert exchange.status(digest) is None
+    assert rests == [True]
     finished = exchange.finished(digest)
     assert finished is not None
     assert finished.done_bytes == finished.total_bytes

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.sync.connection import Patience
+from edge_agent.sync.lending import Lender
 from edge_agent.sync.offers import PeerOutcome, PeerRequest
 from edge_agent.sync.throttle import Throttle
 from edge_agent.sync.transfer import Transfers
@@ -215,6 +216,48 @@ async def test_close_ends_what_waits_for_a_window(agent: Credentials, store: Sto
     with pytest.raises(Unavailable, match="this agent stops"):
         await task
     assert store.asked == []
+
+
+async def test_all_transfers_together_take_the_memory_of_one_budget(
+    agent: Credentials, store: Store
+) -> None:
+    budget = 3 << 20
+    packages = [make_package(store, [1000 * KIB] * 12, path=f"/packs/{n}") for n in range(4)]
+    lender = Lender(budget)
+    transfers = Transfers(agent, Throttle(SyncSpec()), url=store.url, lender=lender)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        for package in packages:
+            group.create_task(
+                transfers.from_origin(package.wanted, package.offer(), package.put, Urgency.NORMAL)
+            )
+    await transfers.close()
+    assert all(package.whole for package in packages)
+    assert 1000 * KIB < lender.peak_bytes <= budget
+
+
+async def test_a_rollback_gets_memory_that_prefetches_have_taken(
+    agent: Credentials, store: Store
+) -> None:
+    first = make_package(store, [1000 * KIB] * 8)
+    urgent = make_package(store, [1000 * KIB], path="/packs/b")
+    entered, leave = threading.Event(), threading.Event()
+
+    def put(number: int, data: memoryview) -> None:
+        entered.set()
+        leave.wait(20)
+        first.put(number, data)
+
+    transfers = Transfers(agent, Throttle(SyncSpec()), url=store.url, lender=Lender(1 << 20))
+    prefetch = asyncio.ensure_future(
+        transfers.from_origin(first.wanted, first.offer(), put, Urgency.PREFETCH)
+    )
+    assert await asyncio.to_thread(entered.wait, 20)
+    async with asyncio.timeout(20):
+        await transfers.from_origin(urgent.wanted, urgent.offer(), urgent.put, Urgency.ROLLBACK)
+    assert urgent.whole
+    leave.set()
+    await prefetch
+    await transfers.close()
 
 
 # ---------------------------------------------------------------- peers

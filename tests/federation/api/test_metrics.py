@@ -1,3 +1,6 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from federation.app import ControlPlane
@@ -82,3 +85,18 @@ async def test_two_control_planes_have_numbers_of_their_own(
     await api.register("a")
     assert (await scrape(api))["fed_clusters{state=never-joined}"] == 1
     assert plane.loop.events_total["ClusterRegistered"] == 1
+
+
+async def test_what_sleeps_is_counted(api: Operator, plane: ControlPlane) -> None:
+    await api.push("m", b"weights")
+    scaling = {"mode": "auto", "min": 0, "max": 2}
+    answer = await api.put("Deployment", "d", {"model": "m", "scaling": scaling})
+    assert answer.status in (200, 201)
+    assert (await scrape(api))["fed_deployment_asleep{deployment=d}"] == 0
+    record = plane.loop.state.deployments["d"]
+    asleep = replace(record, asleep_since=datetime.now(UTC))
+    plane.loop.state.deployments["d"] = asleep
+    plane.loop.state.wakes["d"] = 2
+    numbers = await scrape(api)
+    assert numbers["fed_deployment_asleep{deployment=d}"] == 1
+    assert numbers["fed_deployment_wake_ups_total{deployment=d}"] == 2

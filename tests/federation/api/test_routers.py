@@ -73,9 +73,11 @@ async def test_a_status_is_shown_and_nonsense_counts_as_not_measured(
     ]
     async with stream(plane, "router", held) as router:
         await router.send(router_hello("r"))
-        message = pb.RouterStatus(clusters=views, requests_total=7, errors_total=1)
+        waits = [pb.HeldModel(model="m", requests=3), pb.HeldModel(model="n")]
+        message = pb.RouterStatus(clusters=views, requests_total=7, errors_total=1, held=waits)
         await router.send(pb.RouterMessage(status=message))
         await until(7, api, "requests_total")
+        assert (await status(api))["held"] == {"m": 3}
         clusters = (await status(api))["clusters"]
         assert isinstance(clusters, dict)
         assert {name: view["rtt_ms"] for name, view in clusters.items()}["a"] == 12.5

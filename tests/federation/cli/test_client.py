@@ -143,6 +143,17 @@ def test_a_write_on_a_broken_connection_is_sent_again_under_the_same_key(
     assert plane.requests[-1][2]["idempotency-key"] != keys[0]
 
 
+def test_a_write_goes_under_the_key_that_is_given(
+    client: ApiClient, plane: FakeControlPlane
+) -> None:
+    spec = {"location": {"latitude": 1.0, "longitude": 2.0}}
+    content = {"apiVersion": "federation/v1", "kind": "Region", "metadata": {"name": "eu"}}
+    for _ in range(2):
+        path = ("api", "v1", "regions", "eu")
+        client.send("PUT", *path, content={**content, "spec": spec}, idempotency_key="mine")
+    assert [headers["idempotency-key"] for _, _, headers in plane.requests] == ["mine", "mine"]
+
+
 def test_bytes_are_asked_again_on_a_broken_connection_and_streamed_only_once(
     client: ApiClient, plane: FakeControlPlane
 ) -> None:

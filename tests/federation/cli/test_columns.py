@@ -108,6 +108,24 @@ def test_a_deployment_tells_what_it_waits_for() -> None:
     assert cells("Deployment", ready)["REASON"] == ""
 
 
+def test_a_deployment_that_sleeps_says_so() -> None:
+    status = {
+        "version": 1,
+        "routed_version": 1,
+        "ready": True,
+        "reason": "it sleeps since 2026-01-01 00:00:00 UTC; the first request wakes it",
+        "warm": 0,
+        "wanted": 0,
+        "cannot": [],
+        "asleep_since": "2026-01-01T00:00:00Z",
+        "clusters": [{"cluster": "eu", "versions": [{"version": 1, "state": "verified"}]}],
+    }
+    document = {"metadata": META, "spec": {"model": "m"}, "status": status}
+    shown = cells("Deployment", document)
+    assert (shown["WARM"], shown["READY"]) == ("asleep", "True")
+    assert shown["REASON"] == status["reason"]
+
+
 @pytest.mark.parametrize(
     ("scaling", "expected"),
     [

@@ -9,6 +9,7 @@ from federation.contract.scaling import Scaling, ScalingMode
 
 FIXED, AUTO, ENGINE = ScalingMode
 HELD = DeploymentSpec(model="m", replicas=3)
+SLEEPS = DeploymentSpec(model="m", scaling=Scaling(mode=AUTO, min=0, max=3, target=0.5))
 FOLLOWS = DeploymentSpec(model="m", scaling=Scaling(mode=AUTO, min=2, max=6, target=0.5))
 
 
@@ -27,6 +28,11 @@ FOLLOWS = DeploymentSpec(model="m", scaling=Scaling(mode=AUTO, min=2, max=6, tar
         (FOLLOWS, ScalingFlags(replicas=2), (2, FIXED, 2, 6, 0.5)),
         (FOLLOWS, ScalingFlags(mode=FIXED), (1, FIXED, 2, 6, 0.5)),
         (FOLLOWS, ScalingFlags(replicas=2, mode=FIXED), (2, FIXED, 2, 6, 0.5)),
+        (HELD, ScalingFlags(least=0), (3, AUTO, 0, 1, 0.7)),
+        (SLEEPS, ScalingFlags(most=5), (1, AUTO, 0, 5, 0.5)),
+        (SLEEPS, ScalingFlags(replicas=2), (2, FIXED, 1, 3, 0.5)),
+        (SLEEPS, ScalingFlags(mode=ENGINE), (1, ENGINE, 1, 3, 0.5)),
+        (SLEEPS, ScalingFlags(least=1), (1, AUTO, 1, 3, 0.5)),
     ],
 )
 def test_what_flags_mean(

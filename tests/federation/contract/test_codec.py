@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.contract import codec
 from federation.contract import types as t
 from federation.contract.v1 import federation_pb2 as pb
+from tests.depth import examples
 from tests.federation.contract.test_codec_capacity import calibrations, capacities, resources
 from tests.federation.contract.test_codec_sync import disks, progress
 from tests.federation.contract.test_codec_trust import accesses
@@ -41,7 +42,7 @@ observed = st.builds(
             in_flight=small,
             protocol=st.sampled_from(t.ModelProtocol),
             sync=st.none() | progress,
-            queued=small,
+            queued=st.none() | small,
             rate=st.floats(0, 1e6),
             latency_ms=st.floats(0, 1e6),
             calibration=st.none() | calibrations,
@@ -89,6 +90,7 @@ snapshots = st.builds(
             protocol=st.sampled_from(t.ModelProtocol),
             aliases=st.dictionaries(names, numbers, max_size=2),
             residency=st.lists(names, max_size=2).map(tuple),
+            dormant=st.lists(numbers, max_size=2).map(tuple),
         ),
         max_size=2,
     ).map(tuple),
@@ -116,6 +118,7 @@ def test_connectivity_of_an_older_peer_is_dial_and_of_a_newer_one_unknown() -> N
     assert codec.connectivity_from_proto(77) is t.Connectivity.UNKNOWN
 
 
+@settings(max_examples=examples(40))
 @given(reports)
 def test_reports_round_trip(report: t.Report) -> None:
     wire = codec.report_to_proto(report).SerializeToString()

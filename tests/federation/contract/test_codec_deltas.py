@@ -14,6 +14,7 @@ from federation.contract.codec_deltas import CapacityReader, CapacityWriter, Tol
 from federation.contract.device_use import use_columns, with_use
 from federation.contract.errors import Invalid
 from federation.contract.v1 import federation_pb2 as pb
+from tests.depth import examples
 from tests.federation.contract.test_codec_capacity import capacities, pools
 
 
@@ -67,7 +68,7 @@ def histories(draw: st.DrawFn) -> list[Capacity]:
 
 
 @given(histories())
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 def test_any_sequence_of_capacities_comes_back(history: list[Capacity]) -> None:
     writer, reader = CapacityWriter(), CapacityReader()
     for sequence, capacity in enumerate(history, 1):
@@ -78,6 +79,7 @@ def test_any_sequence_of_capacities_comes_back(history: list[Capacity]) -> None:
         assert writer.is_told(capacity)
 
 
+@settings(max_examples=examples(50))
 @given(histories(), st.sets(st.integers(1, 6)))
 def test_a_base_that_is_not_there_is_asked_for_and_never_guessed(
     history: list[Capacity], lost: set[int]
@@ -127,6 +129,7 @@ def test_equal_numbers_make_no_new_pools() -> None:
     assert told[0].capacity.pools is told[1].capacity.pools
 
 
+@settings(max_examples=examples(50))
 @given(st.lists(pools, min_size=1, max_size=3))
 def test_numbers_that_contradict_each_other_are_cut(drawn: list[Pool]) -> None:
     told = heard(CapacityReader(), 1, CapacityWriter().write(1, Capacity(pools=tuple(drawn))))

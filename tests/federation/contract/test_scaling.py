@@ -18,7 +18,8 @@ def test_what_can_be_written() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (Scaling(min=0), "min and max must be 1 to 1000"),
+        (Scaling(mode=ScalingMode.AUTO, min=-1), "min must be 0 to 1000"),
+        (Scaling(min=0), "a min of 0 needs mode auto"),
         (Scaling(min=3, max=2), "min at most max, not 3 and 2"),
         (Scaling(max=1001), "not 1 and 1001"),
         (Scaling(target=0.0), "a share above 0"),

@@ -34,6 +34,32 @@ def looks(work: Sequence[float], scaling: Scaling, *, there: int = 1) -> list[in
 
 
 @pytest.mark.parametrize(
+    ("rounds", "asked"),
+    [
+        ((0.0, 0.0), 1),  # the window is waited for
+        ((2.0, 2.0), 3),
+        ((1.0, 4.0), 3),
+        ((4.0, 2.0), 1),  # it shrinks by itself
+        ((0.5, 2.0), 1),  # a peak
+        ((2.0, 0.0), 1),
+    ],
+)
+def test_a_queue_that_stays_is_not_waited_for(rounds: tuple[float, float], asked: int) -> None:
+    scale: Scale | None = None
+    for number, each in enumerate(rounds):
+        now = START + timedelta(seconds=PAUSE_S * number)
+        scale = follow(scale, 2.0, there=1, limits=limits(up_s=60.0), now=now, rounds=each)
+    assert scale is not None
+    assert scale.asked == asked
+
+
+def test_rounds_are_what_waits_against_what_replicas_do_at_once() -> None:
+    assert Load(replicas=2, queued=6).rounds == 3.0
+    assert Load(replicas=2, queued=32, calibration=TENSORS).rounds == 2.0
+    assert Load(replicas=2).rounds == Load(replicas=0, queued=0).rounds == 0.0
+
+
+@pytest.mark.parametrize(
     ("load", "work"),
     [
         # Nothing was measured: one request at a time.
@@ -53,6 +79,10 @@ def looks(work: Sequence[float], scaling: Scaling, *, there: int = 1) -> list[in
         (Load(replicas=1, in_flight=4, calibration=TOKENS), 0.5),
         # What a peer may write.
         (Load(replicas=0, in_flight=3), 2.0),
+        # What waits in the engine is work, also if it did not come through the gateway.
+        (Load(replicas=3, in_flight=1, queued=5), 5.0),
+        (Load(replicas=2, queued=64, calibration=TENSORS), 4.0),
+        (Load(replicas=2, queued=0, rate=60.0, calibration=TENSORS), 1.2),
         (Load(replicas=3, in_flight=900), 6.0),
         (Load(replicas=0, rate=50.0, calibration=TENSORS), 0.5),
         (

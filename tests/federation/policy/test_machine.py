@@ -333,7 +333,7 @@ class Federation(RuleBasedStateMachine):
 
 
 Federation.TestCase.settings = settings(
-    max_examples=examples(60),
+    max_examples=examples(30),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from federation.contract.capacity import Capacity, Device, Pool, Resources, Sharing
 from federation.contract.matching import misfit
-from federation.policy.packing import Claim, Packing, usable
+from federation.policy.claims import Claim
+from federation.policy.packing import Packing, usable
 
 GIB = 1024
 
@@ -100,6 +101,22 @@ def test_nothing_is_given_out_twice(there: list[Pool], wanted: list[Claim]) -> N
         else:
             assert grown.spots == before
         check_conservation(grown, let_in)
+
+
+@settings(max_examples=100, deadline=None)
+@given(pools, claims, claims)
+def test_what_was_asked_before_changes_no_answer(
+    there: list[Pool], held: list[Claim], wanted: list[Claim]
+) -> None:
+    packing = Packing(there, held)
+    asked = [replace(each, holder=f"new {each.holder}") for each in wanted]
+    for each in (*asked, *reversed(asked)):
+        before = packing.spots
+        assert packing.fits(each) is Packing(there, held).fits(each)
+        assert packing.spots == before
+        assert packing.units_left(each.needs) == Packing(there, held).units_left(each.needs)
+        if packing.refuses(each.needs, each.replicas):
+            assert not Packing(there, held).fits(each)
 
 
 @settings(max_examples=80, deadline=None)

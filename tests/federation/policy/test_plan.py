@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
-from federation.contract.capacity import Resources
+from federation.contract.capacity import Pool, Resources
 from federation.contract.resources import ClusterSpec, DeploymentSpec
+from federation.contract.scaling import Scaling, ScalingMode
 from federation.contract.sync import SyncProgress, SyncSpec
 from federation.contract.types import Runtime, Scheduling, VersionState
 from federation.policy.decide import decide
 from federation.policy.events import DeploymentApplied
 from federation.policy.plan import Plan, PlanRow, plan_of
+from federation.policy.settle import settle
+from federation.policy.state import Step
 from tests.federation.policy.world import ACTOR, World
 
 ONE = Resources(gpus=1)
@@ -65,6 +68,33 @@ def test_a_new_version_says_when_the_old_one_goes() -> None:
         ("b", 1, "when version 2 is warm there"),
     ]
     assert "both need room at once" in told.cannot[0].reason
+
+
+def test_what_may_sleep_and_what_sleeps_is_noted() -> None:
+    world = fleet()
+    spec = DeploymentSpec(model="m", scaling=Scaling(mode=ScalingMode.AUTO, min=0, down_s=30))
+    told = plan(world, spec)
+    assert [(row.cluster, row.replicas) for row in told.place] == [("a", 1), ("b", 1)]
+    assert told.notes == ("when nobody used it for 30 s it has no replica, until a request comes",)
+    record = world.state.deployments["d"]
+    world.state.deployments["d"] = replace(record, asleep_since=world.now)
+    settle(Step(world.state, world.now, "test"))
+    told = plan_of(world.state, world.state.copy(), "d")
+    assert (told.place, told.keep, told.stop) == ((), (), ())
+    assert told.notes == ("it sleeps: its package lies ready (a, b), a request loads it",)
+
+
+def test_kubernetes_gives_whole_units_and_that_is_noted() -> None:
+    world = fleet()
+    record = world.state.clusters["a"]
+    assert record.last is not None
+    pool = Pool(
+        node="n", resource="nvidia.com/gpu", vendor="nvidia", free=2, total=2, allocatable=2
+    )
+    capacity = replace(record.last.capacity, pools=(pool,))
+    world.state.clusters["a"] = replace(record, last=replace(record.last, capacity=capacity))
+    told = plan(world, DeploymentSpec(model="m", resources=Resources(gpus=1, fraction=0.5)))
+    assert told.notes == ("Kubernetes shares no GPU: each replica gets a whole unit there (a)",)
 
 
 def test_a_region_that_is_left_goes_when_another_has_it() -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from federation.contract.capacity import Resources
+from federation.contract.capacity import Pool, Resources
 from federation.contract.resources import ClusterSpec, DeploymentSpec
 from federation.contract.sync import Disk
 from federation.contract.types import AssignedVersion
@@ -45,6 +45,21 @@ def test_all_models_of_a_cluster_share_its_gpus(world: World) -> None:
     here.give("m", ())
     assert here.takes(replace(version(replicas=2), model="o"))
     assert here.lacks(version(needs=Resources())) == ""
+
+
+def test_on_kubernetes_a_share_of_a_gpu_is_a_whole_one(world: World) -> None:
+    half = version(replicas=3, needs=Resources(gpus=1, fraction=0.5))
+    assert room(world).takes(half)
+    record = world.state.clusters["c"]
+    pool = Pool(node="n", resource="nvidia.com/gpu", vendor="nvidia", free=2, total=4)
+    assert record.last is not None
+    capacity = replace(record.last.capacity, pools=(replace(pool, allocatable=4, ours=2),))
+    world.state.clusters["c"] = replace(record, last=replace(record.last, capacity=capacity))
+    here = room(world)
+    assert here.whole_units
+    assert not here.takes(half)
+    assert here.takes(replace(half, replicas=2))
+    assert "needs 3 times 1 GPU" in here.lacks(half)
 
 
 def test_what_is_given_counts_at_once_and_after_it_was_written(world: World) -> None:
@@ -101,10 +116,10 @@ def test_less_room_than_before_is_told(world: World) -> None:
 
 def test_ranks_change_with_what_is_given(world: World) -> None:
     rooms = Rooms(world.state)
-    assert rooms.ranks(ONE)["c"] == (-5, float("inf"), 1)
+    assert rooms["c"].rank(ONE) == (-5, float("inf"), 1)
     rooms.give("c", "n", (version(),))
-    assert rooms.ranks(Resources(gpus=1))["c"] == (-2, float("inf"), 2)
-    assert rooms.ranks(Resources())["c"] == (0, float("inf"), 2)
+    assert rooms["c"].rank(Resources(gpus=1)) == (-2, float("inf"), 2)
+    assert rooms["c"].rank(Resources()) == (0, float("inf"), 2)
     assert rooms["c"].refuses(ONE, 9) is False, "nobody asked yet"
     assert not rooms["c"].takes(replace(version(replicas=9), model="o"))
     assert rooms["c"].refuses(Resources(gpus=1), 9)

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.contract.errors import Conflict
@@ -16,6 +16,7 @@ from federation.policy.roots import (
     next_change,
     prepared,
 )
+from tests.depth import examples
 from tests.federation.policy.world import START
 
 LIFE, GRACE = timedelta(hours=24), timedelta(days=30)
@@ -48,6 +49,7 @@ def test_the_table_has_every_phase_and_an_end() -> None:
     assert [target for target in TRANSITIONS.values() if target is None] == [None]
 
 
+@settings(max_examples=examples(50))
 @given(st.lists(st.tuples(st.integers(0, 40 * 24), st.booleans()), max_size=40))
 def test_whatever_the_operator_does_nobody_is_refused(steps: list[tuple[int, bool]]) -> None:
     """Leaves live LIFE. A root signs only after all could learn of it, and is trusted as long as

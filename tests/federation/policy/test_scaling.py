@@ -67,6 +67,15 @@ def test_replicas_follow_the_load(world: World) -> None:
     assert given(world).replicas == 4
 
 
+def test_a_queue_in_the_engine_is_followed_at_the_second_look(world: World) -> None:
+    slow = replace(AUTO, up_s=600.0)
+    world.deploy(spec(slow))
+    for _ in range(3):
+        world.report("c", [replace(each, replicas=1, queued=5) for each in world.seen("c")])
+        world.advance(5)
+    assert given(world).replicas == 4
+
+
 def test_nothing_is_looked_at_without_such_a_deployment(world: World) -> None:
     assert world.state.look_at is not None
     world.deploy(spec(Scaling(), replicas=3))
@@ -203,6 +212,20 @@ def test_the_engine_is_told_its_limits() -> None:
     assert given(world, "ray").replicas == 2
     world.deploy(spec(replace(AUTO, mode=ScalingMode.ENGINE, max=3)))
     assert (given(world, "ray").replicas, given(world, "ray").max_replicas) == (1, 3)
+
+
+def test_an_engine_without_an_autoscaler_needs_room_for_the_fewest_only() -> None:
+    world = World()
+    world.cluster("triton", gpus=1)
+    for model in ("a", "m"):
+        world.push(model)
+    world.deploy(DeploymentSpec(model="a", replicas=4, resources=Resources(gpus=1)), name="a")
+    world.deploy(spec(replace(AUTO, mode=ScalingMode.ENGINE, min=2)), name="b")
+    assert world.assigned("triton") == []
+    world.gpus["triton"] = 3
+    world.report("triton")  # `a` is refused first: what does not fit for it is remembered
+    assert world.assigned("triton") == [("m", 1)]
+    assert given(world, "triton").replicas == 2
 
 
 def test_what_makes_no_sense_is_refused(world: World) -> None:

@@ -14,6 +14,7 @@ from federation.policy.events import Assign, PublishSnapshot
 from federation.policy.rooms import Rooms
 from federation.policy.settle import settle, wishes_of
 from federation.policy.state import State, Step
+from tests.depth import examples
 from tests.federation.policy.world import World
 
 
@@ -136,7 +137,7 @@ def places(state: State) -> dict[str, list[str]]:
     return found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(fleets, st.lists(specs, min_size=1, max_size=4))
 def test_nothing_is_placed_twice_and_no_gpu_is_given_out_twice(
     gpus: list[int], wanted: list[DeploymentSpec]
@@ -157,7 +158,7 @@ def test_nothing_is_placed_twice_and_no_gpu_is_given_out_twice(
     assert step.commands == [PublishSnapshot()]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(fleets, specs, st.integers(0, 3), st.integers(1, 4))
 def test_more_capacity_never_makes_a_deployment_unplaceable(
     gpus: list[int], wanted: DeploymentSpec, which: int, more: int
@@ -169,7 +170,7 @@ def test_more_capacity_never_makes_a_deployment_unplaceable(
     assert len(places(placed(grown, [wanted]).state)["m0"]) >= before
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(fleets, st.lists(specs, min_size=1, max_size=3), st.integers(0, 3), st.integers(-4, 4))
 def test_a_change_of_capacity_moves_nothing(
     gpus: list[int], wanted: list[DeploymentSpec], which: int, change: int
@@ -217,7 +218,7 @@ def happen(world: World, kind: str, told: list[Any]) -> None:
         world.advance(told[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(events, min_size=5, max_size=25))
 def test_each_event_settles_all_that_follows_from_it(story: list[tuple[Any, ...]]) -> None:
     """Only the models that an event touches are looked at, and those that wait for room: yet

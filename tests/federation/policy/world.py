@@ -83,6 +83,7 @@ class World:
         self.engines: dict[str, EngineKind] = {}
         self.gpus: dict[str, int] = {}
         self.disks: dict[str, Disk] = {}
+        self.parts = snapshot.Parts()
 
     def do(self, event: Event) -> Result:
         before = self.state.copy()
@@ -113,6 +114,8 @@ class World:
     def snapshot(self) -> Snapshot:
         built = snapshot.build(self.state, 1)
         assert built.problems() == ()
+        again = snapshot.build(self.state, 1, parts=self.parts)
+        assert again == built, "what is remembered of earlier snapshots changes nothing"
         return built
 
     # ------------------------------------------------------------ people

@@ -1,9 +1,14 @@
-"""Threads share one arena where there are arenas."""
+"""Threads share one arena where there are arenas, and idle connections take little."""
 
+import asyncio
+import ssl
 import subprocess
 import sys
+from asyncio import sslproto
 
 import pytest
+
+from federation.runtime.memory import read_tls_in_small_blocks
 
 # Each thread keeps 4 MB of small objects and then frees every second one: with an arena each, the
 # maps of the process show one 64 MiB reservation per arena.
@@ -22,11 +27,13 @@ threads = [threading.Thread(target=work) for _ in range(8)]
 for t in threads:
     t.start()
 gate.wait(20)
-arenas = 0
+arenas, before = 0, None
 for line in open("/proc/self/maps"):
     span, mode = line.split()[:2]
     first, last = (int(end, 16) for end in span.split("-"))
-    arenas += mode.startswith("rw") and first % (64 << 20) == 0 and last - first >= 1 << 20
+    if mode.startswith("---") and before and before[1] == first:  # what is in use, and the rest
+        arenas += before[0] % (64 << 20) == 0 and last - before[0] == 64 << 20
+    before = (first, last) if mode.startswith("rw") else None
 print(arenas)
 gate.wait(20)
 """
@@ -42,3 +49,15 @@ def _arenas(how: str) -> int:
 def test_threads_share_one_arena() -> None:
     assert _arenas("many") >= 4
     assert _arenas("one") == 0
+
+
+async def test_a_tls_connection_takes_a_small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sslproto.SSLProtocol, "max_size", sslproto.SSLProtocol.max_size)
+    read_tls_in_small_blocks()
+    loop = asyncio.get_running_loop()
+    context, done = ssl.create_default_context(), loop.create_future()
+    made = sslproto.SSLProtocol(loop, asyncio.Protocol(), context, done, call_connection_made=False)
+    assert memoryview(made.get_buffer(-1)).nbytes == 64 << 10
+    assert memoryview(made.get_buffer(1 << 20)).nbytes == 64 << 10
+    made.connection_lost(None)  # or it complains that it was not closed
+    done.cancel()

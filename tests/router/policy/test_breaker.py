@@ -4,7 +4,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from federation.contract.errors import InvalidTransition
-from router.policy.breaker import TRANSITIONS, Breaker, BreakerEvent, BreakerState
+from router.policy.breaker import (
+    FORGIVEN_AFTER_S,
+    JITTER,
+    LAST_BACKOFF_S,
+    TRANSITIONS,
+    Breaker,
+    BreakerEvent,
+    BreakerState,
+)
 
 
 def opened(now_s: float = 0.0) -> Breaker:
@@ -20,7 +28,7 @@ def test_it_opens_after_three_failures_in_a_row() -> None:
     for _ in range(5):
         breaker.failed(0, "reset", 0.0)
         breaker.failed(0, "reset", 0.0)
-        breaker.succeeded(0)
+        breaker.succeeded(0, 0.0)
     assert breaker.look(0.0) is BreakerState.CLOSED
     assert opened().reason == "connection refused"
 
@@ -36,32 +44,58 @@ def test_one_bad_probe_is_noise_two_eject() -> None:
 def test_after_the_backoff_one_request_at_a_time_tries_it_out() -> None:
     breaker = opened()
     assert breaker.look(0.9) is BreakerState.OPEN
-    assert breaker.look(1.0) is BreakerState.HALF_OPEN
-    trial = breaker.begin(1.0)
+    now_s = breaker.ends_s
+    assert 1.0 <= now_s <= 1.0 + JITTER
+    assert breaker.look(now_s) is BreakerState.HALF_OPEN
+    trial = breaker.begin(now_s)
     assert trial
     assert breaker.trial_running
-    assert breaker.begin(1.0) == 0
-    breaker.failed(0, "late", 1.0)  # sent before it opened: shows nothing now
-    breaker.succeeded(0)
-    assert breaker.look(1.0) is BreakerState.HALF_OPEN
-    breaker.succeeded(trial)
-    assert breaker.look(1.0) is BreakerState.CLOSED
+    assert breaker.begin(now_s) == 0
+    breaker.failed(0, "late", now_s)  # sent before it opened: shows nothing now
+    breaker.succeeded(0, now_s)
+    assert breaker.look(now_s) is BreakerState.HALF_OPEN
+    breaker.succeeded(trial, now_s)
+    assert breaker.look(now_s) is BreakerState.CLOSED
     assert breaker.reason == ""
 
 
 def test_a_failed_trial_doubles_the_backoff_and_an_abandoned_one_shows_nothing() -> None:
     breaker = opened()
-    breaker.abandoned(breaker.begin(1.0))
+    now_s = breaker.ends_s
+    breaker.abandoned(breaker.begin(now_s))
     assert not breaker.trial_running
-    breaker.failed(breaker.begin(1.0), "still broken", 1.0)
-    assert breaker.look(2.9) is BreakerState.OPEN
-    assert breaker.look(3.0) is BreakerState.HALF_OPEN
-    now_s = 0.0
+    breaker.failed(breaker.begin(now_s), "still broken", now_s)
+    assert now_s + 2.0 <= breaker.ends_s <= now_s + 2.0 * (1 + JITTER)
     for _ in range(20):
         now_s += 1000.0
         breaker.failed(breaker.begin(now_s), "still broken", now_s)
-    assert breaker.look(now_s + 29.9) is BreakerState.OPEN
-    assert breaker.look(now_s + 30.0) is BreakerState.HALF_OPEN
+    assert now_s + 30.0 <= breaker.ends_s <= now_s + 30.0 * (1 + JITTER)
+
+
+def test_what_comes_back_and_goes_again_waits_longer_each_time() -> None:
+    breaker, now_s, waits = opened(), 0.0, []
+    for _ in range(6):
+        waits.append(breaker.ends_s - now_s)
+        now_s = breaker.ends_s
+        breaker.succeeded(breaker.begin(now_s), now_s)
+        now_s += 1.0
+        breaker.trip("slow", now_s)
+    assert waits[-1] > 20.0
+    now_s = breaker.ends_s
+    breaker.succeeded(breaker.begin(now_s), now_s)
+    now_s += FORGIVEN_AFTER_S
+    breaker.trip("slow", now_s)
+    assert breaker.ends_s - now_s <= 1.0 + JITTER
+
+
+def test_routers_do_not_all_try_at_once() -> None:
+    ends = set()
+    for seed in range(50):
+        breaker = Breaker()
+        breaker.seed = seed
+        breaker.trip("slow", 0.0)
+        ends.add(round(breaker.ends_s, 2))
+    assert len(ends) > 15
 
 
 def test_a_silent_cluster_gets_no_trial_until_a_probe_is_good() -> None:
@@ -119,7 +153,7 @@ class AnyOrder(RuleBasedStateMachine):
             return
         trial = self.flights.pop(data.draw(st.integers(0, len(self.flights) - 1)))
         if ending == "good":
-            self.breaker.succeeded(trial)
+            self.breaker.succeeded(trial, self.now_s)
         elif ending == "bad":
             self.breaker.failed(trial, "broken", self.now_s)
         else:
@@ -137,7 +171,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def it_can_always_recover(self) -> None:
         if self.breaker.state is BreakerState.OPEN and self.breaker.reachable:
-            assert self.breaker._opened_at_s + self.breaker._backoff_s <= self.now_s + 30.0
+            assert self.breaker.ends_s <= self.now_s + LAST_BACKOFF_S * (1 + JITTER)
 
 
 TestAnyOrder = AnyOrder.TestCase

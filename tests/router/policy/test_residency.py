@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from federation.contract.errors import NotFound, PermissionDenied
 from federation.contract.types import Endpoint, ModelRoute, Snapshot
 from router.policy import table as tables
-from router.policy.pick import Question, decide
+from router.policy.decision import Question
+from router.policy.pick import decide
 from router.policy.residency import assure, check, permits, permitted
 from router.policy.signals import Ending, Signals
 from tests.router.policy.worlds import CLUSTERS, REGIONS, Fixed, learned, snapshots

@@ -67,6 +67,16 @@ def test_what_is_unknown_is_named_with_near_misses(
     assert caught.value.reason.startswith(reason)
 
 
+def test_what_sleeps_is_known_by_its_versions() -> None:
+    route = ModelRoute(name="m", default_version=2, dormant=(2, 3))
+    table = build(Snapshot(version=1, models=(route,)))
+    assert table.resolve("m@3").version == 3
+    assert table.versions["m"] == (2, 3)
+    assert table.replicas("m", 3) == ()
+    with pytest.raises(NotFound):
+        table.resolve("m@1")
+
+
 def test_an_inconsistent_snapshot_is_refused_with_everything_that_is_wrong() -> None:
     bad = Snapshot(version=3, replicas=(Replica(model="m", version=1, cluster="c"),))
     with pytest.raises(Invalid, match="unknown model 'm'; replica of 'm' at unknown cluster 'c'"):

@@ -8,8 +8,8 @@ draw on shared counters. So what is free is a set that could be handed out all a
 that nobody cut counts as a whole one; of what is left of a cut one, the largest parts that fit.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from math import ceil
 
@@ -29,6 +29,9 @@ class _Taken:
 
     shares: int = 0
     ours: int = 0
+
+
+_FREE = _Taken()
 
 
 @dataclass(slots=True)
@@ -60,31 +63,62 @@ class Listed:
     reason: str = ""
 
 
-def count(
-    slices: Iterable[Slice], holds: Iterable[tuple[Hold, bool]], classes: Sequence[DeviceClass]
-) -> Listed:
-    """Return what the slices of one pool come to; `holds` says of each whether it is ours."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the slices of one pool say, whoever holds devices of it: each device with the number of
+    its kind, in the order in which they are counted; or, as `reason`, why they cannot be."""
+
+    devices: tuple[tuple[SliceDevice, int], ...] = ()
+    by_name: Mapping[str, SliceDevice] = field(default_factory=dict)
+    kinds: tuple[Pool, ...] = ()  # in order
+    counters: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)
+    shown: Mapping[str, tuple[Device, ...]] = field(default_factory=dict)
+    reason: str = ""
+
+
+def layout(slices: Iterable[Slice], classes: Sequence[DeviceClass]) -> Layout:
+    """Return what the slices of one pool say; it stays while they and the classes do."""
     newest = _newest(list(slices))
     listed = [device for one in newest for device in one.devices]
     if not listed:
-        return Listed()
+        return Layout()
+    driver, name = newest[0].key
     if len(newest) != newest[0].slices:
-        driver, name = newest[0].key
-        return Listed(
+        return Layout(
             reason=f"{driver} has listed {len(newest)} of {newest[0].slices} parts of {name}"
         )
-    counters: _Counters = {}
-    for one in newest:
-        counters.update(one.counters)
-    taken = _taken({device.name: device for device in listed}, holds)
-    by_node: dict[str, list[SliceDevice]] = {}
-    for device in _counted(listed, counters, taken):
-        by_node.setdefault(device.node, []).append(device)
-    driver = newest[0].driver
-    return Listed(
-        pools={n: _pools(d, taken, driver, classes) for n, d in by_node.items()},
-        devices=_devices(listed),
+    pools = [(device, _kind(device, driver, classes)) for device in listed]
+    kinds = sorted(dict.fromkeys(kind for _, kind in pools), key=order)
+    numbers = {kind: number for number, kind in enumerate(kinds)}
+    pools.sort(key=lambda each: _first_counted(each[0]))
+    return Layout(
+        devices=tuple((device, numbers[kind]) for device, kind in pools),
+        by_name={device.name: device for device in listed},
+        kinds=tuple(kinds),
+        counters={key: left for one in newest for key, left in one.counters.items()},
+        shown=_devices(listed),
     )
+
+
+def count(there: Layout, holds: Iterable[tuple[Hold, bool]]) -> Listed:
+    """Return what a pool comes to; `holds` says of each whether it is ours."""
+    if not there.devices:
+        return Listed(reason=there.reason)
+    taken = _taken(there.by_name, holds)
+    tallies: dict[int, _Tally] = {}
+    for device, number in _counted(there, taken):
+        tally = tallies.setdefault(number, _Tally())
+        tally.parents.add(device.parent or device.id or device.name)
+        tally.add(device, taken.get(device.name, _FREE))
+    pools: dict[str, tuple[Pool, ...]] = {}
+    seen: dict[str, set[str]] = {}
+    for number in sorted(tallies):
+        kind, tally = there.kinds[number], tallies[number]
+        before = seen.setdefault(kind.node, set())
+        filled = _filled(kind, tally, physical=len(tally.parents - before))
+        pools[kind.node] = (*pools.get(kind.node, ()), filled)
+        before |= tally.parents
+    return Listed(pools=pools, devices=there.shown)
 
 
 def _newest(slices: list[Slice]) -> list[Slice]:
@@ -101,57 +135,40 @@ def _taken(
         device = devices.get(hold.device)
         steps = dict(device.steps) if device else {}
         shares = max((ceil(n / steps[c]) for c, n in hold.consumed if c in steps), default=1)
-        old = found.get(hold.device, _Taken())
+        old = found.get(hold.device, _FREE)
         found[hold.device] = _Taken(old.shares + shares, old.ours + (shares if ours else 0))
     return found
 
 
-def _counted(
-    devices: Iterable[SliceDevice], left: _Counters, taken: Mapping[str, _Taken]
-) -> Iterable[SliceDevice]:
-    """Yield devices that can all be handed out beside each other: those in use first, then healthy
-    ones, whole before parts, large before small."""
-    order = sorted(
-        devices,
-        key=lambda d: (d.name not in taken, bool(d.taint), bool(d.parent), -d.memory_mib, d.name),
-    )
-    for device in order:
+def _first_counted(device: SliceDevice) -> tuple[bool, bool, int, str]:
+    """Healthy devices first, whole before parts, large before small."""
+    return bool(device.taint), bool(device.parent), -device.memory_mib, device.name
+
+
+def _counted(there: Layout, taken: Mapping[str, _Taken]) -> Iterator[tuple[SliceDevice, int]]:
+    """Yield devices that can all be handed out beside each other: those in use first."""
+    left: _Counters = dict(there.counters)
+    used = [each for each in there.devices if each[0].name in taken]
+    for device, kind in (*used, *(each for each in there.devices if each[0].name not in taken)):
         if device.name in taken or all(left.get(c, Decimal(0)) >= n for c, n in device.consumes):
             for counter, amount in device.consumes:
                 left[counter] = left.get(counter, Decimal(0)) - amount
-            yield device
+            yield device, kind
 
 
-def _pools(
-    devices: Iterable[SliceDevice],
-    taken: Mapping[str, _Taken],
-    driver: str,
-    classes: Sequence[DeviceClass],
-) -> tuple[Pool, ...]:
-    """Return the pools of equal devices on one node."""
-    groups: dict[Pool, _Tally] = {}
-    for device in devices:
-        kind = Pool(
-            node=device.node,
-            resource=_resource(device, driver, classes),
-            vendor=device.vendor,
-            product=device.product,
-            memory_mib=device.memory_mib,
-            architecture=device.architecture,
-            compute_capability=device.compute_capability,
-            profile=device.profile,
-            sharing=_sharing(device),
-        )
-        tally = groups.setdefault(kind, _Tally())
-        tally.parents.add(device.parent or device.id or device.name)
-        tally.add(device, taken.get(device.name, _Taken()))
-    seen: set[str] = set()
-    pools = []
-    for kind in sorted(groups, key=order):
-        tally = groups[kind]
-        pools.append(_filled(kind, tally, physical=len(tally.parents - seen)))
-        seen |= tally.parents
-    return tuple(pools)
+def _kind(device: SliceDevice, driver: str, classes: Sequence[DeviceClass]) -> Pool:
+    """Return the pool of a device and its equals on its node, with no units yet."""
+    return Pool(
+        node=device.node,
+        resource=_resource(device, driver, classes),
+        vendor=device.vendor,
+        product=device.product,
+        memory_mib=device.memory_mib,
+        architecture=device.architecture,
+        compute_capability=device.compute_capability,
+        profile=device.profile,
+        sharing=_sharing(device),
+    )
 
 
 def _filled(kind: Pool, tally: _Tally, *, physical: int) -> Pool:
@@ -160,16 +177,8 @@ def _filled(kind: Pool, tally: _Tally, *, physical: int) -> Pool:
         n, taints = len(tally.taints), ", ".join(dict.fromkeys(tally.taints))
         what = "partitions" if kind.profile else "devices"
         reason = f"{n} of {tally.total} {what} {'is' if n == 1 else 'are'} tainted {taints}"
-    return Pool(
-        node=kind.node,
-        resource=kind.resource,
-        vendor=kind.vendor,
-        product=kind.product,
-        memory_mib=kind.memory_mib,
-        architecture=kind.architecture,
-        compute_capability=kind.compute_capability,
-        profile=kind.profile,
-        sharing=kind.sharing,
+    return replace(
+        kind,
         physical=physical,
         total=tally.total,
         allocatable=tally.allocatable,

@@ -7,7 +7,7 @@ it, and the words of the rule that would grant it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_agent.policy.kube.resources import (
+from federation.kube.resources import (
     DEPLOYMENTS,
     DEVICE_CLASSES,
     NODES,

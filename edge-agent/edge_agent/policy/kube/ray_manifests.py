@@ -3,7 +3,13 @@
 Input: a Workload, the operator's EngineShape, where it may run, the Serve application. Output: the
 manifest for server-side apply, and whether a change of it makes a second Ray cluster. Each replica
 has a worker pod for itself, which has what it was given room for; the head computes nothing.
+
+KubeRay takes the number of workers over when it makes a cluster, and never again. So Ray's own
+autoscaler runs beside the head: it starts a worker for each replica that Serve wants, and ends
+those that are left without one. How many there are is in Serve's configuration alone.
 https://docs.ray.io/en/latest/cluster/kubernetes/user-guides/rayservice.html
+https://docs.ray.io/en/latest/cluster/kubernetes/user-guides/configuring-autoscaling.html
+https://github.com/ray-project/kuberay/issues/2331
 """
 
 import json
@@ -31,6 +37,7 @@ SERVE, DASHBOARD, GCS = 8000, 8265, 6379
 CLUSTER_SPEC = f"{PREFIX}/cluster-spec"  # hash of what KubeRay makes a new cluster for
 NEW_CLUSTER, NO_UPGRADE = "NewCluster", "None"
 GRACE_S = 40
+IDLE_S = 60  # a worker without a replica goes after so long
 _MOST = 1000  # workers; a change of this number would count as a change of the cluster
 _GROUP = "replicas"
 _RAY_VERSION = re.compile(r":(\d+\.\d+\.\d+)")
@@ -76,7 +83,14 @@ def serve_host(workload_name: str, namespace: str) -> str:
 
 def _cluster(workload: Workload, shape: EngineShape, placing: Placing) -> Obj:
     cluster: Obj = {
-        "enableInTreeAutoscaling": False,
+        "enableInTreeAutoscaling": True,
+        "autoscalerOptions": {
+            "idleTimeoutSeconds": IDLE_S,
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        },
         "headGroupSpec": {
             "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104  # in its pod
             "template": _template(workload, shape, placing, head=True),
@@ -109,6 +123,8 @@ def _template(workload: Workload, shape: EngineShape, placing: Placing, *, head:
         ]
     pod = pod_spec(workload, shape, where, container)
     pod["terminationGracePeriodSeconds"] = GRACE_S
+    if head:  # its autoscaler asks the API server for workers, as an account that KubeRay makes
+        pod["automountServiceAccountToken"] = True
     labels = our_labels(shape, workload.name)
     return {"metadata": {"labels": {**labels, REVISION: revision(pod)}}, "spec": pod}
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, TypeAlias
 
-from edge_agent.policy.kube.dra import Listed, count, order
+from edge_agent.policy.kube.dra import Layout, Listed, count, layout, order
 from edge_agent.policy.kube.fields import Json, key_of, told
 from edge_agent.policy.kube.names import is_gpu_name, unit_of
 from edge_agent.policy.kube.nodes import NodeFacts, node_facts
@@ -72,9 +72,13 @@ class KubeView:
         self._slices: dict[_Key, dict[str, Slice]] = {}  # by driver and pool
         self._holds: dict[_Key, dict[_Key, tuple[Claim, tuple[Hold, ...]]]] = {}  # and by claim
         self._pools_on: dict[str, set[_Key]] = {}
+        self._layouts: dict[_Key, Layout] = {}  # of the slices, while they stay
         self._listed: dict[_Key, Listed] = {}
+        # What device plugins offer, by node, beside which vendors' devices that slices list.
+        self._plugins: dict[str, tuple[set[str], tuple[Pool, ...]]] = {}
         self._rows: dict[str, tuple[Pool, ...]] = {}
-        self._order: list[str] = []  # the nodes of these rows
+        self._pools: list[Pool] = []  # all of these rows ...
+        self._starts: dict[str, int] = {}  # ... and where that of each node begins
         self._devices: dict[str, tuple[Device, ...]] = {}
         self._all_devices: tuple[Device, ...] = ()
         self._notes: dict[tuple[str, ...], str] = {}  # what could not be counted, by node or pool
@@ -132,6 +136,7 @@ class KubeView:
 
     def _node_changed(self, key: _Key, old: NodeFacts | None, new: NodeFacts | None) -> None:
         self._stale_nodes.add(key[1])
+        self._plugins.pop(key[1], None)
 
     def _pod_changed(self, key: _Key, old: PodUse | None, new: PodUse | None) -> None:
         for pod, sign in ((old, -1), (new, 1)):
@@ -148,6 +153,7 @@ class KubeView:
             if not on_node:
                 del self._bound[pod.node]
             self._stale_nodes.add(pod.node)
+            self._plugins.pop(pod.node, None)
             if pod.ours:
                 for name in pod.claims:
                     claim: Claim | None = self._known[CLAIM].get((key[0], name))
@@ -172,6 +178,7 @@ class KubeView:
                 there[one.name] = one
             else:
                 there.pop(one.name, None)
+            self._layouts.pop(one.key, None)
             self._stale_pools.add(one.key)
             self._stale_nodes |= one.nodes
             nodes = {node for part in there.values() for node in part.nodes}
@@ -196,6 +203,7 @@ class KubeView:
                 self._stale_pools.add(pool)
 
     def _class_changed(self, key: _Key, old: DeviceClass | None, new: DeviceClass | None) -> None:
+        self._layouts.clear()
         self._stale_pools |= self._slices.keys()
 
     # ------------------------------------------------------------ what comes out
@@ -205,7 +213,7 @@ class KubeView:
         if self._now is None or self._stale_nodes:
             self._refresh()
             self._now = Capacity(
-                pools=tuple(chain.from_iterable([self._rows[node] for node in self._order])),
+                pools=tuple(self._pools),
                 devices=self._all_devices,
                 reason=self._reason,
                 waiting=self._units_waiting(),
@@ -217,26 +225,41 @@ class KubeView:
         noted = False
         for key in self._stale_pools:
             slices = self._slices.get(key, {})
-            listed = count(slices.values(), self._holders(key), classes)
+            if (there := self._layouts.get(key)) is None:
+                there = self._layouts[key] = layout(slices.values(), classes)
+            if not slices:
+                del self._layouts[key]
+            listed = count(there, self._holders(key))
             noted = _keep(self._notes, key, listed.reason) or noted
             _keep(self._listed, key, listed if slices else None)
             for part in slices.values():
                 self._stale_nodes |= part.nodes
         self._stale_pools.clear()
-        rows, shown = set(self._rows), False
+        other = shown = False
         for node in self._stale_nodes:
             pools, devices, note = self._row(node)
-            _keep(self._rows, node, pools)
+            before = self._rows.get(node, ())
+            other = other or len(before) != len(pools)
+            if _keep(self._rows, node, pools) and not other:
+                start = self._starts[node]
+                self._pools[start : start + len(pools)] = pools
             shown = _keep(self._devices, node, devices) or shown
             noted = _keep(self._notes, (node,), note) or noted
         self._stale_nodes.clear()
-        if rows != self._rows.keys():
-            self._order = sorted(self._rows)
+        if other:
+            self._lay_out()
         if shown:
             by_node = [self._devices[node] for node in sorted(self._devices)]
             self._all_devices = tuple(chain.from_iterable(by_node))
         if noted:
             self._reason = told(self._notes[what] for what in sorted(self._notes))
+
+    def _lay_out(self) -> None:
+        """Put the rows of all nodes one after the other."""
+        self._pools, self._starts = [], {}
+        for node in sorted(self._rows):
+            self._starts[node] = len(self._pools)
+            self._pools += self._rows[node]
 
     def _holders(self, key: _Key) -> Iterable[tuple[Hold, bool]]:
         """Yield what claims hold of a pool, and whether one of our pods is behind it."""
@@ -258,7 +281,11 @@ class KubeView:
         if facts is None:
             return tuple(sorted(handed, key=order)), tuple(devices), ""
         vendors = {pool.vendor for pool in handed}
-        pools = plugin_pools(facts, held_by(self._bound.get(name, {}).values()), vendors)
+        known = self._plugins.get(name)
+        if known is None or known[0] != vendors:
+            held = held_by(self._bound.get(name, {}).values())
+            known = self._plugins[name] = (vendors, plugin_pools(facts, held, vendors))
+        pools = known[1]
         notes = [
             f"{resource} measures parts of GPUs and is not counted" for resource in facts.measures
         ]

@@ -24,6 +24,7 @@ REVISION = f"{PREFIX}/revision"  # of a pod's template
 MODEL, VERSION = f"{PREFIX}/model", f"{PREFIX}/version"
 DIGEST, PROTOCOL = f"{PREFIX}/digest", f"{PREFIX}/protocol"
 NEEDS, PLACING = f"{PREFIX}/needs", f"{PREFIX}/placing"
+REPLICAS = f"{PREFIX}/replicas"  # how many it shall have, or from how many to how many
 
 MODELS_DIR = "/models"  # where an engine sees the folder of its version
 PROGRESS_S = 540  # so long a rollout may make no progress: images and models are large
@@ -53,7 +54,8 @@ class EngineShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One model version as it shall run. `folder` holds its files, below the shape's path."""
+    """One model version as it shall run. `folder` holds its files, below the shape's path. With
+    `max_replicas` the engine's own autoscaler decides, from `replicas` on."""
 
     model: str
     version: int
@@ -61,7 +63,19 @@ class Workload:
     protocol: str
     folder: str
     replicas: int = 1
+    max_replicas: int = 0
     resources: Resources = field(default_factory=Resources)
+
+    @property
+    def most(self) -> int:
+        """Return how many replicas it may come to have."""
+        return max(self.replicas, self.max_replicas, 1)
+
+    @property
+    def scale(self) -> str:
+        """Return how many replicas it shall have, as its main object notes it."""
+        least = max(self.replicas, 1)
+        return f"{least}-{self.most}" if self.max_replicas else str(least)
 
     @property
     def name(self) -> str:
@@ -120,6 +134,7 @@ def metadata(workload: Workload, shape: EngineShape, placing: Placing | None = N
     }
     if placing is not None:
         notes |= {NEEDS: _needs(workload), PLACING: json.dumps(asdict(placing))}
+        notes[REPLICAS] = workload.scale
     return {
         "name": workload.name,
         "namespace": shape.namespace,
@@ -142,6 +157,17 @@ def told_placing(obj: Json, workload: Workload) -> Placing | None:
 
 def _needs(workload: Workload) -> str:
     return revision(asdict(workload.resources))
+
+
+def told_most(obj: Json) -> int:
+    """Return how many replicas one of our objects may come to have; 0 if it does not tell."""
+    most = told_scale(obj).rpartition("-")[2]
+    return int(most) if most.isdecimal() else 0
+
+
+def told_scale(obj: Json) -> str:
+    """Return how many replicas one of our objects shall have, as a Workload's `scale`."""
+    return text(obj, "metadata", "annotations", REPLICAS)
 
 
 def told_version(obj: Json) -> tuple[str, int, str, str] | None:

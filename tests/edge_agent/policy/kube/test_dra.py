@@ -4,7 +4,7 @@ from random import Random
 
 from hypothesis import given, settings
 
-from edge_agent.policy.kube.dra import count
+from edge_agent.policy.kube.dra import Listed, count, layout
 from edge_agent.policy.kube.slices import DeviceClass, Hold, Slice, SliceDevice
 from federation.contract.capacity import Pool
 from tests.edge_agent.policy.kube.worlds import numbers
@@ -40,7 +40,11 @@ def _hold(name: str, ours: bool = False) -> tuple[Hold, bool]:
 def _counted(
     one: Slice, *holds: tuple[Hold, bool], classes: tuple[DeviceClass, ...] = ()
 ) -> tuple[Pool, ...]:
-    return count([one], holds, classes).pools.get("n1", ())
+    return count(layout([one], classes), holds).pools.get("n1", ())
+
+
+def _listed(slices: list[Slice]) -> Listed:
+    return count(layout(slices, ()), [])
 
 
 def _cuttable(gpus: int) -> list[SliceDevice]:
@@ -66,7 +70,7 @@ def _cuttable(gpus: int) -> list[SliceDevice]:
 
 
 def test_no_slices_come_to_nothing() -> None:
-    assert count([], [], ()).pools == {}
+    assert _listed([]).pools == {}
 
 
 def test_what_is_held_is_not_free() -> None:
@@ -84,9 +88,9 @@ def test_a_device_that_is_held_and_tainted_counts_in_total_only() -> None:
 def test_only_the_newest_and_whole_list_counts() -> None:
     old = _slice([_device("a"), _device("b")], generation=1)
     new = _slice([_device("a")], generation=2)
-    assert count([old, new], [], ()).pools["n1"][0].total == 1
+    assert _listed([old, new]).pools["n1"][0].total == 1
     half = _slice([_device("a")], generation=3, slices=2)
-    listed = count([old, half], [], ())
+    listed = _listed([old, half])
     assert (listed.pools, listed.reason) == ({}, "gpu.nvidia.com has listed 1 of 2 parts of n1")
 
 
@@ -116,7 +120,7 @@ def test_an_uncut_gpu_is_one_gpu() -> None:
 def test_a_gpu_that_is_tainted_whole_can_still_be_cut() -> None:
     whole, *ways = _cuttable(1)
     sick = _device("gpu-0", kind="gpu", id=whole.id, taint="x:NoSchedule", consumes=whole.consumes)
-    listed = count([_slice([sick, *ways], gpus=1)], [], ())
+    listed = _listed([_slice([sick, *ways], gpus=1)])
     assert [p.profile for p in listed.pools["n1"]] == ["7g.80gb"]
     assert listed.devices["n1"][0].healthy
 

@@ -11,7 +11,7 @@ from edge_agent.policy.kube.permissions import (
     ray_needs,
     triton_needs,
 )
-from edge_agent.policy.kube.resources import DEPLOYMENTS, NODES, PODS
+from federation.kube.resources import DEPLOYMENTS, NODES, PODS
 
 DEPLOY = Path(__file__).resolve().parents[4] / "deploy"
 

@@ -13,7 +13,7 @@ from edge_agent.policy.kube.ray_manifests import (
     serve_host,
     with_surge,
 )
-from edge_agent.policy.kube.workloads import Placing
+from edge_agent.policy.kube.workloads import Placing, told_most, told_scale
 from tests.edge_agent.policy.kube.engines import ON_H100, SHAPE, WORKLOAD, workload
 
 APPLICATION = {"name": "llama--v7", "import_path": "app:build"}
@@ -47,6 +47,23 @@ def test_each_replica_has_a_worker_and_the_head_takes_no_gpu() -> None:
     assert group["rayStartParams"] == {"num-cpus": "1"}
 
 
+def test_rays_autoscaler_runs_beside_the_head_and_may_ask_the_api_server() -> None:
+    cluster = made()["spec"]["rayClusterConfig"]
+    assert cluster["enableInTreeAutoscaling"] is True
+    context = cluster["autoscalerOptions"]["securityContext"]
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    head, worker = (t["spec"]["automountServiceAccountToken"] for t in templates(made()))
+    assert (head, worker) == (True, False)
+
+
+def test_it_notes_how_many_replicas_it_may_come_to_have() -> None:
+    for changes, scale, most in (({}, "2", 2), ({"max_replicas": 5}, "2-5", 5)):
+        found = workload(**changes)
+        assert (found.scale, found.most) == (scale, most)
+        assert (told_scale(made(**changes)), told_most(made(**changes))) == (scale, most)
+    assert told_most({}) == 0
+
+
 def test_it_carries_the_application_and_the_version_of_ray() -> None:
     spec = made()["spec"]
     assert json.loads(spec["serveConfigV2"]) == {"applications": [APPLICATION]}
@@ -63,6 +80,7 @@ def test_status_belongs_to_the_operator() -> None:
     ("new", "second"),
     [
         (made(replicas=5), False),
+        (made(max_replicas=9), False),
         (ray_service(WORKLOAD, SHAPE, ON_H100, {**APPLICATION, "args": {}}), False),
         (ray_service(WORKLOAD, replace(SHAPE, image="x/ray:2.61.0"), ON_H100, APPLICATION), True),
         (ray_service(WORKLOAD, SHAPE, Placing(), APPLICATION), True),

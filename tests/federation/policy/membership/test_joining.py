@@ -247,6 +247,6 @@ class Memberships(RuleBasedStateMachine):
 
 
 Memberships.TestCase.settings = settings(
-    max_examples=examples(50), stateful_step_count=40, deadline=None
+    max_examples=examples(25), stateful_step_count=40, deadline=None
 )
 TestMemberships = Memberships.TestCase

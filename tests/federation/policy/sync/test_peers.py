@@ -1,7 +1,7 @@
 from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
 from federation.contract.sync import SyncPeer
 from federation.contract.types import Connectivity, VersionState
-from federation.policy.sync.peers import peers
+from federation.policy.sync.peers import Neighbours, peers
 from tests.federation.policy.world import World
 
 
@@ -55,3 +55,20 @@ def test_only_members_that_are_in_contact_are_peers_and_reversed_ones_do_not_ser
     world.advance(6)
     assert [p.cluster for p in peers(world.state)["b"]] == ["b"]
     assert set(peers(world.state)) == {"a", "b", "n", "r"}
+
+
+def test_what_is_remembered_changes_nothing_and_equal_regions_stay_one_object() -> None:
+    world, known = World(), Neighbours()
+    for name, region in (("a", "eu"), ("b", "eu"), ("c", "us")):
+        world.cluster(name, region)
+    first = known.of(world.state)
+    world.push("m")
+    world.deploy(DeploymentSpec(model="m", regions=("us",)))
+    second = known.of(world.state)
+    assert second == peers(world.state)
+    assert second["c"] != first["c"]
+    assert second["a"] is first["a"]
+    world.serve("c")
+    assert known.of(world.state) == peers(world.state)
+    world.advance(60)
+    assert known.of(world.state) == peers(world.state)

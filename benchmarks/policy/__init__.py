@@ -1,0 +1,1 @@
+"""How well requests are spread: the router's own decision in a discrete-event model."""

@@ -1,0 +1,205 @@
+"""What this router knows of one model version at one cluster, a lane, and what it costs there.
+
+Input: requests that begin and end, what gateways report, what was measured after warm-up. Output:
+the expected time on a lane, in ms, of which `pick` makes scores.
+
+A cluster works on `concurrency` requests at once; those beyond wait for one of them to end. How
+many are there is what the gateway said last, corrected by what this router has sent since; routers
+that see the same do the same, so what was sent since counts for them, too (`echo`).
+"""
+
+from dataclasses import dataclass, field
+
+from router.policy.breaker import Breaker
+from router.policy.latency import Average, RoundTrip
+
+NEWS_LASTS_S = 2.0  # a reported load counts whole for so long, and fades in as much again
+ECHO = 1.0  # at most so many other requests are believed to follow each of ours
+OVERDUE = 0.64  # of the mean age of what is not answered yet: nobody is served faster than that
+_ERROR_GAIN = 0.1
+
+
+@dataclass(slots=True)
+class Place:
+    """One cluster, as all of its lanes share it."""
+
+    name: str
+    url: str = ""
+    rtt: RoundTrip = field(default_factory=RoundTrip)
+    breaker: Breaker = field(default_factory=Breaker)
+    lanes: "dict[tuple[str, int], Lane]" = field(default_factory=dict)
+
+
+class Lane:
+    """One model version at one cluster."""
+
+    __slots__ = (
+        "awaiting",
+        "awaiting_sum_s",
+        "away",
+        "back_at_s",
+        "breaker",
+        "concurrency",
+        "declared",
+        "declared_ms",
+        "echo",
+        "errors",
+        "held_because",
+        "held_until_s",
+        "hold",
+        "hold_ms",
+        "limit",
+        "others",
+        "others_until_s",
+        "overdue",
+        "own",
+        "own_then",
+        "picks",
+        "place",
+        "service",
+        "service_ms",
+        "typical_ms",
+    )
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.own = 0  # sent by this router and not ended
+        self.own_then = 0  # of these, when the gateway last told its load
+        self.others = 0.0  # what it told beyond our own
+        self.others_until_s = 0.0  # when that is forgotten
+        self.echo = 0.0
+        self.awaiting = 0  # of our own, those without a first byte
+        self.awaiting_sum_s = 0.0  # of the moments at which they were sent
+        self.declared = 0.0  # measured after warm-up; 0 = not
+        self.concurrency = 1.0
+        self.limit = float("inf")  # more are not sent there
+        self.declared_ms = 0.0  # likewise
+        self.typical_ms = 0.0  # what to expect of a lane like this one
+        self.service = Average()
+        self.hold = Average()
+        self.service_ms = 0.0  # to the first byte, without waiting
+        self.hold_ms = 0.0  # how long a request occupies its place
+        self.overdue = OVERDUE * 1000.0  # less where services are uneven, and old ones are no news
+        self.breaker = Breaker()
+        self.held_until_s = 0.0
+        self.held_because = ""
+        self.errors = 0.0  # the share of failures among the last answers
+        self.picks = 0
+        self.away = False  # it was out, and is to come back gradually
+        self.back_at_s = float("-inf")
+
+    def __repr__(self) -> str:
+        return (
+            f"Lane({self.place.name}, own={self.own}, others={self.others:.1f}, "
+            f"concurrency={self.concurrency:.1f}, service={self.service_ms:.1f} ms)"
+        )
+
+    # ------------------------------------------------------------ what is expected
+
+    def in_flight(self, now_s: float) -> float:
+        """Return how many requests are believed to be there now."""
+        n = float(self.own)
+        if self.others:
+            left_s = self.others_until_s - now_s
+            if left_s > 0.0:
+                n += self.others if left_s >= NEWS_LASTS_S else self.others * left_s / NEWS_LASTS_S
+        if self.own > self.own_then:
+            n += self.echo * (self.own - self.own_then)
+        return n
+
+    def wait_ms(self, now_s: float) -> float:
+        """Return how long one more request would wait before it is worked on."""
+        beyond = self.in_flight(now_s) + 1.0 - self.concurrency
+        return self.hold_ms * beyond / self.concurrency if beyond > 0.0 else 0.0
+
+    def cost_ms(self, now_s: float) -> float:
+        """Return the time that one more request would take there, the way not counted.
+
+        It is `service_ms + wait_ms(now_s)`, or what requests take that are not answered yet. The
+        load is worked out here once more: every decision does this a dozen times.
+        """
+        cost, own = self.service_ms, self.own
+        beyond = own + 1.0 - self.concurrency
+        if self.others:
+            left_s = self.others_until_s - now_s
+            if left_s >= NEWS_LASTS_S:
+                beyond += self.others
+            elif left_s > 0.0:
+                beyond += self.others * left_s / NEWS_LASTS_S
+        if own > self.own_then:
+            beyond += self.echo * (own - self.own_then)
+        if beyond > 0.0:
+            cost += self.hold_ms * beyond / self.concurrency
+        if self.awaiting:
+            age = (now_s - self.awaiting_sum_s / self.awaiting) * self.overdue
+            if age > cost:
+                return age
+        return cost
+
+    # ------------------------------------------------------------ what is learned
+
+    def declare(self, concurrency: float, latency_ms: float, limit: float) -> None:
+        """Take note of what was measured after warm-up (0 = it was not)."""
+        self.declared, self.declared_ms = concurrency, latency_ms
+        self.limit = limit or float("inf")
+        if concurrency > 0:
+            self.concurrency = max(concurrency, 1.0)
+
+    def refresh(self, scale: float, typical_ms: float, now_s: float) -> None:
+        """Take note of how the peers do: as `scale`, next to what was measured of them after
+        warm-up, and in ms; and let old news fade."""
+        self.typical_ms = self.declared_ms * scale or typical_ms
+        self.service_ms = self.service.expected(self.typical_ms, now_s)
+        self.hold_ms = max(self.hold.expected(self.service_ms, now_s), self.service_ms)
+        self.overdue = OVERDUE * 1000.0 / self.service.unevenness
+
+    def told(self, load: int, now_s: float) -> None:
+        """The gateway says how many requests are in flight there."""
+        self.others = max(0.0, float(load - self.own))
+        self.others_until_s = now_s + 2.0 * NEWS_LASTS_S
+        self.own_then = self.own
+        self.echo = min(self.others / max(self.own, 1), ECHO)
+
+    def answered(self, took_ms: float, among: float, now_s: float) -> float:
+        """Take in a time to the first byte, sent when `among` were there; return the service's
+        share of it in ms: what remains was waiting."""
+        if not self.declared:
+            self._learn_concurrency(took_ms, among)
+        elif self.typical_ms > 0.0 and among > 2.0:
+            self._check_concurrency(took_ms, among)
+        busy = self.concurrency
+        wait = self.hold_ms * (among - busy) / busy if among > busy else 0.0
+        share = self.service_ms / (self.service_ms + wait) if wait > 0.0 else 1.0
+        mine = took_ms * share
+        self.service.observe(mine, now_s)
+        self.service_ms = self.service.expected(self.typical_ms, now_s)
+        if not self.hold.count or self.hold_ms < self.service_ms:
+            self.hold_ms = self.service_ms
+        return mine
+
+    def occupied(self, took_ms: float, now_s: float) -> None:
+        """Take in how long a request occupied its place."""
+        self.hold.observe(took_ms, now_s)
+        self.hold_ms = max(self.hold.expected(self.service_ms, now_s), self.service_ms)
+
+    def judged(self, *, failed: bool) -> None:
+        """Take in whether an answer was a failure of the engine."""
+        self.errors += _ERROR_GAIN * (float(failed) - self.errors)
+
+    def _learn_concurrency(self, took_ms: float, among: float) -> None:
+        """Of an engine that nobody measured: as fast with more in flight, so it works on more."""
+        if not self.service.count:
+            return
+        if among > self.concurrency and took_ms < 1.15 * self.service_ms:
+            self.concurrency = among
+        elif 1.0 < self.concurrency <= among and took_ms > 2.0 * self.service_ms:
+            self.concurrency = max(1.0, 0.97 * self.concurrency)
+
+    def _check_concurrency(self, took_ms: float, among: float) -> None:
+        """What was declared is believed as long as it shows: so many at once take no longer."""
+        usual = 2.0 * self.typical_ms
+        if took_ms > usual and among <= self.concurrency:
+            seen = max(1.0, among * usual / took_ms)
+            self.concurrency += 0.1 * (seen - self.concurrency)
+        elif took_ms < self.typical_ms and self.concurrency < self.declared:
+            self.concurrency += 0.05 * (self.declared - self.concurrency)
