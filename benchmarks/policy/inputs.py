@@ -1,17 +1,19 @@
 """What the model runs on: real round trips, real arrivals, and fleets that are made up.
 
-Input: the files in `data` (see its README). Output: fleets and streams of requests. Round trips and
-arrivals are measured; which region a request comes from, what a token costs and what the fleets
-look like is ours.
+Input: the files in `data` (see its README), and the demo's round trips. Output: fleets and streams
+of requests. Round trips and arrivals are measured; which region a request comes from, what a token
+costs and what the fleets look like is ours.
 """
 
 import csv
 import gzip
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from federation.demo.geography import load_geography
 
 DATA = Path(__file__).with_name("data")
 PREFILL_MS, DECODE_MS = 0.1, 5.0  # a token, at speed 1
@@ -52,16 +54,9 @@ class Fleet:
 
 
 @cache
-def round_trips() -> dict[tuple[str, str], float]:
-    """Return the measured round trips in ms."""
-    with (DATA / "azure_rtt_matrix.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        (row["source"], name): float(ms)
-        for row in rows
-        for name, ms in row.items()
-        if name != "source"
-    }
+def round_trips() -> Mapping[tuple[str, str], float]:
+    """Return the measured round trips in ms, by source and destination."""
+    return load_geography().rtt_ms
 
 
 def _fleet(name: str, regions: list[str], demand: list[float], sites: list[Site]) -> Fleet:

@@ -21,7 +21,7 @@ from edge_agent.policy.swarm_terms import ORIGIN, Fetch, Outcome, Shuffler, Swar
 
 _LOOK = 192  # pieces whose owners are found at once: bounds the time that one decision takes
 _MANY = 10  # owners; when there are more, each is asked less often for what it has not got yet
-_CROWD = 50  # members; when there are more, one that is busy is left alone for longer
+_CROWD = 200  # members; when there are more, one that is busy is left alone for longer
 
 
 class Swarm:
