@@ -19,6 +19,10 @@ class Shuffler(Protocol):
         """Put a list in another order."""
         ...
 
+    def random(self) -> float:
+        """Return a number from 0 to below 1."""
+        ...
+
     def choice(self, seq: Sequence[_T], /) -> _T:
         """Return one of them."""
         ...

@@ -166,7 +166,7 @@ class Bringing:
         self._swarm = self._new_swarm()
         self._wake = asyncio.Event()
         self._tasks: dict[Fetch, asyncio.Task[None]] = {}
-        self._polls: dict[str, float] = {}  # when each member was last asked
+        self._polls: dict[str, float] = {}  # when each member is asked next
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._failure: FederationError | None = None
         self._got_s = self._began_s  # when a piece came last
@@ -375,12 +375,12 @@ class Bringing:
 
     def _poll(self, group: asyncio.TaskGroup, now: float) -> None:
         peers = self._members.peers(now)
-        often_s = _POLL_S if self._members.met(now) else _GREET_S
-        every_s = max(often_s, len(peers) / _POLLS_PER_S)
+        often_s = max(_POLL_S if self._members.met(now) else _GREET_S, len(peers) / _POLLS_PER_S)
         for peer in peers:
             name = peer.cluster
-            if name not in self._asking and now - self._polls.get(name, -every_s) >= every_s:
-                self._polls[name] = now
+            if name not in self._asking and now >= self._polls.get(name, now):
+                spread = 1.0 if name in self._polls else self._means.dice.random()
+                self._polls[name] = now + spread * often_s  # not all at the same time
                 self._asking[name] = group.create_task(self._ask(peer))
 
     async def _ask(self, peer: SyncPeer) -> None:
