@@ -11,7 +11,7 @@ from edge_agent.backends.base import Backend
 from edge_agent.kube.access import KubeAccess, pod_namespace
 from edge_agent.kube.api import KubeApi
 from edge_agent.policy.kube.workloads import EngineShape
-from edge_agent.settings import Settings, read_secret, tolerations, triton_repository
+from edge_agent.settings import Settings, engine_grpc, read_secret, tolerations, triton_repository
 
 if TYPE_CHECKING:
     from edge_agent.backends.kube_flavour import Flavour
@@ -25,7 +25,11 @@ def make_backend(settings: Settings, state_dir: Path) -> Backend:
         case "triton":
             from edge_agent.backends.triton import TritonBackend
 
-            return TritonBackend(settings.engine_url, _repository(settings, state_dir))
+            return TritonBackend(
+                settings.engine_url,
+                _repository(settings, state_dir),
+                grpc_address=engine_grpc(settings),
+            )
         case "ray-serve":
             from edge_agent.backends.ray_serve import RayServeBackend
 

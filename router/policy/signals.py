@@ -130,7 +130,10 @@ class Signals:
     def begin(self, cluster: str, model: str, version: int, now_s: float) -> Attempt:
         """Count a request that is about to be sent."""
         known = self._cluster(cluster)
-        return Attempt(known, known.versions.setdefault((model, version), _Version()), now_s)
+        held = known.versions.get((model, version))
+        if held is None:
+            held = known.versions[model, version] = _Version()
+        return Attempt(known, held, now_s)
 
     def probed(self, cluster: str, rtt_ms: float | None, problem: str, now_s: float) -> bool:
         """Take in a probe; return whether it has just ejected the cluster."""
@@ -163,7 +166,10 @@ class Signals:
         return sum(version.own for version in self._cluster(cluster).versions.values())
 
     def _cluster(self, name: str) -> _Cluster:
-        return self._clusters.setdefault(name, _Cluster(""))
+        known = self._clusters.get(name)
+        if known is None:
+            known = self._clusters[name] = _Cluster("")
+        return known
 
 
 def _avoid(breaker: Breaker, held: _Version, now_s: float) -> str:
