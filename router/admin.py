@@ -5,11 +5,11 @@ nothing here changes anything.
 """
 
 import msgspec
-from aiohttp import web
 
 from federation.contract.errors import Invalid, NotFound
 from federation.contract.types import Snapshot
-from federation.relay.application import make_application
+from federation.relay.application import Application, make_application
+from federation.relay.http1.messages import Request, Response, StreamResponse
 from router.explain import Document, explain
 from router.geo import Locator
 from router.metrics import Metrics
@@ -28,20 +28,20 @@ class Admin:
     def __repr__(self) -> str:
         return f"Admin({self._state.name})"
 
-    def application(self) -> web.Application:
+    def application(self) -> Application:
         """Return an application that hands every request to `handle`."""
         return make_application(self.handle)
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: Request) -> StreamResponse:
         """Answer a request; raises FederationError."""
         match request.path:
             case "/healthz":
-                return web.Response(text="ok")
+                return Response(text="ok")
             case "/readyz":
                 self._state.require_ready()
-                return web.Response(text=_readiness(self._state))
+                return Response(text=_readiness(self._state))
             case "/metrics":
-                return web.Response(
+                return Response(
                     body=self._metrics.page(),
                     headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
                 )
@@ -74,7 +74,7 @@ class Admin:
             "snapshot": _public(table.snapshot),
         }
 
-    def _explain(self, request: web.Request) -> Document:
+    def _explain(self, request: Request) -> Document:
         model = request.query.get("model", "")
         if not model:
             raise Invalid("Which model?", hint="Ask /explain?model=NAME&from=ADDRESS.")

@@ -7,17 +7,17 @@ sent ends with an error event, anything else by breaking the connection: never a
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aiohttp import web
 from multidict import CIMultiDict
 
 from federation.contract.errors import FederationError
+from federation.relay.bodies import break_off, taken, write
 from federation.relay.errors import BadUpstream, sse_error
 from federation.relay.forward import BrokenMidway, ForwardError, Upstream
-from federation.relay.headers import content_length, response_headers
-from federation.relay.server import break_off, write
+from federation.relay.headers import content_length
+from federation.relay.http1.messages import Request, Response, StreamResponse
 from router.sse import WholeEvents
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Answer:
     status: int
     headers: CIMultiDict[str]
     first: bytes
-    rest: AsyncIterator[bytes] | None
+    rest: Upstream | None
     length: int | None
     see: Callable[[bytes], None] = field(default=lambda _: None)
 
@@ -51,23 +51,25 @@ async def begin(upstream: Upstream) -> Answer:
         length = content_length(upstream.headers)
     except FederationError as error:
         raise BrokenMidway(f"its answer is not understood: {error.message}") from None
-    chunks = upstream.chunks()
-    if length is not None and length <= WHOLE_BYTES:
-        first, rest = b"".join([chunk async for chunk in chunks]), None
+    rest: Upstream | None = None
+    if upstream.whole and length is not None and length <= WHOLE_BYTES:
+        first = await upstream.piece()
+    elif length is not None and length <= WHOLE_BYTES:
+        first = b"".join([chunk async for chunk in upstream.chunks()])
     else:
-        first, rest = await anext(chunks, b""), chunks
-    headers = response_headers(upstream.headers)
+        first, rest = await upstream.piece(), upstream
+    headers = upstream.passed_headers()
     return Answer(status=upstream.status, headers=headers, first=first, rest=rest, length=length)
 
 
-async def relay(request: web.BaseRequest, answer: Answer, stall_s: float) -> web.StreamResponse:
+async def relay(request: Request, answer: Answer, stall_s: float) -> StreamResponse:
     """Send an answer to the client; returns when all is sent, broke off, or the client is gone."""
     if answer.rest is None:
         answer.see(answer.first)
-        whole = web.Response(status=answer.status, headers=answer.headers, body=answer.first)
+        whole = Response(status=answer.status, headers=answer.headers, body=answer.first)
         await whole.prepare(request)
         return whole
-    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response = StreamResponse(status=answer.status, headers=answer.headers)
     response.content_length = answer.length
     try:
         await response.prepare(request)
@@ -79,14 +81,17 @@ async def relay(request: web.BaseRequest, answer: Answer, stall_s: float) -> web
 
 
 async def _pieces(
-    request: web.BaseRequest, response: web.StreamResponse, answer: Answer, stall_s: float
+    request: Request, response: StreamResponse, answer: Answer, stall_s: float
 ) -> None:
     events = WholeEvents() if answer.is_events else None
     try:
-        async for piece in _all(answer):
+        piece = answer.first
+        while piece:
             if ready := events.feed(piece) if events else piece:
                 answer.see(ready)
-                await write(request, response, ready, stall_s)
+                if (wait := response.put(ready)) is not None:
+                    await taken(request, wait, stall_s)
+            piece = await answer.rest.piece() if answer.rest is not None else b""
         if events and (rest := events.rest()):
             answer.see(rest)
             await write(request, response, rest, stall_s)
@@ -101,10 +106,3 @@ async def _pieces(
             reason="stream-broken",
         )
         await write(request, response, sse_error(request.path, broken), stall_s)
-
-
-async def _all(answer: Answer) -> AsyncIterator[bytes]:
-    yield answer.first
-    if answer.rest is not None:
-        async for chunk in answer.rest:
-            yield chunk

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from federation.contract.errors import FederationError, Invalid
+from federation.relay.application import Application
 from federation.relay.server import (
     ServerLimits,
     listen,
@@ -30,6 +31,7 @@ from router import tablefile
 from router.admin import Admin
 from router.connection_metrics import ConnectionCollector
 from router.geo import BUNDLED, Locator
+from router.grpc.service import GrpcService
 from router.limits import proxy_limits, public_limits
 from router.member import Member
 from router.metrics import Metrics
@@ -94,7 +96,7 @@ async def serve(
         admin_address = await _serve_admin(admin, settings.admin_listen, stack)
         if member is not None and member.credentials.complete:
             await member.open_door()
-        public = make_runner(proxy.application(), public_limits(settings))
+        public = make_runner(_application(proxy, stack), public_limits(settings))
         reversed_ = member.reverse if member else None
         metrics.registry.register(ConnectionCollector(public.open, reversed_))
         stack.push_async_callback(public.cleanup)  # stops first: finishes what is in flight
@@ -161,6 +163,15 @@ def _proxy(
         admission=Admission(settings.max_concurrent, settings.replay_memory_bytes),
         limits=proxy_limits(settings),
     )
+
+
+def _application(proxy: Proxy, stack: contextlib.AsyncExitStack) -> Application:
+    """Return what answers clients, whether they speak HTTP/1.1 or gRPC."""
+    grpc = GrpcService(proxy.shared())
+    stack.push_async_callback(grpc.switch.close)
+    application = proxy.application()
+    application.on_h2 = grpc.switch.takeover
+    return application
 
 
 def _upstreams(settings: Settings, state: RouterState, member: Member | None) -> Upstreams:

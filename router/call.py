@@ -7,11 +7,9 @@ attempts; or an error that says what is wrong with the request.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aiohttp import web
-
 from federation.contract.errors import Invalid, TooLarge, Unavailable
 from federation.contract.types import ModelProtocol
-from federation.relay.headers import content_length
+from federation.relay.http1.messages import Request
 from federation.relay.paths import InferenceTarget, InferenceVerb
 from federation.relay.server import BodyLimits
 from router import body as bodies
@@ -59,7 +57,7 @@ class ProxyLimits:
 class Call:
     """One request on its way through; the last six fields tell how far it got."""
 
-    request: web.BaseRequest
+    request: Request
     visit: Visit
     hold: Hold  # its share of its tenant's limits
     started_s: float
@@ -132,7 +130,7 @@ class Call:
 
 
 async def read_call(
-    request: web.BaseRequest,
+    request: Request,
     visit: Visit,
     hold: Hold,
     *,
@@ -147,7 +145,7 @@ async def read_call(
     """
     target = visit.target
     in_body = target.verb in _MODEL_IN_BODY
-    if in_body and (content_length(request.headers) or 0) > limits.replay_bytes:
+    if in_body and request.head.length > limits.replay_bytes:
         raise _too_large_to_name(limits)
     body = await bodies.read(request, limits.body, limits.replay_bytes, keep)
     reference = target.model
@@ -186,13 +184,13 @@ def _too_large_to_name(limits: ProxyLimits) -> TooLarge:
     )
 
 
-def _affinity(verb: InferenceVerb, body: bodies.Body, request: web.BaseRequest) -> tuple[int, ...]:
+def _affinity(verb: InferenceVerb, body: bodies.Body, request: Request) -> tuple[int, ...]:
     """Only models that speak text know a prompt again; a session may be anything."""
     session = request.headers.get(SESSION_HEADER, "")[:200]
     return affinity.keys(session, body.kept if verb in _SAYS_TEXT else b"")
 
 
-def _client_deadline_s(request: web.BaseRequest) -> float | None:
+def _client_deadline_s(request: Request) -> float | None:
     text = request.headers.get(DEADLINE_HEADER)
     if text is None:
         return None

@@ -2,28 +2,32 @@
 
 Input: the head of a request, before any of its body is read and before a client that sent
 `Expect: 100-continue` is invited to send it; the keys in the routing table. Output: a Visit, or the
-refusal. A key that was shown is used here and kept nowhere: it does not go upstream, and no log,
-metric or explanation has it.
+refusal. A key that was shown is used here and kept nowhere but in the last head of its connection:
+it does not go upstream, and no log, metric or explanation has it. A connection that sends the same
+head again within a second is not asked anew, unless the table has changed.
 """
 
 import base64
 import logging
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from aiohttp import hdrs, web
-from multidict import CIMultiDictProxy
+from multidict import MultiMapping
 
 from federation.contract.errors import Unauthenticated
+from federation.relay.http1.messages import Request
 from federation.relay.paths import InferenceTarget, InferenceVerb, parse_target
 from router import responses
 from router.policy.access import EVERYONE, Caller, missing_key
 from router.policy.quota import Quotas
+from router.policy.table import RoutingTable
 from router.state import RouterState
 
 log = logging.getLogger(__name__)
 
 HEALTH_PATH = "/healthz"
 KEY_HEADER = "x-api-key"
+_TRUSTED_FOR = timedelta(seconds=1)
 _OPEN = frozenset({InferenceVerb.SERVER_LIVE, InferenceVerb.SERVER_READY})
 _OWN = _OPEN | {
     InferenceVerb.SERVER,
@@ -33,7 +37,7 @@ _OWN = _OPEN | {
 }  # answered from the table: no limit counts them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made for each request
 class Visit:
     """A request that may come in: what it asks for, and for whom."""
 
@@ -47,7 +51,19 @@ class Visit:
         return self.target.verb not in _OWN
 
 
-_VISIT = web.RequestKey("router-visit", Visit)
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was found out of a head, and until when it may be believed of another one like it."""
+
+    visit: Visit
+    table: RoutingTable | None
+    at: datetime
+    until: datetime
+
+
+def _again(visit: Visit, request_id: str) -> Visit:
+    # the same, for another request
+    return Visit(target=visit.target, caller=visit.caller, request_id=request_id)
 
 
 class Door:
@@ -66,12 +82,17 @@ class Door:
     def __repr__(self) -> str:
         return f"Door({'open to everyone' if self._state.allow_anonymous else 'keys only'})"
 
-    def admit(self, request: web.Request) -> None:
+    def admit(self, request: Request) -> None:
         """Look at the head of a request once; `visit` returns what was found.
 
         Raises Unauthenticated, PermissionDenied, OverQuota, or NotFound and its like for a target.
         """
-        if _VISIT in request or request.raw_path == HEALTH_PATH:
+        if request.kept is not None or request.raw_path == HEALTH_PATH:
+            return
+        table = self._state.table
+        known, now = request.head.known, self._state.clock.utc()
+        if isinstance(known, _Known) and known.table is table and known.at <= now < known.until:
+            request.kept = _again(known.visit, responses.request_id(request.headers))
             return
         target = parse_target(request.method, request.raw_path)
         caller = EVERYONE if target.verb in _OPEN else self._caller(request.headers)
@@ -80,15 +101,18 @@ class Door:
         visit = Visit(
             target=target, caller=caller, request_id=responses.request_id(request.headers)
         )
-        if visit.is_inference and hdrs.EXPECT in request.headers:
+        if visit.is_inference and "expect" in request.headers:
             self._quotas.check(caller.tenant, self._state.clock.monotonic_s())
-        request[_VISIT] = visit
+        request.kept = visit
+        if not request.head.expects:
+            request.head.known = _Known(visit, table, now, now + _TRUSTED_FOR)
 
-    def visit(self, request: web.BaseRequest) -> Visit | None:
+    def visit(self, request: Request) -> Visit | None:
         """Return what `admit` found; None for a health check, or if it was refused."""
-        return request.get(_VISIT)
+        visit: Visit | None = request.kept
+        return visit
 
-    def _caller(self, headers: CIMultiDictProxy[str]) -> Caller:
+    def _caller(self, headers: MultiMapping[str]) -> Caller:
         text = shown_key(headers)
         if self._state.allow_anonymous and not is_ours(text):
             return EVERYONE
@@ -107,14 +131,14 @@ def is_ours(text: str | None) -> bool:
     return text is not None and text.startswith("fed_")
 
 
-def shown_key(headers: CIMultiDictProxy[str]) -> str | None:
+def shown_key(headers: MultiMapping[str]) -> str | None:
     """Return the key that a request shows, None if it shows none; raises Unauthenticated if it
     shows several, or something that is no key.
 
     Basic credentials (RFC 7617) hold it as the password, with any user name: clients that know
     nothing else, like tritonclient's BasicAuth, need no change.
     """
-    given = [value.strip() for value in headers.getall(hdrs.AUTHORIZATION, [])]
+    given = [value.strip() for value in headers.getall("authorization", [])]
     keys = [value.strip() for value in headers.getall(KEY_HEADER, [])]
     if len(given) > 1 or len(keys) > 1:
         raise Unauthenticated("The request shows several keys.", hint="Send one.")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from federation.contract.errors import Unavailable
+from federation.relay.http1.waiting import in_task
 from router.call import Call, HoldingLimits
 from router.metrics import Metrics
 from router.policy.table import Resolved, RoutingTable
@@ -67,11 +68,12 @@ class Holding:
 
         The time counts as none of the deadline that clusters have, unless that is the client's.
         """
+        await in_task()
         model, started_s = resolved.route.name, self._state.clock.monotonic_s()
         left_s = self._limits.hold_s - call.held_s
         if call.own_deadline:
             left_s = call.limits.deadline_s - started_s
-        with self._place(call, model) as awake:
+        with self._place(call, resolved) as awake:
             try:
                 async with asyncio.timeout(max(left_s, 0.0)):
                     await awake.wait()
@@ -80,26 +82,32 @@ class Holding:
             finally:
                 waited_s = self._state.clock.monotonic_s() - started_s
                 call.held_s += waited_s
-                self._metrics.hold.labels(model).observe(waited_s)
+                self._metrics.hold.observe(waited_s, model)
         call.failed.clear()  # whoever failed before it slept may be the one who is awake now
         if not call.own_deadline:
             call.limits = replace(call.limits, deadline_s=call.limits.deadline_s + waited_s)
 
-    @contextmanager
-    def _place(self, call: Call, model: str) -> Iterator[asyncio.Event]:
-        """Hold a place; raises Asleep, but tells of the demand, when there is none."""
-        size = len(call.body.kept)
+    def cannot_wait(self, resolved: Resolved, why: str) -> Asleep:
+        """Take note of the demand of a request that is not held, and return its answer."""
+        model = resolved.route.name
         known = model in self._waiting or model in self._refused_s
-        try:
-            if why := self._no_place(call, model, size):
-                self._refused_s[model] = self._state.clock.monotonic_s()
-                raise self._asleep(f"Model {model!r} sleeps and is woken now; {why}.")
-            self._waiting[model] = self._waiting.get(model, 0) + 1
-            self._bytes += size
-        finally:
-            if not known:
-                self._metrics.wakes.labels(model).inc()
-                self._tell()
+        self._refused_s[model] = self._state.clock.monotonic_s()
+        if not known:
+            self._wake(model)
+        return self._asleep(f"Model {model!r} sleeps and is woken now; {why}.")
+
+    @contextmanager
+    def _place(self, call: Call, resolved: Resolved) -> Iterator[asyncio.Event]:
+        """Hold a place; raises Asleep, but tells of the demand, when there is none."""
+        model = resolved.route.name
+        size = len(call.body.kept)
+        if why := self._no_place(call, model, size):
+            raise self.cannot_wait(resolved, why)
+        known = model in self._waiting or model in self._refused_s
+        self._waiting[model] = self._waiting.get(model, 0) + 1
+        self._bytes += size
+        if not known:
+            self._wake(model)
         self._metrics.held.labels(model).inc()
         self._metrics.holding.labels(model).inc()
         try:
@@ -135,7 +143,8 @@ class Holding:
     def _asleep(self, message: str) -> Asleep:
         return Asleep(message, hint=f"Try again in {RETRY_AFTER_S} seconds.")
 
-    def _tell(self) -> None:
+    def _wake(self, model: str) -> None:
+        self._metrics.wakes.labels(model).inc()
         for tell in list(self._state.on_demand):
             tell()
 

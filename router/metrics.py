@@ -7,14 +7,17 @@ of /metrics. Label values come from the routing table, never from clients.
 from collections.abc import Collection, Iterator
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from router.durations import Durations
 from router.policy.access import ANONYMOUS
 from router.state import RouterState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30, 60)
 _HOLD_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+_CLASSES = {number: f"{number}xx" for number in range(1, 6)}
+_Bound = tuple[Counter, Counter, Counter]  # with their labels
 
 
 class Metrics:
@@ -28,13 +31,13 @@ class Metrics:
             ("model", "region", "cluster", "code_class"),
             registry=self.registry,
         )
-        self.duration = Histogram(
+        self.duration = Durations(
             "fed_router_request_duration_seconds",
             "Time from a request's head to the last byte of its answer.",
-            ("model",),
-            buckets=_SECONDS,
-            registry=self.registry,
+            _SECONDS,
+            label="model",
         )
+        self.registry.register(self.duration)
         self.attempts = Counter(
             "fed_router_attempts",
             "Requests sent to clusters, by how they ended.",
@@ -60,6 +63,8 @@ class Metrics:
             registry=self.registry,
         )
         self._tenants: set[str] = set()  # that have a label
+        self._bound: dict[tuple[str, str, str, str, str], _Bound] = {}
+        self._attempts: dict[str, Counter] = {}
         self.failovers = Counter(
             "fed_router_failovers",
             "Requests answered by another cluster after one failed.",
@@ -77,25 +82,25 @@ class Metrics:
             ("model",),
             registry=self.registry,
         )
-        self.hold = Histogram(
+        self.hold = Durations(
             "fed_router_hold_seconds",
             "How long requests waited for a model that slept, whatever became of them.",
-            ("model",),
-            buckets=_HOLD_SECONDS,
-            registry=self.registry,
+            _HOLD_SECONDS,
+            label="model",
         )
+        self.registry.register(self.hold)
         self.wakes = Counter(
             "fed_router_wake_ups",
             "How often this router asked for a model to be woken.",
             ("model",),
             registry=self.registry,
         )
-        self.decision = Histogram(
+        self.decision = Durations(
             "fed_router_decision_seconds",
             "Time to choose a cluster.",
-            buckets=(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2),
-            registry=self.registry,
+            (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2),
         )
+        self.registry.register(self.decision)
         self.decisions = Counter(
             "fed_router_decisions",
             "Choices of a cluster, by reason; more than requests where some are sent again.",
@@ -111,14 +116,41 @@ class Metrics:
     def __repr__(self) -> str:
         return f"Metrics({len(list(self.registry.collect()))} families)"
 
+    def count(
+        self, by: tuple[str, str, str], tenant: str, status: int, tokens: int, took_s: float
+    ) -> None:
+        """Count a request; `by` are model, region and cluster that answered it."""
+        key = (*by, tenant, _CLASSES.get(status // 100, "5xx"))
+        bound = self._bound.get(key)
+        if bound is None:
+            self._tenants.add(tenant)
+            bound = self._bound[key] = (
+                self.requests.labels(*by, key[4]),
+                self._tenant_requests.labels(tenant, key[4]),
+                self._tenant_tokens.labels(tenant),
+            )
+        bound[0].inc()
+        bound[1].inc()
+        if tokens:
+            bound[2].inc(tokens)
+        self.duration.observe(took_s, by[0])
+
     def count_tenant(self, tenant: str, code_class: str, tokens: int) -> None:
-        """Count a request of a tenant."""
+        """Count a request of a tenant that is not counted otherwise."""
         self._tenants.add(tenant)
         self._tenant_requests.labels(tenant, code_class).inc()
         self._tenant_tokens.labels(tenant).inc(tokens)
 
+    def count_attempt(self, ending: str) -> None:
+        """Count an attempt by how it ended."""
+        counter = self._attempts.get(ending)
+        if counter is None:
+            counter = self._attempts[ending] = self.attempts.labels(ending)
+        counter.inc()
+
     def retain_tenants(self, tenants: Collection[str]) -> None:
         """Forget the labels of tenants that are gone."""
+        self._bound.clear()
         for gone in self._tenants - {*tenants, ANONYMOUS}:
             self._tenants.discard(gone)
             self._tenant_requests.remove_by_labels({"tenant": gone})

@@ -8,8 +8,6 @@ they come, and what each attempt showed, told to the signals. Every decision is 
 import logging
 from collections.abc import Sequence
 
-from aiohttp import web
-
 from federation.contract.errors import (
     DeadlineExceeded,
     Exhausted,
@@ -18,7 +16,8 @@ from federation.contract.errors import (
     Unavailable,
 )
 from federation.contract.types import Location
-from federation.relay.application import make_application
+from federation.relay.application import Application, make_application
+from federation.relay.bodies import check_length
 from federation.relay.errors import error_response
 from federation.relay.forward import Deadlines, ForwardError, Outgoing, Upstream
 from federation.relay.headers import (
@@ -26,15 +25,15 @@ from federation.relay.headers import (
     MODEL_HEADER,
     REQUEST_ID_HEADER,
     VERSION_HEADER,
-    request_headers,
 )
+from federation.relay.http1.messages import Request, Response, StreamResponse
 from federation.relay.paths import InferenceVerb, gateway_path
-from federation.relay.server import check_length
 from router import answer as answers
 from router import responses, verdict
 from router.call import DEADLINE_HEADER, Call, ProxyLimits, read_call
 from router.door import Door, Visit
 from router.geo import Locator
+from router.grpc.shared import Shared
 from router.holding import RETRY_AFTER_S, Asleep, Holding, sleeps, why_asleep
 from router.metrics import Metrics
 from router.policy import residency
@@ -51,6 +50,7 @@ from router.state import RouterState
 from router.upstream.http import Upstreams
 
 log = logging.getLogger(__name__)
+_PLACES = 1024  # of clients that are remembered
 
 
 class Proxy:
@@ -75,12 +75,28 @@ class Proxy:
         self._holding = Holding(state=state, metrics=metrics, limits=self._limits.holding)
         self._quotas = Quotas()
         self._door = Door(state=state, quotas=self._quotas)
+        self._resolved: dict[tuple[Caller, str, int | None], Resolved] = {}  # by this table:
+        self._resolved_by: RoutingTable | None = None
+        self._places: dict[tuple[str, ...], Location | None] = {}  # where clients are
         state.on_swap.append(self._forget_tenants)
+
+    def shared(self) -> Shared:
+        """Return what gRPC shares with HTTP here."""
+        return Shared(
+            state=self._state,
+            upstreams=self._upstreams,
+            metrics=self._metrics,
+            locator=self._locator,
+            admission=self._admission,
+            quotas=self._quotas,
+            holding=self._holding,
+            limits=self._limits,
+        )
 
     def __repr__(self) -> str:
         return f"Proxy({self._door}, {self._admission}, {self._quotas}, {self._state})"
 
-    def application(self) -> web.Application:
+    def application(self) -> Application:
         """Return an application that hands every request with a sound head to `handle`."""
         return make_application(
             self.handle, admit=self._admit, refuse=self._refuse, stall_s=self._limits.stall_s
@@ -88,19 +104,19 @@ class Proxy:
 
     # ------------------------------------------------------------ step by step
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: Request) -> StreamResponse:
         """Answer a request that `_admit` let in; raises FederationError, which `_refuse` words."""
         visit = self._door.visit(request)
         if visit is None:
-            return web.Response(text="ok")  # a health check
+            return Response(text="ok")  # a health check
         return self._own(visit, request) or await self._infer(request, visit)
 
-    def _admit(self, request: web.Request) -> None:
+    def _admit(self, request: Request) -> None:
         """Judge a request by its head alone, before its body is asked for or read."""
         self._door.admit(request)
         check_length(request, self._limits.body)
 
-    def _own(self, visit: Visit, request: web.BaseRequest) -> web.Response | None:
+    def _own(self, visit: Visit, request: Request) -> Response | None:
         """Answer what needs no cluster."""
         match visit.target.verb:
             case InferenceVerb.SERVER:
@@ -115,7 +131,7 @@ class Proxy:
             case _:
                 return None
 
-    def _model_ready(self, visit: Visit, request: web.BaseRequest) -> web.Response:
+    def _model_ready(self, visit: Visit, request: Request) -> Response:
         target, table = visit.target, self._state.require_table()
         resolved = table.resolve(target.model, target.version, visit.caller.may_use)
         decision = self._decide(resolved, request, visit.caller, [])
@@ -124,7 +140,7 @@ class Proxy:
             raise Invalid(f"Model {target.model!r} is not ready: {why}", reason="not-ready")
         return responses.json_response({"name": target.model, "ready": True})
 
-    async def _infer(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+    async def _infer(self, request: Request, visit: Visit) -> StreamResponse:
         started_s = self._state.clock.monotonic_s()
         call: Call | None = None
         status = 499  # the client left
@@ -146,7 +162,7 @@ class Proxy:
         finally:
             self._count(visit.caller, call, status, started_s)
 
-    async def _serve(self, call: Call) -> web.StreamResponse:
+    async def _serve(self, call: Call) -> StreamResponse:
         """Choose a cluster and send, again elsewhere if it fails before a byte was answered."""
         state = self._state
         state.budget.request(call.started_s)
@@ -172,8 +188,14 @@ class Proxy:
 
     def _resolve(self, call: Call, table: RoutingTable) -> Resolved:
         """Find the model, and refuse what this caller or this model does not take."""
-        call.caller.check_model(call.reference)
-        resolved = table.resolve(call.reference, call.target.version, call.caller.may_use)
+        key = (call.caller, call.reference, call.target.version)
+        if self._resolved_by is not table:
+            self._resolved_by, self._resolved = table, {}
+        resolved = self._resolved.get(key)
+        if resolved is None:
+            call.caller.check_model(call.reference)
+            resolved = table.resolve(call.reference, call.target.version, call.caller.may_use)
+            self._resolved[key] = resolved
         call.check_protocol(resolved)
         call.expect_tokens(resolved, self._state.clock.monotonic_s())
         return resolved
@@ -181,7 +203,7 @@ class Proxy:
     def _decide(
         self,
         resolved: Resolved,
-        request: web.BaseRequest,
+        request: Request,
         caller: Caller,
         failed: list[Failed],
         affinity: Sequence[int] = (),
@@ -202,12 +224,16 @@ class Proxy:
         self._metrics.decisions.labels(decision.reason).inc()
         return decision
 
-    def _client_location(self, request: web.BaseRequest) -> Location | None:
-        address = self._locator.client_address(
-            request.remote or "", request.headers.getall("X-Forwarded-For", [])
-        )
-        place = self._locator.locate(address)
-        return place.location if place else None
+    def _client_location(self, request: Request) -> Location | None:
+        shown = request.headers.getall("x-forwarded-for", ())
+        key = (request.remote, *shown)
+        if key in self._places:
+            return self._places[key]
+        place = self._locator.locate(self._locator.client_address(request.remote, shown))
+        if len(self._places) >= _PLACES:
+            self._places.clear()
+        location = self._places[key] = place.location if place else None
+        return location
 
     def _spend_retry(self, call: Call, decision: Decision) -> None:
         now_s = self._state.clock.monotonic_s()
@@ -219,7 +245,7 @@ class Proxy:
 
     async def _attempt(
         self, call: Call, resolved: Resolved, chosen: Option
-    ) -> web.StreamResponse | Failed:
+    ) -> StreamResponse | Failed:
         """Send to one cluster; whatever happens, the attempt is ended once."""
         residency.assure(resolved.route, call.caller.regions, chosen)
         clock, model, version = self._state.clock, resolved.route.name, resolved.version
@@ -252,7 +278,7 @@ class Proxy:
             ending = Ending.ABANDONED if failed is None else failed.ending
             attempt.end(ending, "" if failed is None else failed.reason, clock.monotonic_s())
             call.note_usage()
-            self._metrics.attempts.labels("answered" if call.answered_by else ending).inc()
+            self._metrics.count_attempt("answered" if call.answered_by else ending)
         return failed
 
     def _outgoing(self, call: Call, resolved: Resolved, chosen: Option) -> Outgoing:
@@ -266,7 +292,7 @@ class Proxy:
         return Outgoing(
             method=call.request.method,
             url=base + gateway_path(call.target.verb, model, version),
-            headers=request_headers(call.request.headers, extra),
+            headers=call.request.passed_headers(extra),
             body=call.body.outgoing(),
             length=call.body.length,
         )
@@ -293,9 +319,10 @@ class Proxy:
         now_s = self._state.clock.monotonic_s()
         timing_ms = ((sent_s - call.started_s) * 1000, (now_s - sent_s) * 1000)
         attempts = len(call.failed) + 1
-        answer.headers.update(responses.told(chosen, resolved.version, attempts, timing_ms))
-        answer.headers[REQUEST_ID_HEADER] = call.request_id
-        answer.headers.update(call.hold.headers(now_s))
+        told = responses.told(chosen, resolved.version, attempts, timing_ms)
+        told[REQUEST_ID_HEADER] = call.request_id
+        told.update(call.hold.headers(now_s))
+        answer.headers.update(told)
         is_metadata = call.target.verb is InferenceVerb.METADATA and answer.status == 200
         if is_metadata and answer.rest is None:
             table = self._state.require_table()
@@ -315,8 +342,8 @@ class Proxy:
         return Unavailable(message, hint="Try again in a moment.", reason=reason)
 
     def _refuse(
-        self, request: web.BaseRequest, error: FederationError, call: Call | None = None
-    ) -> web.Response:
+        self, request: Request, error: FederationError, call: Call | None = None
+    ) -> Response:
         """Return an error in the dialect of the request's path, with what helps its client."""
         self._metrics.refused.labels(error.reason).inc()
         response, visit = error_response(request.path, error), self._door.visit(request)
@@ -345,12 +372,13 @@ class Proxy:
         self._state.errors_total += status >= 500
         model = call.resolved.route.name if call and call.resolved else ""
         by = call.answered_by if call else None
-        labels = (model, by.region if by else "", by.cluster if by else "", f"{status // 100}xx")
-        self._metrics.requests.labels(*labels).inc()
-        tokens = call.hold.used if call else 0
-        self._metrics.count_tenant(caller.tenant.name, f"{status // 100}xx", tokens)
-        took_s = self._state.clock.monotonic_s() - started_s
-        self._metrics.duration.labels(model).observe(took_s)
+        self._metrics.count(
+            (model, by.region if by else "", by.cluster if by else ""),
+            caller.tenant.name,
+            status,
+            call.hold.used if call else 0,
+            self._state.clock.monotonic_s() - started_s,
+        )
 
 
 def _load(upstream: Upstream) -> int | None:

@@ -12,6 +12,7 @@ import ssl
 from pathlib import Path
 
 from federation.contract.errors import Invalid
+from federation.relay.transport import H2
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ class PublicTls:
         certificate, key = self._paths
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        # In this order: clients that offer both get HTTP/1.1, for HTTP/2 carries gRPC alone here.
+        context.set_alpn_protocols(["http/1.1", H2])
         try:
             context.load_cert_chain(certificate, key, password=_no_password)
         except (OSError, ssl.SSLError, ValueError) as error:

@@ -33,6 +33,7 @@ from edge_agent.engine_poll import EnginePoll
 from edge_agent.engines import make_backend, queue_source
 from edge_agent.exposure import warn_if_exposed
 from edge_agent.gateway.gateway import PEER_PATHS, Gateway
+from edge_agent.gateway.grpc_service import GrpcService
 from edge_agent.gateway.peers import PeerDesk
 from edge_agent.identity import Identity, load_identity
 from edge_agent.inventory.base import watch
@@ -116,6 +117,7 @@ class Agent:
     board: Board
     inbox: Inbox
     gateway: Gateway
+    grpc: GrpcService
     sync: SyncSide
     desk: PeerDesk
     worker: Worker
@@ -126,6 +128,7 @@ class Agent:
     async def close(self) -> None:
         """End all jobs and connections; the engine keeps its models."""
         await self.worker.stop()
+        await self.grpc.switch.close()
         await self.sync.syncer.close()
         self.desk.close()
         await self.backend.close()
@@ -146,6 +149,7 @@ def assemble(
         inbox.put_nowait(ServingDoubted(model=model, version=number, reason=reason))
 
     gateway = Gateway(backend, served=lambda: board.served, on_doubt=doubt, registry=registry)
+    guard = PeerGuard(identity.credentials, PeerRole.ROUTER, clock, paths=PEER_PATHS)
     sync = make_sync_side(
         state_dir,
         cluster=settings.cluster,
@@ -173,12 +177,13 @@ def assemble(
     poll = EnginePoll(backend=backend, board=board, emit=inbox.put_nowait, clock=clock)
     return Agent(
         identity=identity,
-        guard=PeerGuard(identity.credentials, PeerRole.ROUTER, clock, paths=PEER_PATHS),
+        guard=guard,
         routers=KnownRouters(state_dir),
         backend=backend,
         board=board,
         inbox=inbox,
         gateway=gateway,
+        grpc=GrpcService(backend, gateway.desk(), clock=clock, guard=guard),
         sync=sync,
         desk=PeerDesk(sync.exchange, sync.shelf.peer_view, sync.throttle.upload),
         worker=worker,
@@ -247,6 +252,7 @@ async def serve(
         await stop.wait()
         log.info("agent stops; the engine keeps its models")
         agent.gateway.begin_drain()
+        agent.grpc.switch.drain()
         await agent.gateway.drained(GRACE_S)
 
 
@@ -278,6 +284,7 @@ def _decider(kind: EngineKind) -> Decider:
 def _make_door(settings: Settings, agent: Agent, registry: CollectorRegistry) -> Door:
     """Return the way in for routers that the settings name."""
     application = agent.gateway.application(agent.guard, agent.desk)
+    application.on_h2 = agent.grpc.switch.takeover
     credentials, joined = agent.identity.credentials, agent.identity.membership.joined
     if settings.connectivity == "dial":
         return ListeningDoor(application, settings.listen, credentials=credentials, joined=joined)

@@ -11,10 +11,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from aiohttp import web
-
 from edge_agent.reverse import ReverseDialler
 from federation.contract.trust import RouterAddress
+from federation.relay.application import Application
 from federation.relay.server import ServerLimits, listen, make_runner, reserve
 from federation.trust.credentials import Credentials
 
@@ -46,7 +45,7 @@ class ListeningDoor:
 
     def __init__(
         self,
-        application: web.Application,
+        application: Application,
         address: str,
         *,
         credentials: Credentials,

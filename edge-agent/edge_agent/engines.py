@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edge_agent.backends.base import Backend
 from edge_agent.backends.engine_queues import QueueSource, RayQueues, TritonQueues
 from edge_agent.policy.kube.workloads import EngineShape
-from edge_agent.settings import Settings, read_secret, tolerations, triton_repository
+from edge_agent.settings import Settings, engine_grpc, read_secret, tolerations, triton_repository
 from federation.kube.access import KubeAccess, pod_namespace
 from federation.kube.api import KubeApi
 
@@ -26,7 +26,11 @@ def make_backend(settings: Settings, state_dir: Path) -> Backend:
         case "triton":
             from edge_agent.backends.triton import TritonBackend
 
-            return TritonBackend(settings.engine_url, _repository(settings, state_dir))
+            return TritonBackend(
+                settings.engine_url,
+                _repository(settings, state_dir),
+                grpc_address=engine_grpc(settings),
+            )
         case "ray-serve":
             from edge_agent.backends.ray_serve import RayServeBackend
 

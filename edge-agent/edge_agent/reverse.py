@@ -12,10 +12,9 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -25,8 +24,12 @@ from edge_agent.reverse_line import Connection, Line
 from federation.contract.errors import FederationError, Invalid, PermissionDenied
 from federation.contract.spiffe import PeerId, PeerRole
 from federation.contract.trust import RouterAddress
+from federation.relay.application import Application
+from federation.relay.http1.messages import Request, StreamResponse
+from federation.relay.http1.server import ServerConnection
 from federation.relay.reversal import ALPN, agreed, keep_open, waiting
 from federation.relay.server import ServerLimits, make_runner
+from federation.relay.transport import Inbound, Switched, Takeover
 from federation.runtime.backoff import Dice
 from federation.runtime.clock import Clock
 from federation.trust.credentials import Credentials, Leaf
@@ -34,7 +37,6 @@ from federation.trust.peers import Peer, check_peer, peer_from_ssl
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _FOR_GOOD_S = 30 * 86400.0  # the server must not close idle connections: `policy/reversing` does
 _REVIEW_S = 1.0
 _LEAST_S = 0.01
@@ -62,7 +64,7 @@ class ReverseDialler:
 
     def __init__(
         self,
-        application: web.Application,
+        application: Application,
         *,
         credentials: Credentials,
         clock: Clock,
@@ -74,12 +76,14 @@ class ReverseDialler:
         self._clock = clock
         self._dice = dice
         self._settings = settings or ReverseSettings()
-        application.middlewares.insert(0, self._watch)
-        application.on_response_prepare.append(self._part)
+        application.on_request.append(self._watch)
+        if application.on_h2 is not None:
+            application.on_h2 = self._watched(application.on_h2)
+        application.on_response.append(self._part)
         self._runner = make_runner(application, self._settings.server)
         self._lines: dict[str, Line] = {}
         self._leaving: list[Line] = []  # of routers that left the list
-        self._serving: dict[web.RequestHandler, Connection] = {}
+        self._serving: dict[ServerConnection, Connection] = {}
         self._kicked = asyncio.Event()
         self._dials: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -137,6 +141,9 @@ class ReverseDialler:
         self.use(())
         if self._changed in self._credentials.on_change:
             self._credentials.on_change.remove(self._changed)
+        for connection in list(self._serving.values()):
+            if connection.busy:
+                connection.inner.drain()
         dials = list(self._dials)
         for dial in dials:
             dial.cancel()
@@ -273,21 +280,28 @@ class ReverseDialler:
 
     # ------------------------------------------------------------ requests
 
-    @web.middleware
-    async def _watch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        connection = self._serving.get(request.protocol)
-        task = asyncio.current_task()
-        if connection and task:
-            connection.line.began(connection, waiting(request.headers))
-            # The task ends after the answer is written, this handler before.
-            task.add_done_callback(lambda _: connection.line.ended(connection))
-        return await handler(request)
+    def _watch(self, request: Request) -> Callable[[], None] | None:
+        connection = self._serving.get(request.connection)
+        if connection is None:
+            return None
+        connection.line.began(connection, waiting(request.headers))
+        return lambda: connection.line.ended(connection)
 
-    async def _part(self, request: web.Request, response: web.StreamResponse) -> None:
+    def _watched(self, takeover: Takeover) -> Takeover:
+        """Return a takeover whose connections are busy until they end: they carry many calls."""
+
+        def take(inbound: Inbound) -> Switched:
+            connection = next((c for s, c in self._serving.items() if s is inbound), None)
+            if connection is not None:
+                connection.line.began(connection, 0)
+            return takeover(inbound)
+
+        return take
+
+    def _part(self, request: Request, response: StreamResponse) -> None:
         """Let the answer end a connection that was given up as its request came."""
-        connection = self._serving.get(request.protocol)
+        connection = self._serving.get(request.connection)
         if connection and connection.leaving:
-            response.headers["Connection"] = "close"
             response.force_close()
 
 

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from aiohttp import web
-
 from edge_agent.policy.reversing import Stock, Supply
 from federation.contract.errors import FederationError
+from federation.relay.http1.server import ServerConnection
 from federation.relay.reversal import GOODBYE
 from federation.trust.credentials import Leaf
 from federation.trust.peers import Peer
@@ -28,7 +27,7 @@ _HEARD_S = 1.0  # for how long a router's word on waiting requests counts
 
 
 class Connection(asyncio.Protocol):
-    """One connection to a router, with aiohttp's server protocol (`inner`) on it.
+    """One connection to a router, with the protocol of our server (`inner`) on it.
 
     `admit` looks at the far end after the handshake: it returns who that is, or raises. `forget` is
     called at the end of a connection that was admitted.
@@ -37,7 +36,7 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         line: "Line",
-        inner: web.RequestHandler,
+        inner: ServerConnection,
         leaf: Leaf,
         *,
         admit: Callable[[asyncio.Transport], Peer],

@@ -61,6 +61,11 @@ class Settings:
         "kuberay",
     )
     engine_url: str = setting("http://127.0.0.1:8000", help="URL of the engine's inference port")
+    engine_grpc: str = setting(
+        "",
+        help="HOST:PORT of Triton's gRPC (default: one port above --engine-url); "
+        '"none" = do not offer it',
+    )
     engine_token_file: str = setting(
         "", help="file that holds the bearer token which a static engine wants"
     )
@@ -119,8 +124,25 @@ class Settings:
     log_level: str = setting("INFO", help="DEBUG, INFO, WARNING or ERROR")
 
 
+def engine_grpc(settings: Settings) -> str:
+    """Return HOST:PORT of the engine's gRPC, "" if it has none; raises Invalid."""
+    given = settings.engine_grpc
+    if given == "none":
+        return ""
+    if not given:
+        parts = urlsplit(settings.engine_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = parts.hostname or ""
+        return f"[{host}]:{port + 1}" if ":" in host else f"{host}:{port + 1}"
+    host, _, digits = given.rpartition(":")
+    if not (host and digits.isdigit() and 0 < int(digits) < 65536):
+        raise Invalid(f"--engine-grpc {given!r} is no address.", hint="Use HOST:PORT, or none.")
+    return given
+
+
 def check(settings: Settings) -> None:
     """Refuse settings that cannot work; raises Invalid."""
+    engine_grpc(settings)
     check_name("cluster", settings.cluster)
     for flag in ("engine_url", "ray_dashboard_url"):
         _check_http(flag, getattr(settings, flag))

@@ -174,6 +174,7 @@ def env(name: str) -> None:
     exports = {
         "FED_CONFIG": state["fed_config"],
         "FED_KEY": key,
+        "FED_GRPC": url.partition("://")[2],  # for tritonclient.grpc: the same port as HTTP
         "OPENAI_API_KEY": key,
         "OPENAI_BASE_URL": f"{url}/v1",
     }

@@ -1,7 +1,7 @@
 """How many connections a server holds, and for how long a closed one may linger.
 
-Input: every connection that a server accepts and loses, as aiohttp reports them. Output: those over
-a ceiling are answered 503 and closed before a byte of theirs is read; those that we closed and
+Input: every connection that a server accepts and loses, ours or aiohttp's. Output: those over a
+ceiling are answered 503 and closed before a byte of theirs is read; those that we closed and
 whose client does not take the rest are cut. One count per client network: an IPv4 address, or the
 /64 that an IPv6 client owns whole.
 """
@@ -14,7 +14,7 @@ import resource
 import socket
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -57,7 +57,7 @@ class Connections:
         self.refused = 0  # since the start
         self.cut = 0  # closed by us, kept open by the client, then aborted
         self._exempt = _networks(self.limits.exempt)
-        self._open: dict[web.RequestHandler, _Open] = {}
+        self._open: dict[Hashable, _Open] = {}
         self._counts: Counter[str] = Counter()
         self._warned_s = -_QUIET_S
         self._sweeping: asyncio.TimerHandle | None = None
@@ -70,16 +70,19 @@ class Connections:
         return len(self._open)
 
     def attach(self, server: web.Server) -> None:
-        """Be told of all connections of a server."""
+        """Be told of all connections of one of aiohttp's servers."""
         made, lost = server.connection_made, server.connection_lost
 
         def on_made(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
             made(handler, transport)
-            self._made(handler, transport)
+            if not self.made(handler, transport):
+                transport.pause_reading()
+                # Not at once: aiohttp's task must have begun when it learns that it is lost.
+                asyncio.get_running_loop().call_soon(transport.close)
 
         def on_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
             lost(handler, exc)
-            self._lost(handler)
+            self.lost(handler)
 
         server.connection_made = on_made  # type: ignore[method-assign]
         server.connection_lost = on_lost  # type: ignore[method-assign]
@@ -90,26 +93,27 @@ class Connections:
             self._sweeping.cancel()
             self._sweeping = None
 
-    def _made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+    def made(self, connection: Hashable, transport: asyncio.Transport) -> bool:
+        """Count a new connection; False if it is one too many: it was told so, and is to be
+        closed."""
         network = _network_of(transport.get_extra_info("peername"), self._exempt)
         if why := self._why_not(network):
             self.refused += 1
             self._warn(why)
-            transport.pause_reading()
             transport.write(_BUSY)
-            # Not at once: aiohttp's task must have begun when it learns that it is lost.
-            asyncio.get_running_loop().call_soon(transport.close)
             network = ""
         else:
             _bound_unsent(transport)
-        self._open[handler] = _Open(transport, network)
+        self._open[connection] = _Open(transport, network)
         if network:
             self._counts[network] += 1
         if self._sweeping is None:
             self._sweeping = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+        return not why
 
-    def _lost(self, handler: web.RequestHandler) -> None:
-        gone = self._open.pop(handler, None)
+    def lost(self, connection: Hashable) -> None:
+        """Forget a connection that is over."""
+        gone = self._open.pop(connection, None)
         if gone is None or not gone.network:
             return
         self._counts[gone.network] -= 1

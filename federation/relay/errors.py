@@ -7,8 +7,6 @@ everything else the V2 object `{"error": "..."}`. Never a traceback, always the 
 import json
 from typing import NamedTuple
 
-from aiohttp import web
-
 from federation.contract.errors import (
     DeadlineExceeded,
     Exhausted,
@@ -19,6 +17,7 @@ from federation.contract.errors import (
     http_status,
 )
 from federation.relay.headers import REFUSED_HEADER
+from federation.relay.http1.messages import Response
 
 
 class WrongMethod(Invalid):
@@ -116,9 +115,9 @@ def error_headers(error: FederationError) -> dict[str, str]:
     return {}
 
 
-def error_response(path: str, error: FederationError) -> web.Response:
+def error_response(path: str, error: FederationError) -> Response:
     """Return an error as a whole response."""
     status, content_type, body = render_error(path, error)
-    return web.Response(
+    return Response(
         status=status, body=body, content_type=content_type, headers=error_headers(error)
     )

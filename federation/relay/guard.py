@@ -9,17 +9,17 @@ dialled: on a reversed connection the peer is the TLS server, and is checked ali
 import asyncio
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-
-from aiohttp import web
 
 from federation.contract.errors import FederationError, Unauthenticated
 from federation.contract.spiffe import PeerRole
 from federation.contract.trust import Trust
 from federation.relay.errors import NothingDone
+from federation.relay.http1.messages import Request, StreamResponse
+from federation.relay.transport import Inbound
 from federation.runtime.clock import Clock
 from federation.trust.credentials import Credentials
 from federation.trust.peers import Peer, check_peer, peer_from_ssl
@@ -62,58 +62,71 @@ class PeerGuard:
         self._role = role
         self._paths = dict(paths)
         self._clock = clock
-        self._connections: dict[web.RequestHandler, _Connection] = {}
+        self._connections: dict[Inbound, _Connection] = {}
         credentials.on_change.append(self._abort_revoked)
 
     def __repr__(self) -> str:
         peers = sorted({one.peer.id.name for one in self._connections.values()})
         return f"PeerGuard({self._role.value}: {', '.join(peers) or 'nobody'})"
 
-    def peer(self, request: web.BaseRequest) -> Peer:
+    def peer(self, request: Request) -> Peer:
         """Return who sent a request; raises Unauthenticated if the connection cannot tell."""
-        return self._connection(request).peer
+        return self._connection(request.connection).peer
 
-    def admit(self, request: web.BaseRequest) -> None:
-        """Let a request go on, or raise.
+    def admit(self, request: Request) -> None:
+        """Let a request go on, or raise as `admit_on` does."""
+        self.admit_on(request.connection, request.raw_path)
+
+    def admit_on(self, connection: Inbound, target: str) -> None:
+        """Let a request that came on a connection go on, or raise; `target` is its path.
 
         Raises NothingDone if the peer's certificate has expired or is revoked, Unauthenticated or
         PermissionDenied if it is none of a peer that may speak here.
         """
         try:
-            connection = self._connection(request)
+            known = self._connection(connection)
             _, trust = self._credentials.require()
             now = self._clock.utc()
-            role = self._role_for(request.raw_path)
-            vetted, vetted_role = connection.vetted
-            stale = vetted is not trust or now >= connection.peer.not_after
+            role = self._role_for(target)
+            vetted, vetted_role = known.vetted
+            stale = vetted is not trust or now >= known.peer.not_after
             if stale or vetted_role is not role:
-                check_peer(connection.peer, role, trust=trust, now=now)
-                connection.vetted = trust, role  # until the next trust only time can change that
+                check_peer(known.peer, role, trust=trust, now=now)
+                known.vetted = trust, role  # until the next trust only time can change that
         except FederationError as error:
             self.refused += 1
             if error.reason in _PASSING:
                 raise NothingDone(error, refused=error.reason) from None
             raise
 
-    @contextmanager
-    def serving(self, request: web.BaseRequest) -> Iterator[None]:
+    def serving(self, request: Request) -> AbstractContextManager[None]:
         """Count a request that was admitted: its connection is not idle while this lasts."""
-        connection = self._connection(request)
-        connection.running += 1
+        return self.serving_on(request.connection)
+
+    @contextmanager
+    def serving_on(self, connection: Inbound) -> Iterator[None]:
+        """Count a request that was admitted on a connection, as `serving` does."""
+        known = self._connection(connection)
+        known.running += 1
         try:
             yield
         finally:
-            connection.running -= 1
+            known.running -= 1
 
-    def is_last(self, request: web.BaseRequest) -> bool:
+    def is_last(self, connection: Inbound) -> bool:
         """Return whether the answer should ask the peer for another connection: because ours or
         its certificate is about to end, or ours or our trust is newer than the connection."""
         try:
-            connection = self._connection(request)
+            known = self._connection(connection)
         except Unauthenticated:
             return True
-        old = not self._credentials.is_current(connection.context)
-        return old or self._clock.utc() >= connection.near_end
+        old = not self._credentials.is_current(known.context)
+        return old or self._clock.utc() >= known.near_end
+
+    def end_old(self, request: Request, response: StreamResponse) -> None:
+        """Tell the peer that a connection has to be replaced, while there is time for it."""
+        if self.is_last(request.connection):
+            response.force_close()
 
     def _role_for(self, target: str) -> PeerRole:
         """Return who may ask for a target as it was sent; that it is a path is checked later."""
@@ -122,18 +135,16 @@ class PeerGuard:
 
     # ------------------------------------------------------------ connections
 
-    def _connection(self, request: web.BaseRequest) -> _Connection:
-        handler = request.protocol
-        found = self._connections.get(handler)
+    def _connection(self, inbound: Inbound) -> _Connection:
+        found = self._connections.get(inbound)
         if found is None:
-            found = self._connections[handler] = self._met(request)
-            request.task.add_done_callback(lambda _: self._forget(handler))
+            found = self._connections[inbound] = self._met(inbound.transport)
+            inbound.on_lost.append(lambda: self._forget(inbound))
         return found
 
-    def _met(self, request: web.BaseRequest) -> _Connection:
+    def _met(self, transport: asyncio.Transport) -> _Connection:
         """Return what is known of a connection at its first request."""
-        transport = request.transport
-        if transport is None:
+        if transport.is_closing():
             raise Unauthenticated("this connection is gone.")
         certificate = transport.get_extra_info("peercert")
         peer = peer_from_ssl(certificate)
@@ -151,8 +162,8 @@ class PeerGuard:
         connection.expiry = self._when_expired(connection)
         return connection
 
-    def _forget(self, handler: web.RequestHandler) -> None:
-        connection = self._connections.pop(handler)
+    def _forget(self, inbound: Inbound) -> None:
+        connection = self._connections.pop(inbound)
         if connection.expiry:
             connection.expiry.cancel()
 

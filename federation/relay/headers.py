@@ -7,7 +7,6 @@ are never copied: whoever sends a message decides its framing.
 
 from collections.abc import Iterable, Mapping
 
-from aiohttp import HttpVersion10, HttpVersion11, web
 from multidict import CIMultiDict
 
 from federation.contract.errors import Invalid
@@ -102,25 +101,3 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     if not (value.isascii() and value.isdigit()):
         raise Invalid("Content-Length is not a number.")
     return int(value)
-
-
-def check_head(request: web.BaseRequest) -> None:
-    """Refuse heads that two readers could understand in two ways; raises Invalid.
-
-    The compiled parser refuses most of them; these are the ones that it lets pass.
-    """
-    if request.version not in (HttpVersion10, HttpVersion11):
-        major, minor = request.version
-        raise Invalid(f"HTTP/{major}.{minor} is not spoken here.", hint="Use HTTP/1.1.")
-    headers = request.headers
-    encodings = headers.getall("Transfer-Encoding", [])
-    if encodings and "Content-Length" in headers:
-        raise Invalid("The request has both Content-Length and Transfer-Encoding.")
-    if encodings and (request.version == HttpVersion10 or encodings != ["chunked"]):
-        raise Invalid("Transfer-Encoding is not understood.", hint="Use 'chunked' on HTTP/1.1.")
-    if len(headers.getall("Content-Length", [])) > 1 or len(headers.getall("Host", [])) > 1:
-        raise Invalid("The request has Content-Length or Host twice.")
-    if request.method in ("GET", "HEAD") and (encodings or content_length(headers)):
-        raise Invalid(f"A {request.method} request has no body.", hint="Send it without.")
-    if "websocket" in headers.get("Upgrade", "").lower():
-        raise Invalid("WebSocket is not offered here.")

@@ -9,6 +9,7 @@ import logging
 
 from aiohttp.http_exceptions import HttpProcessingError
 
+log = logging.getLogger("federation.relay.http")
 _QUIET_S = 10.0
 
 
@@ -35,6 +36,22 @@ class Malformed(logging.Filter):
         record.exc_info = record.exc_text = None
         record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
+
+
+class MalformedCount:
+    """The same for a server of ours."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._told = 0
+        self._told_at_s = float("-inf")
+
+    def note(self, now_s: float) -> None:
+        """Count one malformed request; `now_s` is of any clock that does not go back."""
+        self.total += 1
+        if now_s - self._told_at_s >= _QUIET_S:
+            new, self._told, self._told_at_s = self.total - self._told, self.total, now_s
+            log.warning("%d malformed requests were refused", new)
 
 
 def server_log() -> logging.Logger:

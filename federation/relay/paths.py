@@ -9,6 +9,7 @@ built from the parsed target, never by joining a client's bytes to a base.
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import quote
 
 from federation.contract.errors import Invalid, NotFound
@@ -118,6 +119,7 @@ def _target(verb: InferenceVerb, found: dict[str, str | None]) -> InferenceTarge
     return InferenceTarget(verb, model, int(version) if version else None)
 
 
+@lru_cache(maxsize=4096)
 def gateway_path(verb: InferenceVerb, model: str, version: int) -> str:
     """Return the path by which a router asks a gateway: the version is always named.
 

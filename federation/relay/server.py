@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import overload
 
 import aiohttp
 from aiohttp import http_parser, web
@@ -21,6 +22,7 @@ from federation.relay.connections import ConnectionLimits, Connections, GuardedR
 from federation.relay.errors import SlowClient
 from federation.relay.headers import content_length
 from federation.relay.noise import server_log
+from federation.relay.runner import RelayRunner, Served
 
 HANDSHAKE_S = 10.0
 READ_BYTES = 64 * 1024  # of a body that are held before the client has to wait
@@ -71,12 +73,22 @@ def require_compiled_parser(*, forced: bool = False) -> None:
         )
 
 
-def make_runner(app: web.Application, limits: ServerLimits | None = None) -> GuardedRunner:
-    """Return a runner whose handlers are cancelled when their client goes away."""
+@overload
+def make_runner(app: web.Application, limits: ServerLimits | None = None) -> GuardedRunner: ...
+@overload
+def make_runner(app: Served, limits: ServerLimits | None = None) -> RelayRunner: ...
+def make_runner(
+    app: web.Application | Served, limits: ServerLimits | None = None
+) -> GuardedRunner | RelayRunner:
+    """Return a runner whose handlers are cancelled when their client goes away: of aiohttp's for
+    one of its applications, ours for what `make_application` made."""
     limits = limits or ServerLimits()
+    connections = Connections(limits.connections)
+    if not isinstance(app, web.Application):
+        return RelayRunner(app, limits=limits, connections=connections)
     return GuardedRunner(
         app,
-        connections=Connections(limits.connections),
+        connections=connections,
         handle_signals=False,
         access_log=None,
         logger=server_log(),
@@ -132,7 +144,7 @@ class _Site(web.BaseSite):
 
 
 async def listen(
-    runner: web.AppRunner,
+    runner: web.AppRunner | RelayRunner,
     address: str | socket.socket,
     ssl_context: ssl.SSLContext | None = None,
 ) -> tuple[str, int]:
@@ -144,9 +156,17 @@ async def listen(
     """
     where = address if isinstance(address, socket.socket) else parse_address(address)
     await runner.setup()
-    site = _Site(runner, where, ssl_context)
     try:
-        await site.start()
+        if isinstance(runner, RelayRunner):
+            await runner.listen(
+                where,
+                ssl_context,
+                backlog=BACKLOG,
+                handshake_s=HANDSHAKE_S,
+                farewell_s=FAREWELL_S,
+            )
+        else:
+            await _Site(runner, where, ssl_context).start()
     except OSError as error:
         raise _no_socket(address, error) from None
     bound: tuple[str, int] = runner.addresses[-1][:2]
@@ -223,7 +243,7 @@ async def iter_body(request: web.BaseRequest, limits: BodyLimits) -> AsyncIterat
             return
         received += len(chunk)
         if received > limits.max_bytes:
-            raise _too_large(limits)
+            raise too_large(limits)
         yield chunk
 
 
@@ -235,10 +255,11 @@ async def read_body(request: web.BaseRequest, limits: BodyLimits) -> bytes:
 def check_length(request: web.BaseRequest, limits: BodyLimits) -> None:
     """Refuse a body by its announced length, before any of it is read; raises TooLarge."""
     if (content_length(request.headers) or 0) > limits.max_bytes:
-        raise _too_large(limits)
+        raise too_large(limits)
 
 
-def _too_large(limits: BodyLimits) -> TooLarge:
+def too_large(limits: BodyLimits) -> TooLarge:
+    """Return the refusal of a body that is larger than its limit."""
     return TooLarge(
         f"The request's body is larger than {limits.max_bytes} bytes.",
         hint="Send less, for example smaller batches.",

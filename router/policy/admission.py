@@ -4,8 +4,6 @@ Input: `proxy` asks before it reads a body, and for each piece of it. Output: a 
 leaving the context is the one release path, of the place and of what was kept for it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from federation.contract.errors import Exhausted
@@ -17,6 +15,14 @@ class Place:
 
     house: "Admission"
     kept_bytes: int = 0
+
+    def __enter__(self) -> "Place":
+        self.house.in_flight += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.house.in_flight -= 1
+        self.house.kept_bytes -= self.kept_bytes
 
     def keep(self, size: int) -> bool:
         """Count `size` more bytes as kept; False, and nothing counted, if there is no room."""
@@ -39,18 +45,11 @@ class Admission:
     def __repr__(self) -> str:
         return f"Admission({self.in_flight}/{self.max_concurrent})"
 
-    @contextmanager
-    def place(self) -> Iterator[Place]:
-        """Hold a place; raises Exhausted when all are taken."""
+    def place(self) -> Place:
+        """Return a place to hold, as a context; raises Exhausted when all are taken."""
         if self.in_flight >= self.max_concurrent:
             raise Exhausted(
                 f"This router already works on {self.in_flight} requests.",
                 hint="Try again in a second.",
             )
-        self.in_flight += 1
-        place = Place(self)
-        try:
-            yield place
-        finally:
-            self.in_flight -= 1
-            self.kept_bytes -= place.kept_bytes
+        return Place(self)

@@ -8,8 +8,7 @@ only afterwards: what an answer took beyond the estimate is owed, and holds up t
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from federation.contract.access import Tenant
@@ -18,6 +17,16 @@ from federation.contract.errors import Exhausted
 BURST_S = 10.0
 LONGEST_WAIT_S = 120
 _BUSY_WAIT_S = 1
+_OF_REQUESTS = (
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+)
+_OF_TOKENS = (
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+)
 
 
 class OverQuota(Exhausted):
@@ -62,6 +71,17 @@ class Bucket:
         """Take what `wait_s` allowed, or what was used; a negative amount gives back."""
         self.level = min(self.capacity, self.level - amount)
 
+    def tell(
+        self, told: dict[str, str], names: tuple[str, str, str], limit: int, now_s: float
+    ) -> None:
+        """Add what a client may know: the limit, what is left of it, when all of it is back."""
+        self.fill(now_s)
+        level = self.level
+        told[names[0]] = str(limit)
+        told[names[1]] = str(math.floor(level + 1e-9)) if level > 0 else "0"
+        full_s = (self.capacity - level) / self.per_s
+        told[names[2]] = f"{full_s:.1f}s" if full_s > 0 else "0.0s"
+
     def adjust(self, per_minute: int, now_s: float) -> None:
         """Go on under another limit; what is owed stays owed."""
         if per_minute / 60 != self.per_s:
@@ -78,9 +98,13 @@ class _Account:
     requests: Bucket | None = None
     tokens: Bucket | None = None
     in_flight: int = 0
+    tenant: Tenant | None = None  # whose limits these are
 
     def follow(self, tenant: Tenant, now_s: float) -> None:
         """Take the tenant's limits as they are now."""
+        if tenant is self.tenant:
+            return
+        self.tenant = tenant
         self.requests = _bucket(self.requests, tenant.requests_per_minute, now_s)
         self.tokens = _bucket(self.tokens, tenant.tokens_per_minute, now_s)
 
@@ -122,6 +146,11 @@ class Hold:
         self._estimate = amount
         bucket.take(amount)
 
+    def leave(self) -> None:
+        """Give the place back, once."""
+        self._account.in_flight -= 1
+        self.settle()
+
     def settle(self) -> None:
         """Replace the estimate by what was used; a second call changes nothing."""
         if self._account.tokens is not None:
@@ -131,16 +160,11 @@ class Hold:
     def headers(self, now_s: float) -> dict[str, str]:
         """Return what the client may know of its limits; only those that there are."""
         told: dict[str, str] = {}
-        for what, limit, bucket in (
-            ("requests", self.tenant.requests_per_minute, self._account.requests),
-            ("tokens", self.tenant.tokens_per_minute, self._account.tokens),
-        ):
-            if bucket is not None:
-                bucket.fill(now_s)
-                full_s = (bucket.capacity - bucket.level) / bucket.per_s
-                told[f"x-ratelimit-limit-{what}"] = str(limit)
-                told[f"x-ratelimit-remaining-{what}"] = str(max(0, math.floor(bucket.level + 1e-9)))
-                told[f"x-ratelimit-reset-{what}"] = f"{max(0.0, full_s):.1f}s"
+        account, tenant = self._account, self.tenant
+        if account.requests is not None:
+            account.requests.tell(told, _OF_REQUESTS, tenant.requests_per_minute, now_s)
+        if account.tokens is not None:
+            account.tokens.tell(told, _OF_TOKENS, tenant.tokens_per_minute, now_s)
         return told
 
 
@@ -173,15 +197,16 @@ class Quotas:
 
     def check(self, tenant: Tenant, now_s: float) -> None:
         """Raise OverQuota if `hold` would; takes nothing."""
-        account = self._account(tenant, now_s)
-        hold = Hold(tenant, account)
+        self._check(tenant, self._account(tenant, now_s), now_s)
+
+    def _check(self, tenant: Tenant, account: _Account, now_s: float) -> None:
         if account.requests and (wait_s := account.requests.wait_s(1, now_s)):
             raise OverQuota(
                 f"Tenant {tenant.name!r} has sent its {tenant.requests_per_minute} requests "
                 "a minute to this router.",
                 retry_after_s=wait_s,
                 reason="requests-per-minute",
-                hold=hold,
+                hold=Hold(tenant, account),
             )
         if 0 < tenant.max_concurrent <= account.in_flight:
             raise OverQuota(
@@ -189,23 +214,22 @@ class Quotas:
                 f"of {tenant.max_concurrent} at once.",
                 retry_after_s=_BUSY_WAIT_S,
                 reason="max-concurrent",
-                hold=hold,
+                hold=Hold(tenant, account),
             )
 
-    @contextmanager
-    def hold(self, tenant: Tenant, now_s: float) -> Iterator[Hold]:
-        """Take one request of a tenant's limits and hold its place; raises OverQuota."""
-        self.check(tenant, now_s)
+    def hold(self, tenant: Tenant, now_s: float) -> "Holding":
+        """Take one request of a tenant's limits and hold its place, as a context; raises OverQuota
+        when it is entered."""
+        return Holding(self, tenant, now_s)
+
+    def enter(self, tenant: Tenant, now_s: float) -> Hold:
+        """Begin a hold; `Hold.leave` ends it. Raises OverQuota."""
         account = self._account(tenant, now_s)
+        self._check(tenant, account, now_s)
         if account.requests:
             account.requests.take(1)
         account.in_flight += 1
-        hold = Hold(tenant, account)
-        try:
-            yield hold
-        finally:
-            account.in_flight -= 1
-            hold.settle()
+        return Hold(tenant, account)
 
     def _account(self, tenant: Tenant, now_s: float) -> _Account:
         """Return the tenant's account; one without limits has none that is kept."""
@@ -217,3 +241,21 @@ class Quotas:
                 self._accounts[tenant.name] = account
         account.follow(tenant, now_s)
         return account
+
+
+class Holding:
+    """A hold as a context: leaving it is the one release path."""
+
+    __slots__ = ("_at_s", "_hold", "_quotas", "_tenant")
+
+    def __init__(self, quotas: Quotas, tenant: Tenant, now_s: float) -> None:
+        self._quotas = quotas
+        self._tenant = tenant
+        self._at_s = now_s
+
+    def __enter__(self) -> Hold:
+        self._hold = self._quotas.enter(self._tenant, self._at_s)
+        return self._hold
+
+    def __exit__(self, *_: object) -> None:
+        self._hold.leave()

@@ -8,10 +8,9 @@ file) connections are plain, or https as browsers do it.
 The mapping of addresses (`--connect-to`) is applied here and nowhere else.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from urllib.parse import urlsplit, urlunsplit
 
 from federation.contract.errors import Invalid
@@ -23,6 +22,7 @@ from federation.relay.forward import (
     Outgoing,
     Upstream,
 )
+from federation.relay.transport import Dialler
 from federation.runtime.clock import Clock, SystemClock
 from federation.trust.credentials import Credentials
 from router.upstream.identity import Identity
@@ -52,18 +52,26 @@ class Upstreams:
         self._reversed: frozenset[str] = frozenset()  # clusters that dial us
         self._forwarders: dict[str, Forwarder] = {}
         self._leaving: list[Forwarder] = []  # of clusters that are gone, until all of it ended
-        self._waiting: dict[str, set[asyncio.Timeout]] = {}
+        self.on_give_up: list[Callable[[str], int]] = []  # other protocols than HTTP/1.1
+        self._waiting: dict[str, set[Upstream]] = {}  # by cluster, what has no answer yet
+        self._bases: dict[tuple[str, str], str] = {}
         self._trust_domain = self._identity.trust_domain if self._identity else ""
         if credentials:
             credentials.on_change.append(self._credentials_changed)
 
     def __repr__(self) -> str:
-        waiting = {name: len(scopes) for name, scopes in self._waiting.items() if scopes}
+        waiting = {name: len(those) for name, those in self._waiting.items() if those}
         pools = sorted(self._forwarders)
         return f"Upstreams(pools={pools}, mapping={self._mapping}, waiting={waiting})"
 
     def base(self, cluster: str, url: str) -> str:
         """Return the URL to send a cluster's requests to; `url` is advertised, "" = reversed."""
+        found = self._bases.get((cluster, url))
+        if found is None:
+            found = self._bases[cluster, url] = self._base(cluster, url)
+        return found
+
+    def _base(self, cluster: str, url: str) -> str:
         if not url:
             return f"https://{self._identity.name_of(cluster) if self._identity else cluster}"
         parts = urlsplit(url)
@@ -72,40 +80,40 @@ class Upstreams:
         path = parts.path.rstrip("/")
         return urlunsplit((parts.scheme, other or parts.netloc.rpartition("@")[2], path, "", ""))
 
-    @asynccontextmanager
-    async def send(
+    def send(
         self, cluster: str, outgoing: Outgoing, *, deadlines: Deadlines, probe: bool = False
-    ) -> AsyncIterator[Upstream]:
-        """Send a request to a cluster and hold its answer; raises ForwardError.
+    ) -> "Sending":
+        """Send a request to a cluster and hold its answer: an async context; raises ForwardError.
 
         Giving up on the cluster's requests does not give up on its probes.
         """
-        async with AsyncExitStack() as stack:
-            waiting = set() if probe else self._waiting.setdefault(cluster, set())
-            scope = asyncio.timeout(None)
-            try:
-                async with scope:
-                    waiting.add(scope)
-                    try:
-                        sending = self._forwarder(cluster).send(outgoing, deadlines=deadlines)
-                        upstream = await stack.enter_async_context(sending)
-                    finally:
-                        waiting.discard(scope)
-            except TimeoutError:
-                raise GivenUp("it stopped answering probes") from None
-            yield upstream
+        return Sending(self, cluster, outgoing, deadlines, probe)
+
+    async def start(
+        self, cluster: str, outgoing: Outgoing, deadlines: Deadlines, *, probe: bool = False
+    ) -> Upstream:
+        """Send a request to a cluster and return its answer when the head has come; the caller
+        closes it. Raises ForwardError."""
+        waiting = None if probe else self._waiting.setdefault(cluster, set())
+        forwarder = self._forwarders.get(cluster) or self._forwarder(cluster)
+        return await forwarder.start(outgoing, deadlines, probe=probe, waiting=waiting)
+
+    def dialler(self, cluster: str, url: str) -> Dialler:
+        """Return what makes connections to a cluster for other protocols than HTTP/1.1; raises
+        ConnectFailed. To be asked anew for each connection."""
+        return self._forwarder(cluster).dialler(self.base(cluster, url))
 
     def give_up(self, cluster: str) -> int:
         """End all requests that wait for a first byte of this cluster; return how many."""
-        scopes = self._waiting.pop(cluster, set())
-        now = asyncio.get_running_loop().time()
-        for scope in scopes:
-            scope.reschedule(now)
-        return len(scopes)
+        waiting = self._waiting.pop(cluster, set())
+        for upstream in list(waiting):
+            upstream.give_up(GivenUp("it stopped answering probes"))
+        return len(waiting) + sum(also(cluster) for also in self.on_give_up)
 
     def follow(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Take note of a new table: connections of clusters that left it, or that now connect the
         other way round, are closed as soon as nothing runs on them."""
+        self._bases.clear()
         reversed_ = frozenset(name for name, endpoint in endpoints.items() if not endpoint.url)
         before, self._reversed = self._reversed, reversed_
         for cluster in list(self._forwarders):
@@ -140,7 +148,7 @@ class Upstreams:
         name, vet = self._identity.name_of(cluster), self._identity.problem
         if cluster in self._reversed and self._reverse:
             reverse = self._reverse
-            return Forwarder(vet=vet, connector=lambda: reverse.connector_for(cluster))
+            return Forwarder(vet=vet, stock=lambda: reverse.stock_for(cluster))
         return Forwarder(tls=self._identity.context, server_hostname=name, vet=vet)
 
     def _credentials_changed(self) -> None:
@@ -154,8 +162,45 @@ class Upstreams:
             forwarder.sever(self._identity.revoked)
         before, self._trust_domain = self._trust_domain, self._identity.trust_domain
         if self._trust_domain != before:
+            self._bases.clear()
             for cluster in list(self._forwarders):
                 self._leave(cluster)
+
+
+class Sending:
+    """A request to a cluster under way, as an async context that holds its answer."""
+
+    __slots__ = ("_deadlines", "_outgoing", "_probe", "_to", "_upstream", "_upstreams")
+
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        cluster: str,
+        outgoing: Outgoing,
+        deadlines: Deadlines,
+        probe: bool,  # noqa: FBT001
+    ) -> None:
+        self._upstreams = upstreams
+        self._to = cluster
+        self._outgoing = outgoing
+        self._deadlines = deadlines
+        self._probe = probe
+        self._upstream: Upstream | None = None
+
+    async def __aenter__(self) -> Upstream:
+        self._upstream = await self._upstreams.start(
+            self._to, self._outgoing, self._deadlines, probe=self._probe
+        )
+        return self._upstream
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._upstream is not None:
+            self._upstream.close()
 
 
 def _parse_mapping(entry: str) -> tuple[str, str]:

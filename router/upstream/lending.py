@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiohttp.client_proto import ResponseHandler
-
-from federation.relay.pool import Refused
+from federation.relay.failures import Refused
+from federation.relay.http1.client import ClientConnection
+from federation.relay.reversal import GOODBYE
 from federation.trust.peers import Peer
 
 _RESERVING = 8  # connections of a cluster from which on one idle one is kept for probes
@@ -37,16 +37,15 @@ class Owner:
         raise NotImplementedError
 
 
-class ReversedConnection(ResponseHandler):
-    """One connection: aiohttp's client protocol, which looks after itself while it is idle."""
+class ReversedConnection(ClientConnection):
+    """One connection, which looks after itself while it is idle."""
 
     def __init__(self, owner: Owner) -> None:
-        super().__init__(asyncio.get_running_loop())
+        super().__init__()
         self.peer: Peer | None = None  # known once it was taken in
         self.idle = False
         self._owner = owner
-        self._reading = False
-        self._then: Callable[[ReversedConnection], None] | None = None
+        self._other: asyncio.Protocol | None = None
 
     def __repr__(self) -> str:
         return f"ReversedConnection({self.cluster}, {'idle' if self.idle else 'lent'})"
@@ -56,41 +55,56 @@ class ReversedConnection(ResponseHandler):
         """The cluster that it comes from; empty before it was taken in."""
         return self.peer.id.name if self.peer else ""
 
+    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        """Let another protocol speak on it until its end; raises Refused if that has come."""
+        if self.transport is None or self.transport.is_closing():
+            raise Refused(f"a connection of cluster {self.cluster} broke as it was taken")
+        self._other = protocol
+        protocol.connection_made(self.transport)
+        return self.transport
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the owner."""
         super().connection_made(transport)
         if self.transport is not None:
             self._owner.arrived(self, self.transport)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner, after whom it was lent to."""
         super().connection_lost(exc)
+        if self._other is not None:
+            self._other.connection_lost(exc)
         self._owner.gone(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of an answer, if one is awaited."""
-        if self._reading:
-            super().data_received(data)  # it calls itself when it resumes reading
+        """Hand on what came to whom it concerns."""
+        if self._other is not None:
+            self._other.data_received(data)
         elif self.idle:
-            if data:
-                self._owner.spoke(self, data)
+            self._owner.spoke(self, data)
         else:
-            self._reading = True
-            try:
-                super().data_received(data)
-            finally:
-                self._reading = False
-            if self._then is not None:
-                then, self._then = self._then, None
-                then(self)
+            super().data_received(data)
 
-    def once_read(self, then: "Callable[[ReversedConnection], None]") -> None:
-        """Call `then` once all that has come is read: aiohttp gives a connection back at the end
-        of an answer, although more may follow in the same bytes."""
-        if self._reading:
-            self._then = then
-        else:
-            then(self)
+    def spoke(self, data: bytes) -> None:
+        """It is lent, and its request not sent yet: a goodbye comes too late to count."""
+        if data != GOODBYE:
+            self.abort()
+
+    def eof_received(self) -> bool | None:
+        """The agent sends no more."""
+        return self._other.eof_received() if self._other is not None else None
+
+    def pause_writing(self) -> None:
+        """The agent takes less than we send."""
+        super().pause_writing()
+        if self._other is not None:
+            self._other.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It takes more again."""
+        super().resume_writing()
+        if self._other is not None:
+            self._other.resume_writing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +144,18 @@ class Lender:
     def waiting(self) -> int:
         """How many requests stand in line; probes do not count."""
         return len(self._line)
+
+    def usable(self, connection: ReversedConnection) -> bool:
+        """Return whether a connection that is lent may carry another request."""
+        return not connection.should_close and self._usable(connection)
+
+    def take_now(self, *, probe: bool) -> ReversedConnection | None:
+        """Lend an idle connection; None if there is none to spare or others wait for it."""
+        reserved = 1 if not probe and len(self.open) >= _RESERVING else 0
+        while len(self._idle) > reserved and not (self._probes if probe else self._line):
+            if (connection := self._lend()) is not None:
+                return connection
+        return None
 
     async def take(self, *, patience_s: float | None, probe: bool) -> ReversedConnection:
         """Lend an idle connection, or the next one that comes within `patience_s`; else Refused.
@@ -203,15 +229,20 @@ class Lender:
 
     def _serve(self) -> None:
         while waiter := self._next():
-            connection, _ = self._idle.popitem()
-            connection.idle = False
-            if self._usable(connection):
-                self._lent.add(connection)
-                self._lent_s = asyncio.get_running_loop().time()
+            if (connection := self._lend()) is not None:
                 waiter.set_result(connection)
                 (self._probes if waiter in self._probes else self._line).pop(waiter)
-            else:
-                connection.close()
+
+    def _lend(self) -> ReversedConnection | None:
+        """Take the newest idle connection out; None, and it is closed, if it cannot be used."""
+        connection, _ = self._idle.popitem()
+        connection.idle = False
+        if not self._usable(connection):
+            connection.close()
+            return None
+        self._lent.add(connection)
+        self._lent_s = asyncio.get_running_loop().time()
+        return connection
 
     def _next(self) -> "asyncio.Future[ReversedConnection] | None":
         """Return who gets the next idle connection; None if nobody does."""

@@ -1,7 +1,7 @@
 """Connections that clusters behind NAT made to this router, ready to carry requests.
 
 Input: TLS connections that agents dial (see `federation.relay.reversal`); whose they are, their
-certificates say. Output: per cluster a pool that aiohttp takes connections from as if it had
+certificates say. Output: per cluster a stock that requests take connections from as if it had
 dialled them (who gets which one: `lending`).
 
 An idle connection on which anything but silence comes is closed. One whose certificate expired gets
@@ -13,23 +13,19 @@ import errno
 import logging
 from dataclasses import dataclass
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.tracing import Trace
-
 from federation.contract.errors import Conflict, FederationError, Invalid, Unavailable
 from federation.contract.spiffe import PeerRole
-from federation.relay.pool import VettedConnector
+from federation.relay.failures import Vet
+from federation.relay.http1.client import ClientConnection
+from federation.relay.pool import vetted
 from federation.relay.reversal import ALPN, GOODBYE, WAITING_HEADER, agreed, keep_open
+from federation.relay.transport import ProtocolFactory
 from federation.runtime.clock import Clock
 from federation.trust.credentials import Credentials
 from federation.trust.peers import Peer, check_peer, peer_from_ssl
 from router.upstream.lending import Counts, Lender, Owner, ReversedConnection
 
 log = logging.getLogger(__name__)
-
-_PROBES = "/v2/health/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +88,13 @@ class ReversePool(Owner):
         bound: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
         return bound
 
-    def connector_for(self, cluster: str) -> "ReversedConnector":
-        """Return a pool of this cluster's connections for an aiohttp session (Forwarder).
+    def stock_for(self, cluster: str) -> "ReversedStock":
+        """Return a stock of this cluster's connections (for a Forwarder).
 
         Several may be made for one cluster: they share its connections. Closing one breaks only
         what it lent. Its requests raise Refused when no connection came in time.
         """
-        return ReversedConnector(self.lender(cluster))
+        return ReversedStock(self.lender(cluster))
 
     def lender(self, cluster: str) -> Lender:
         """Return the connections of a cluster; there may be none yet."""
@@ -215,36 +211,86 @@ class ReversePool(Owner):
         return True
 
 
-class ReversedConnector(VettedConnector):
+class ReversedStock:
     """Takes connections of one cluster from its lender, and gives them back there."""
 
     def __init__(self, lender: Lender) -> None:
-        super().__init__(limit=0, keepalive_timeout=None)
         self._lender = lender
+        self._lent: set[ReversedConnection] = set()
+        self._switched: dict[asyncio.Transport, ReversedConnection] = {}
+        self._open = True
 
-    async def _create_connection(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp calls it so
-    ) -> ResponseHandler:
-        probe = req.url.raw_path.startswith(_PROBES)
-        connection = await self._lender.take(patience_s=timeout.sock_connect, probe=probe)
-        if self._lender.waiting:
-            req.headers[WAITING_HEADER] = str(self._lender.waiting)
-        return connection
+    def __repr__(self) -> str:
+        return f"ReversedStock({self._lender}, lent={len(self._lent)})"
 
-    def _release(
-        self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
-    ) -> None:
-        """Give back to the lender: aiohttp's own pool never holds an idle connection."""
-        if self._closed:
-            return
-        self._release_acquired(key, protocol)
-        if should_close or not isinstance(protocol, ReversedConnection):
-            protocol.close()
-        else:
-            protocol.once_read(self._lender.give_back)
+    def take_now(self, *, probe: bool) -> ClientConnection | None:
+        """Return an idle connection, None if there is none to spare."""
+        if (found := self._lender.take_now(probe=probe)) is not None:
+            self._lent.add(found)
+        return found
+
+    async def take(self, connect_s: float, *, probe: bool) -> ClientConnection:
+        """Return a connection as soon as there is one; raises Refused."""
+        found = await self._lender.take(patience_s=connect_s, probe=probe)
+        self._lent.add(found)
+        return found
+
+    def give_back(self, connection: ClientConnection) -> None:
+        """Give a connection back to its lender."""
+        if isinstance(connection, ReversedConnection):
+            self._lent.discard(connection)
+            self._lender.give_back(connection)
+
+    def header(self) -> tuple[str, str] | None:
+        """Tell the agent how many requests wait for a connection."""
+        waiting = self._lender.waiting
+        return (WAITING_HEADER, str(waiting)) if waiting else None
+
+    def sever(self, why: Vet) -> int:
+        """Break what was lent about which `why` has something to say."""
+        broken = [one for one in self._lent if one.is_connected() and vetted(one, why)]
+        for one in broken:
+            one.abort()
+        return len(broken)
+
+    @property
+    def carries(self) -> bool:
+        """Whether another protocol is at work on a connection."""
+        return any(one.is_connected() for one in self._switched.values())
+
+    def close(self) -> None:
+        """Break what is lent."""
+        self._open = False
+        for one in list(self._lent):
+            one.abort()
+
+    async def closed(self) -> None:
+        """The pool of all reversed connections waits for them."""
+
+    # ------------------------------------------------------------ for other protocols
+
+    async def connect(
+        self, protocol_factory: ProtocolFactory, *, connect_s: float
+    ) -> asyncio.Transport:
+        """Return a connection with another protocol on it until its end (`transport.Dialler`)."""
+        connection = self._lender.take_now(probe=False)
+        if connection is None:
+            connection = await self._lender.take(patience_s=connect_s, probe=False)
+        self._lent = {one for one in self._lent if one.is_connected()}
+        self._lent.add(connection)
+        try:
+            transport = connection.hand_over(protocol_factory())
+        except BaseException:
+            self.give_back(connection)
+            raise
+        self._switched = {t: c for t, c in self._switched.items() if c.is_connected()}
+        self._switched[transport] = connection
+        return transport
+
+    def usable(self, transport: asyncio.Transport) -> bool:
+        """Return whether a connection made by `connect` may carry another request."""
+        connection = self._switched.get(transport)
+        return self._open and connection is not None and self._lender.usable(connection)
 
 
 def _split(address: str) -> tuple[str, int]:

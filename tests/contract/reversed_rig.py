@@ -18,6 +18,7 @@ import uvloop
 from edge_agent.backends.base import LoadedVersion
 from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.gateway.gateway import Gateway, GatewayLimits, ServedVersion
+from edge_agent.gateway.grpc_service import GrpcService as GatewayGrpc
 from edge_agent.policy.reversing import Stock, StockLimits
 from edge_agent.reverse import ReverseDialler, ReverseSettings
 from federation.contract.spiffe import PeerRole
@@ -32,12 +33,14 @@ from federation.contract.types import (
     VersionState,
 )
 from federation.identity.authority import Authority
+from federation.relay.application import Application
 from federation.relay.guard import PeerGuard
 from federation.relay.server import BodyLimits, ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
 from federation.trust.credentials import Credentials
 from router.call import ProxyLimits
 from router.geo import Locator
+from router.grpc.service import GrpcService
 from router.metrics import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
@@ -47,6 +50,7 @@ from router.upstream.http import Upstreams
 from router.upstream.lending import Counts
 from router.upstream.reverse import ReversePool
 from tests.pki import credentials_for
+from tests.router.grpc.world import FakeSpeaker
 
 CLUSTER = "eu-1"
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -79,6 +83,8 @@ class Site:
         self.gateway: Gateway | None = None
         self.dialler: ReverseDialler | None = None
         self.url = ""
+        self.grpc_address = ""  # of an engine that speaks gRPC
+        self.grpc: GatewayGrpc | None = None
         self._stock = stock or StockLimits()
         self._stack = AsyncExitStack()
         self._running: asyncio.Task[None] | None = None
@@ -88,7 +94,7 @@ class Site:
         for model, protocol in MODELS.items():
             await self.engine.load(LoadedVersion(model=model, version=1, protocol=protocol))
 
-    def _application(self) -> aiohttp.web.Application:
+    def _application(self) -> Application:
         served = {
             (model, 1): ServedVersion(VersionState.WARMED, protocol)
             for model, protocol in MODELS.items()
@@ -100,7 +106,13 @@ class Site:
             limits=GatewayLimits(in_flight=1000),
         )
         guard = PeerGuard(self.credentials, PeerRole.ROUTER, SystemClock())
-        return self.gateway.application(guard)
+        application = self.gateway.application(guard)
+        if self.grpc_address:
+            speaker: Any = FakeSpeaker(self.grpc_address)
+            self.grpc = GatewayGrpc(speaker, self.gateway.desk(), clock=SystemClock(), guard=guard)
+            application.on_h2 = self.grpc.switch.takeover
+            application.on_cleanup.append(self.grpc.switch.close)
+        return application
 
     async def dial(self, *routers: RouterAddress) -> ReverseDialler:
         self.dialler = ReverseDialler(
@@ -157,6 +169,7 @@ class Router:
             name=name, clock=SystemClock(), dice=random.Random(1), allow_anonymous=True
         )
         self.pool: ReversePool | None = None
+        self.grpc: GrpcService | None = None
         self.address = RouterAddress(name=name, reverse_address="")
         self.url = ""
         self.session: aiohttp.ClientSession | None = None
@@ -182,7 +195,11 @@ class Router:
             admission=Admission(1000),
             limits=ProxyLimits(body=BodyLimits(max_bytes=80 << 20)),
         )
-        runner = make_runner(proxy.application(), ServerLimits(shutdown_s=0.2))
+        self.grpc = GrpcService(proxy.shared())
+        self._stack.push_async_callback(self.grpc.switch.close)
+        application = proxy.application()
+        application.on_h2 = self.grpc.switch.takeover
+        runner = make_runner(application, ServerLimits(shutdown_s=0.2))
         self._stack.push_async_callback(runner.cleanup)
         bound = await listen(runner, "127.0.0.1:0")
         self.url = f"http://{bound[0]}:{bound[1]}"

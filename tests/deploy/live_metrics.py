@@ -112,7 +112,7 @@ async def router_page(folder: Path) -> AsyncIterator[str]:
     state.swap(tables.build(make_snapshot({"eu-1": "http://h:1"}, version=4)))
     state.signals.probed("eu-1", 20.0, "", 0.0)
     metrics.requests.labels("m", "eu", "eu-1", "2xx").inc()
-    metrics.duration.labels("m").observe(0.1)
+    metrics.duration.observe(0.1, "m")
     metrics.attempts.labels("answered").inc()
     metrics.refused.labels("no-capacity").inc()
     metrics.count_tenant("acme", "2xx", 10)

@@ -33,6 +33,12 @@ def test_tritonclient_unchanged(running_demo: RunningDemo, router: int) -> None:
 
 
 @pytest.mark.parametrize("router", [0, 1])
+def test_triton_grpc_unchanged(running_demo: RunningDemo, router: int) -> None:
+    target = running_demo.routers[router].removeprefix("http://")
+    _run_script("use_triton_grpc.py", target, running_demo.key)
+
+
+@pytest.mark.parametrize("router", [0, 1])
 def test_openai_unchanged(running_demo: RunningDemo, router: int) -> None:
     _run_script("use_openai.py", running_demo.routers[router] + "/v1", running_demo.key)
 

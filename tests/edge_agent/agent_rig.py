@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
 
 from edge_agent.agent_loop import AgentLoop, AssignmentFile, Inbox
 from edge_agent.backends.base import Backend
@@ -19,6 +18,7 @@ from edge_agent.policy.reconcile import Reconciler
 from edge_agent.policy.schedule import Patience
 from edge_agent.worker import Deadlines, Worker
 from federation.contract.types import AssignedVersion, Assignment, VersionState
+from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.backoff import Backoff
 from federation.runtime.clock import SystemClock
 from tests.edge_agent.package_server import PackageServer, sync_side
@@ -85,13 +85,11 @@ class AgentRig:
         )
         self.url = ""
         self._tasks: list[asyncio.Task[None]] = []
-        self._runner = web.AppRunner(self.gateway.application(), shutdown_timeout=0.1)
+        self._runner = make_runner(self.gateway.application(), ServerLimits(shutdown_s=0.1))
 
     async def start(self) -> None:
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        _, port = await listen(self._runner, "127.0.0.1:0")
+        self.url = f"http://127.0.0.1:{port}"
         self.loop.restore()
         running = asyncio.get_running_loop()
         self._tasks = [running.create_task(self.loop.run()), running.create_task(self.poll.run())]

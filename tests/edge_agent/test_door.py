@@ -6,7 +6,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from edge_agent.door import ListeningDoor, ReverseDoor
 from edge_agent.reverse import ReverseDialler
@@ -14,7 +13,8 @@ from federation.contract.errors import Conflict
 from federation.contract.spiffe import PeerId, PeerRole
 from federation.contract.trust import RouterAddress
 from federation.identity.authority import Authority
-from federation.relay.application import make_application
+from federation.relay.application import Application, make_application
+from federation.relay.http1.messages import Request, Response, StreamResponse
 from federation.runtime.clock import SystemClock
 from federation.trust.credentials import Credentials
 from tests.pki import TRUST_DOMAIN, credentials_for, issue_into, make_authority, trust_of
@@ -27,9 +27,9 @@ def authority(tmp_path: Path) -> Authority:
     return make_authority(tmp_path)
 
 
-def application() -> web.Application:
-    async def hello(_: web.Request) -> web.StreamResponse:
-        return web.Response(text="hello")
+def application() -> Application:
+    async def hello(_: Request) -> StreamResponse:
+        return Response(text="hello")
 
     return make_application(hello)
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from edge_agent.policy.reversing import StockLimits
@@ -15,6 +14,8 @@ from edge_agent.reverse import ReverseDialler, ReverseSettings
 from federation.contract.spiffe import PeerRole
 from federation.contract.trust import RouterAddress
 from federation.identity.authority import Authority
+from federation.relay.application import make_application
+from federation.relay.http1.messages import Request, Response
 from federation.relay.reversal import ALPN, GOODBYE
 from federation.relay.server import ServerLimits
 from federation.runtime.backoff import Backoff
@@ -79,8 +80,7 @@ class Agent:
         self.credentials = credentials_for(authority, PeerRole.CLUSTER, "eu-1")
         self.go_on = asyncio.Event()
         self.registry = CollectorRegistry()
-        application = web.Application()
-        application.router.add_get("/slow", self._slow)
+        application = make_application(self._slow)
         self.dialler = ReverseDialler(
             application,
             credentials=self.credentials,
@@ -90,9 +90,9 @@ class Agent:
             registry=self.registry,
         )
 
-    async def _slow(self, _: web.Request) -> web.Response:
+    async def _slow(self, _: Request) -> Response:
         await self.go_on.wait()
-        return web.Response(text="done")
+        return Response(text="done")
 
     def metric(self, state: str) -> float | None:
         labels = {"router": "r1", "state": state}

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from aiohttp import web
 
 from edge_agent.policy.reversing import Stock, Supply
 from edge_agent.reverse_line import Connection, Line
 from federation.contract.errors import PermissionDenied
 from federation.contract.spiffe import PeerId, PeerRole
+from federation.relay.http1.server import ServerConnection
 from federation.relay.reversal import GOODBYE
 from federation.trust.credentials import Leaf
 from federation.trust.keys import Facts
@@ -81,7 +81,7 @@ class Bench:
             return ROUTER
 
         inner, transport = Inner(), Transport()
-        handler = cast(web.RequestHandler, inner)
+        handler = cast(ServerConnection, inner)
         one = Connection(self.line, handler, self.leaf, admit=admit, forget=self.forgotten.append)
         self.transports[one], self.inner[one] = transport, inner
         one.connection_made(transport)

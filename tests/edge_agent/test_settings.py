@@ -11,6 +11,7 @@ from edge_agent.settings import (
     check,
     connect_to,
     contact,
+    engine_grpc,
     read_secret,
     state_directory,
     triton_repository,
@@ -122,3 +123,24 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     for name in ("empty", "missing"):
         with pytest.raises(Invalid, match="--f"):
             read_secret(str(tmp_path / name), "f")
+
+
+@pytest.mark.parametrize(
+    ("change", "address"),
+    [
+        ({}, "127.0.0.1:8001"),
+        ({"engine_url": "http://triton:9000/"}, "triton:9001"),
+        ({"engine_url": "http://triton"}, "triton:81"),
+        ({"engine_url": "http://[::1]:8000"}, "[::1]:8001"),
+        ({"engine_grpc": "other:99"}, "other:99"),
+        ({"engine_grpc": "none"}, ""),
+    ],
+)
+def test_where_tritons_grpc_is(change: dict[str, str], address: str) -> None:
+    assert engine_grpc(replace(GOOD, **change)) == address  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["8001", "host:", "host:x", "host:70000", "http://h:1x"])
+def test_an_address_of_grpc_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="--engine-grpc"):
+        check(replace(GOOD, engine_grpc=text))

@@ -6,15 +6,23 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from federation.relay.runner import RelayRunner, Served
 from federation.relay.server import ServerLimits, listen, make_runner
 
 Script = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(app: web.Application, limits: ServerLimits | None = None) -> AsyncIterator[str]:
+async def serving(
+    app: web.Application | Served, limits: ServerLimits | None = None
+) -> AsyncIterator[str]:
     """Serve `app` with the product's settings and yield `http://127.0.0.1:PORT`."""
-    runner = make_runner(app, limits or ServerLimits(shutdown_s=0.2, lingering_s=0.2))
+    limits = limits or ServerLimits(shutdown_s=0.2, lingering_s=0.2)
+    runner: web.AppRunner | RelayRunner
+    if isinstance(app, web.Application):
+        runner = make_runner(app, limits)
+    else:
+        runner = make_runner(app, limits)
     try:
         host, port = await listen(runner, "127.0.0.1:0")
         yield f"http://{host}:{port}"

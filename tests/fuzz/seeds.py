@@ -120,3 +120,16 @@ STORED_CHUNKS = tuple(
     bytes((code, 5, 1)) + encode(b"0123456789" * 26 + b"x", code, b"b" * 261 if code > 128 else b"")
     for code in (0, 1, 2, 4, 0x82, 0x84)
 )
+
+HTTP_HEADS = (
+    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
+    b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"POST /v1/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2;a=b\r\n{}\r\n0\r\nX: y\r\n\r\n",
+    b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\nExpect: 100-continue\r\n\r\n",
+)
+HTTP_ANSWERS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n",
+    b"HTTP/1.0 503\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"2;a=b\r\n{}\r\n0\r\nX: y\r\n\r\n",
+)

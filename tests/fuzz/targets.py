@@ -26,11 +26,12 @@ from federation.contract.v1 import federation_pb2 as pb
 from federation.identity import tokens
 from federation.relay import paths
 from federation.relay.errors import render_error
+from federation.relay.http1 import chunks, heads
 from federation.trust import keys
 from router.body import Body, openai_model
 from router.geo import Locator
 from router.sse import WholeEvents
-from tests.fuzz import seeds
+from tests.fuzz import http2, readers, seeds
 
 TOO_LONG_S = 1.0
 
@@ -203,9 +204,27 @@ def stored_chunk(data: bytes) -> None:
 
 
 KIB = 1024
+
+
+def http_heads(data: bytes) -> None:
+    """A connection's bytes: where llhttp or h11 goes on too, it must see the same requests."""
+    mine = readers.ours(data)
+    for other in (readers.llhttp, readers.with_h11):
+        assert (where := readers.disagreement(mine, other(data))) == "", where
+
+
+def http_answers(data: bytes) -> None:
+    """The head of an upstream's answer, and a chunked body."""
+    for parse in (heads.parse_response, chunks.ChunkReader().feed):
+        with contextlib.suppress(heads.BadMessage):
+            parse(data)
+
+
 TARGETS = {
     target.name: target
     for target in (
+        Target("http-heads", http_heads, seeds.HTTP_HEADS, 64 * KIB),
+        Target("http-answers", http_answers, seeds.HTTP_ANSWERS, 64 * KIB),
         Target("request-target", request_target, seeds.REQUEST_TARGETS, 8 * KIB),
         Target("openai-body", openai_body, seeds.OPENAI_BODIES, 8 * KIB * KIB),
         Target("sse-events", sse_events, seeds.SSE_EVENTS, 128 * KIB),
@@ -220,6 +239,14 @@ TARGETS = {
         Target("safetensors", tensors_of("m.safetensors"), seeds.SAFETENSORS, 1024 * KIB),
         Target("gguf", tensors_of("m.gguf"), seeds.GGUFS, 1024 * KIB),
         Target("onnx", tensors_of("m.onnx"), seeds.ONNX_MODELS, 256 * KIB),
+        Target("http2-frames", http2.frames, tuple(b"\7" + f for f in http2.FRAMES), 64 * KIB),
+        Target("header-blocks", http2.header_blocks, http2.BLOCKS, 32 * KIB),
+        Target(
+            "grpc-messages",
+            http2.grpc_messages,
+            tuple(b"\7" + m for m in http2.MESSAGES),
+            64 * KIB,
+        ),
         Target("stored-chunk", stored_chunk, seeds.STORED_CHUNKS, 64 * KIB),
     )
 }

@@ -21,7 +21,6 @@ from federation.contract.types import (
     Snapshot,
 )
 from federation.identity.authority import Authority
-from federation.relay.application import make_application
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
 from federation.trust.credentials import Credentials
@@ -108,7 +107,9 @@ class FakeGateway:
     async def start(self) -> None:
         address = self.url.partition("://")[2] or "127.0.0.1:0"
         limits = ServerLimits(shutdown_s=0.1)
-        self._runner = make_runner(make_application(self._handle), limits)
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = make_runner(app, limits)
         context = self.credentials.server_context() if self.credentials else None
         host, port = await listen(self._runner, address, context)
         self.url = f"{'https' if context else 'http'}://{host}:{port}"

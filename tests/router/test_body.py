@@ -1,17 +1,14 @@
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.contract.errors import Invalid
 from federation.relay.server import BodyLimits
 from router.body import Body, openai_model, read, timeout_s, unreplayable
+from tests.fakes.requests import request_with
 
 
 @given(st.binary())
@@ -44,6 +41,13 @@ def test_only_the_json_head_marks_a_sequence() -> None:
     assert unreplayable(Body(b"{}"), {"x-federation-replay": "yes"}) == ""
 
 
+@pytest.mark.parametrize("before", [0, 1, 63, 64, 65, 200])
+def test_a_sequence_is_found_whatever_stands_before_it(before: int) -> None:
+    for end, found in ((b'{"sequence_id": 1}', True), (b'"sequence_x"', False), (b"seq", False)):
+        assert bool(unreplayable(Body(b"q " * before + end), {})) is found
+        assert bool(unreplayable(Body(b"q" * before + end), {})) is found
+
+
 async def test_a_body_with_a_rest_is_sent_whole_and_once() -> None:
     async def rest() -> AsyncIterator[bytes]:
         yield b"c"
@@ -58,14 +62,11 @@ async def test_a_body_with_a_rest_is_sent_whole_and_once() -> None:
 
 
 async def test_what_memory_has_no_room_for_is_streamed_after_what_was_read() -> None:
-    loop = asyncio.get_running_loop()
-    payload = aiohttp.StreamReader(BaseProtocol(loop), 1024, loop=loop)
-    request = make_mocked_request("POST", "/", {"Content-Length": "6"}, payload=payload)
-    request.content.feed_data(b"abc")
+    request = request_with("POST", "/", b"abc", {"Content-Length": "6"})
     body = await read(request, BodyLimits(), 100, lambda _: False)
     assert (body.kept, body.length) == (b"abc", 6)
-    request.content.feed_data(b"def")
-    request.content.feed_eof()
+    assert request.body is not None
+    request.body.feed(b"def")
     assert body.rest is not None
     assert [chunk async for chunk in body.rest] == [b"def"]
     assert "memory for that was short" in unreplayable(body, {})

@@ -1,9 +1,4 @@
-import asyncio
-
-import aiohttp
 import pytest
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.test_utils import make_mocked_request
 
 from federation.contract.access import Tenant
 from federation.contract.errors import Invalid, TooLarge, Unavailable
@@ -14,6 +9,7 @@ from router.door import Visit
 from router.policy.access import EVERYONE
 from router.policy.quota import OverQuota, Quotas
 from router.policy.table import Resolved
+from tests.fakes.requests import request_of, request_with
 
 INFER = InferenceTarget(InferenceVerb.METADATA, "digits")
 
@@ -27,8 +23,7 @@ def route(protocol: ModelProtocol) -> Resolved:
 
 
 async def read(headers: dict[str, str]) -> Call:
-    request = make_mocked_request("GET", "/v2/models/digits", headers)
-    request.content.feed_eof()
+    request = request_of("GET", "/v2/models/digits", headers)
     limits = ProxyLimits(deadline_s=7.0)
     with Quotas().hold(EVERYONE.tenant, 100.0) as hold:
         return await read_call(request, visit(INFER), hold, started_s=100.0, limits=limits)
@@ -51,13 +46,8 @@ async def test_a_deadline_that_is_none_is_refused(text: str) -> None:
 
 
 async def chat(length: int, keep: bool = True, tenant: Tenant | None = None) -> Call:
-    loop = asyncio.get_running_loop()
-    payload = aiohttp.StreamReader(BaseProtocol(loop), 1024, loop=loop)
-    payload.feed_data(b'{"model": "poet"}')
     head = {"Content-Length": str(length)}
-    request = make_mocked_request("POST", "/v1/completions", head, payload=payload)
-    if length == 17:
-        payload.feed_eof()
+    request = request_with("POST", "/v1/completions", b'{"model": "poet"}', head)
     with Quotas().hold(tenant or EVERYONE.tenant, 1.0) as hold:
         return await read_call(
             request,

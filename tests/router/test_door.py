@@ -1,14 +1,14 @@
 from collections.abc import Sequence
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from federation.contract.errors import NotFound, PermissionDenied, Unauthenticated
+from federation.relay.http1.messages import Request
 from router.door import Door, is_ours, shown_key
 from router.policy.access import EVERYONE
 from router.policy.quota import OverQuota, Quotas
+from tests.fakes.requests import request_of
 from tests.router.access_world import KEYS, access, state_with
 
 ACME, SMALL = KEYS["acme"], KEYS["small"]
@@ -66,10 +66,10 @@ def door(*, anonymous: bool = False, quotas: Quotas | None = None) -> Door:
     return Door(state=state_with(access(), anonymous=anonymous), quotas=quotas or Quotas())
 
 
-def ask(path: str, key: str = "", *, method: str = "POST", expect: bool = False) -> web.Request:
+def ask(path: str, key: str = "", *, method: str = "POST", expect: bool = False) -> Request:
     head = {"Authorization": f"Bearer {key}"} if key else {}
     head |= {"Expect": "100-continue"} if expect else {}
-    return make_mocked_request(method, path, head)
+    return request_of(method, path, head)
 
 
 def test_a_head_is_judged_once_and_kept() -> None:

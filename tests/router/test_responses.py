@@ -18,7 +18,7 @@ TABLE = tables.build(make_snapshot({"eu-1": "http://h:1"}))
 
 def test_models_look_like_openais() -> None:
     one = responses.from_table(InferenceTarget(InferenceVerb.MODEL, "poet@2"), TABLE, anything)
-    assert json.loads(one.body or b"") == {  # type: ignore[arg-type]
+    assert json.loads(one.body or b"") == {
         "id": "poet",
         "object": "model",
         "created": 0,
@@ -32,7 +32,7 @@ def test_models_look_like_openais() -> None:
 def test_models_that_a_caller_may_not_use_are_not_listed() -> None:
     target = InferenceTarget(InferenceVerb.MODELS)
     told = responses.from_table(target, TABLE, lambda name: name.startswith("p"))
-    listed = json.loads(told.body or b"")["data"]  # type: ignore[arg-type]
+    listed = json.loads(told.body or b"")["data"]
     assert [model["id"] for model in listed] == ["poet", "private"]
     with pytest.raises(NotFound) as caught:
         target = InferenceTarget(InferenceVerb.MODEL, "poett")

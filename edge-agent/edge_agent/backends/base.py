@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from federation.contract.capacity import Resources
 from federation.contract.package import ModelPackage
@@ -50,6 +50,14 @@ class EngineRoute:
     dialect: Dialect = Dialect.NATIVE
     engine_model: str = ""
     headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcRoute:
+    """Where V2 gRPC of one model version is: HOST:PORT, and the engine's name of the version."""
+
+    address: str
+    engine_model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +139,15 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Close connections; the engine keeps running."""
+        ...
+
+
+@runtime_checkable
+class SpeaksGrpc(Protocol):
+    """An engine that also speaks V2 gRPC."""
+
+    def grpc_route(self, model: str, version: int, protocol: ModelProtocol) -> GrpcRoute | None:
+        """Return where a version's gRPC is, None if it has none."""
         ...
 
 

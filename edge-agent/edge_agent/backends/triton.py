@@ -20,6 +20,7 @@ from edge_agent.backends.base import (
     BackendError,
     EngineRoute,
     EngineUnreachable,
+    GrpcRoute,
     LoadedVersion,
     StagedVersion,
     Verb,
@@ -42,8 +43,16 @@ class TritonBackend:
 
     kind = EngineKind.TRITON
 
-    def __init__(self, http_url: str, repository: Path, *, load_timeout_s: float = 600.0) -> None:
+    def __init__(
+        self,
+        http_url: str,
+        repository: Path,
+        *,
+        grpc_address: str = "",
+        load_timeout_s: float = 600.0,
+    ) -> None:
         self._http = EngineHttp(http_url)
+        self._grpc_address = grpc_address
         self._repository = repository
         self._load_timeout_s = load_timeout_s
         self._known: dict[str, LoadedVersion] = {}  # while they stay ready
@@ -120,6 +129,12 @@ class TritonBackend:
     ) -> EngineRoute | None:
         """Return where the verb lives; every text verb is a generate_stream here."""
         return inference.route(self._http.url, (model, version), verb, protocol)
+
+    def grpc_route(self, model: str, version: int, protocol: ModelProtocol) -> GrpcRoute | None:
+        """Return where a version's gRPC is, None if Triton's gRPC port is not known."""
+        if not self._grpc_address:
+            return None
+        return GrpcRoute(address=self._grpc_address, engine_model=engine_name(model, version))
 
     async def close(self) -> None:
         """Close connections; the server keeps running."""

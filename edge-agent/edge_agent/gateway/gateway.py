@@ -7,14 +7,15 @@ agent's loop (`served`); what it suspects goes there (`on_doubt`).
 """
 
 import asyncio
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from edge_agent.backends.base import Backend, Dialect, Verb
+from edge_agent.gateway.desk import Desk
 from edge_agent.gateway.flights import Flights, Key
 from edge_agent.gateway.metrics import LOOKS, GatewayMetrics, Outcome
 from edge_agent.gateway.peers import PeerDesk
@@ -26,10 +27,11 @@ from federation.contract.errors import FederationError, Invalid, NotFound, Unava
 from federation.contract.names import did_you_mean
 from federation.contract.spiffe import PeerRole
 from federation.contract.types import ModelProtocol, VersionState
-from federation.relay.application import make_application
+from federation.relay.application import Application, make_application
 from federation.relay.errors import error_response
 from federation.relay.guard import PeerGuard
 from federation.relay.headers import LOAD_HEADER, MODEL_HEADER, VERSION_HEADER
+from federation.relay.http1.messages import Request, Response, StreamResponse
 from federation.relay.paths import PEER_PREFIX, InferenceTarget, InferenceVerb, parse_target
 from federation.runtime.clock import Clock, SystemClock
 
@@ -82,25 +84,31 @@ class Gateway:
 
     def application(
         self, guard: PeerGuard | None = None, peers: PeerDesk | None = None
-    ) -> web.Application:
+    ) -> Application:
         """Return the application to serve; closing it closes the connections to the engine.
 
         `guard` checks who asks. Without one everybody who reaches the gateway may. `peers` answers
         other clusters; for that the guard has to know their paths (`PEER_PATHS`).
         """
 
-        async def close(_: web.Application) -> None:
-            await self._relay.close()
-
-        async def handle(request: web.Request) -> web.StreamResponse:
+        async def handle(request: Request) -> StreamResponse:
             if request.raw_path.startswith(PEER_PREFIX) and guard and peers and not self._draining:
                 return await peers.handle(request, guard.peer(request).id.name)
             return await self._handle(request)
 
         app = make_application(handle, guard=guard)
-        app.on_response_prepare.append(_always_with_load)
-        app.on_cleanup.append(close)
+        app.on_response.append(_always_with_load)
+        app.on_cleanup.append(self._relay.close)
         return app
+
+    def desk(self) -> Desk:
+        """Return what gRPC shares with HTTP here."""
+        return Desk(
+            admit=lambda verb, key: self._admit(verb, key).protocol,
+            doubt=self._doubt,
+            flights=self._flights,
+            metrics=self._metrics,
+        )
 
     def in_flight(self, model: str, version: int) -> int:
         """Return how many requests for a version are in flight."""
@@ -130,7 +138,7 @@ class Gateway:
 
     # ------------------------------------------------------------ one request
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: Request) -> StreamResponse:
         target = parse_target(request.method, request.raw_path)
         if target.verb in (InferenceVerb.SERVER_LIVE, InferenceVerb.SERVER_READY):
             return self._health(target.verb)
@@ -148,32 +156,27 @@ class Gateway:
             outcome.response(response)
         return response
 
-    def _health(self, verb: InferenceVerb) -> web.Response:
+    def _health(self, verb: InferenceVerb) -> Response:
         if verb is InferenceVerb.SERVER_LIVE:
-            return web.json_response({"live": True})
+            return _json({"live": True}, 200)
         load = {f"{model}@{version}": n for (model, version), n in self._flights.counts().items()}
-        return web.json_response(
-            {"ready": not self._draining, "load": load}, status=503 if self._draining else 200
-        )
+        ready = not self._draining
+        return _json({"ready": ready, "load": load}, 200 if ready else 503)
 
     async def _serve(
-        self, request: web.Request, verb: Verb, key: Key, outcome: Outcome
-    ) -> web.StreamResponse:
+        self, request: Request, verb: Verb, key: Key, outcome: Outcome
+    ) -> StreamResponse:
         model, version = key
         served = self._admit(verb, key)
         outcome.version = key
         route = self._backend.route(model, version, verb, served.protocol)
         if route is None and verb is Verb.READY:
-            return web.Response()
+            return Response()
         if route is None:
             raise NotFound(
                 f"Model {model!r} has no {verb.value!r} here: it speaks {served.protocol.value}.",
                 reason="unsupported-verb",
             )
-
-        def doubt(reason: str) -> None:
-            self._metrics.doubts.labels(model).inc()
-            self._on_doubt(model, version, reason)
 
         call = Call(
             request=request,
@@ -182,11 +185,15 @@ class Gateway:
             version=version,
             route=route,
             load=lambda: self._flights.count(key),
-            doubt=doubt,
+            doubt=lambda reason: self._doubt(model, version, reason),
         )
         if route.dialect is Dialect.TRITON_TEXT:
             return await translate(self._relay, call, self._stamp())
         return await self._relay.relay(call)
+
+    def _doubt(self, model: str, version: int, reason: str) -> None:
+        self._metrics.doubts.labels(model).inc()
+        self._on_doubt(model, version, reason)
 
     def _stamp(self) -> Stamp:
         return Stamp(uuid.uuid4().hex, int(self._clock.utc().timestamp()))
@@ -208,7 +215,7 @@ class Gateway:
         return served
 
 
-def _asked(target: InferenceTarget, request: web.Request) -> tuple[Verb, Key]:
+def _asked(target: InferenceTarget, request: Request) -> tuple[Verb, Key]:
     """Return verb, model and version of a request; the router names all three."""
     if target.verb.value not in _VERBS:
         raise NotFound(f"There is nothing at {request.path[:200]}.", reason="unknown-path")
@@ -247,5 +254,10 @@ def _unknown(key: Key, versions: Mapping[Key, ServedVersion]) -> NotFound:
     )
 
 
-async def _always_with_load(_: web.BaseRequest, response: web.StreamResponse) -> None:
+def _json(document: object, status: int) -> Response:
+    body = json.dumps(document).encode()
+    return Response(status=status, body=body, content_type="application/json")
+
+
+def _always_with_load(_: Request, response: StreamResponse) -> None:
     response.headers.setdefault(LOAD_HEADER, "0")

@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from edge_agent.backends.base import Verb
 from edge_agent.gateway.flights import Flights, FlightsCollector, Key
 from edge_agent.gateway.recent import Recent
 from federation.relay.headers import REFUSED_HEADER
+from federation.relay.http1.messages import StreamResponse
 
 LOOKS = frozenset({Verb.METADATA, Verb.READY})  # these ask nothing of the engine's devices
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -31,7 +31,7 @@ class Outcome:
         self.code = "gone"
         self.refused = ""
 
-    def response(self, response: web.StreamResponse) -> None:
+    def response(self, response: StreamResponse) -> None:
         """Note the answer."""
         self.code = str(response.status)
         self.refused = response.headers.get(REFUSED_HEADER, "")

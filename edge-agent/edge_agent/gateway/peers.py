@@ -16,16 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar
 
-from aiohttp import web
-
 from edge_agent.policy.pace import SpanPace
 from edge_agent.policy.swarm_members import PeerStatus
 from edge_agent.sync.peer_status import encode_status
 from edge_agent.sync.views import PieceReader
 from federation.contract.errors import FederationError, Invalid, NotFound, PermissionDenied
+from federation.relay.bodies import break_off, write
 from federation.relay.errors import WrongMethod
+from federation.relay.http1.messages import Request, Response, StreamResponse
+from federation.relay.http1.waiting import in_task
 from federation.relay.paths import PEER_PREFIX, check_target
-from federation.relay.server import break_off, write
 from federation.runtime.clock import Clock, SystemClock
 
 _PATH = re.compile(re.escape(PEER_PREFIX) + r"([0-9a-f]{64})(?:/pieces/([0-9]{1,7}))?")
@@ -108,7 +108,7 @@ class PeerDesk:
         """End the threads; answers that are under way break off."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def handle(self, request: web.Request, cluster: str) -> web.StreamResponse:
+    async def handle(self, request: Request, cluster: str) -> StreamResponse:
         """Answer a request of a cluster.
 
         Raises PermissionDenied if it is none of this region, NotFound, Invalid, WrongMethod.
@@ -125,7 +125,7 @@ class PeerDesk:
             return await self._status(digest)
         return await self._piece(request, digest, int(piece))
 
-    async def _status(self, digest: str) -> web.Response:
+    async def _status(self, digest: str) -> Response:
         status = self._fetching.status(digest)
         if status is None:
             view = await self._in_thread(partial(self._view, digest))
@@ -133,27 +133,28 @@ class PeerDesk:
                 raise _not_here(digest)
             have = await self._in_thread(view.bitmap)
             status = PeerStatus(have=have, able=False)  # it has no reason to ask the origin
-        return web.Response(body=encode_status(status), content_type="application/json")
+        return Response(body=encode_status(status), content_type="application/json")
 
-    async def _piece(self, request: web.Request, digest: str, number: int) -> web.StreamResponse:
+    async def _piece(self, request: Request, digest: str, number: int) -> StreamResponse:
         view = await self._in_thread(partial(self._view, digest))
         if view is None or number >= len(view.pieces):
             raise _not_here(digest)
         if not view.holds(number):
             if self._fetching.is_mine(digest, number):
-                return web.Response(status=202)
+                return Response(status=202)
             raise NotFound(f"Piece {number} is not here, and others fetch it.")
         first, count = _asked(request, view.pieces[number].length)
         key, now = (digest, number), self._clock.monotonic_s()
         if now - self._sending.get(key, float("-inf")) < self._alone_s(count):
-            return web.Response(status=202)  # who gets it now can give it too
+            return Response(status=202)  # who gets it now can give it too
         if not self._fetching.gives(digest, number):
-            return web.Response(status=202)  # what only we have goes first
+            return Response(status=202)  # what only we have goes first
+        await in_task()
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._turns.acquire()
         except TimeoutError:
-            return web.Response(status=202)  # too many others
+            return Response(status=202)  # too many others
         self._sending[key] = began_s = self._clock.monotonic_s()
         try:
             return await self._send(request, view, key, (first, count))
@@ -169,15 +170,15 @@ class PeerDesk:
         return max(_ALONE_S, _ANSWERS * count / rate) if rate else _ALONE_S
 
     async def _send(
-        self, request: web.Request, view: PieceReader, key: tuple[str, int], span: tuple[int, int]
-    ) -> web.StreamResponse:
+        self, request: Request, view: PieceReader, key: tuple[str, int], span: tuple[int, int]
+    ) -> StreamResponse:
         (first, count), number = span, key[1]
         length = view.pieces[number].length
         end = first + count
         # The first block is read before the head is sent: a piece that turns out to be damaged is
         # a plain "not here".
         block = await self._read(view, number, first, end)
-        response = web.StreamResponse(
+        response = StreamResponse(
             status=206,
             headers={
                 "Content-Range": f"bytes {first}-{end - 1}/{length}",
@@ -216,7 +217,7 @@ class PeerDesk:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def _asked(request: web.Request, length: int) -> tuple[int, int]:
+def _asked(request: Request, length: int) -> tuple[int, int]:
     """Return first byte and number of bytes of the one range that a request names."""
     found = _RANGE.fullmatch(request.headers.get("Range", ""))
     if found is None or len(request.headers.getall("Range")) != 1:

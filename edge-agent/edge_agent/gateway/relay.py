@@ -12,7 +12,6 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import msgspec
-from aiohttp import web
 
 from edge_agent.backends.base import EngineRoute, Verb
 from edge_agent.gateway.names import WINDOW_BYTES, Naming
@@ -24,6 +23,7 @@ from federation.contract.errors import (
     TooLarge,
     Unavailable,
 )
+from federation.relay.bodies import break_off, check_length, iter_body, read_body, write
 from federation.relay.errors import BadUpstream, error_headers
 from federation.relay.forward import (
     Deadlines,
@@ -43,15 +43,9 @@ from federation.relay.headers import (
     request_headers,
     response_headers,
 )
+from federation.relay.http1.messages import Request, Response, StreamResponse
 from federation.relay.json_keys import says_twice
-from federation.relay.server import (
-    BodyLimits,
-    break_off,
-    check_length,
-    iter_body,
-    read_body,
-    write,
-)
+from federation.relay.server import BodyLimits
 
 _WHOLE_BYTES = 256 * 1024  # bodies up to this length are read before the engine is asked
 _KEEPALIVE_S = 4.0  # less than any engine's: several close idle connections after 5 s
@@ -87,7 +81,7 @@ def outcome_headers(*, refused: str = "", unknown: bool = False) -> dict[str, st
 class Call:
     """One admitted request, the place at the engine that answers it, and who is to be told."""
 
-    request: web.Request
+    request: Request
     verb: Verb
     model: str
     version: int
@@ -161,7 +155,7 @@ class EngineRelay:
 
     async def fail(
         self, call: Call, upstream: Upstream, *, render: Callable[[bytes, int], bytes] | None = None
-    ) -> web.StreamResponse:
+    ) -> StreamResponse:
         """Return the engine's error answer, with what it means for the router.
 
         `render` makes the body from the engine's and the status.
@@ -176,16 +170,16 @@ class EngineRelay:
             headers.update(error_headers(Unavailable("")))
         status = 503 if verdict.refused else verdict.status or upstream.status
         if len(start) >= WINDOW_BYTES:
-            long = web.StreamResponse(status=status, headers=headers)
+            long = StreamResponse(status=status, headers=headers)
             return await self.pump(call, long, _again(start, rest))
         body = call.naming.in_text(start) if call.naming else start
         if render:
             body = render(body, status)
-        return web.Response(status=status, headers=headers, body=body)
+        return Response(status=status, headers=headers, body=body)
 
     async def pump(
-        self, call: Call, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None]
-    ) -> web.StreamResponse:
+        self, call: Call, response: StreamResponse, chunks: AsyncGenerator[bytes, None]
+    ) -> StreamResponse:
         """Send an answer piece by piece; one that breaks off upstream breaks off here, visibly."""
         response.headers[LOAD_HEADER] = str(call.load())
         try:
@@ -202,7 +196,7 @@ class EngineRelay:
 
     # ------------------------------------------------------------ the native path
 
-    async def relay(self, call: Call) -> web.StreamResponse:
+    async def relay(self, call: Call) -> StreamResponse:
         """Relay a call whose engine speaks the client's dialect; raises Refusal."""
         body, length = await self._body(call)
         own = {"Accept-Encoding": "identity"} if call.naming else {}
@@ -213,7 +207,7 @@ class EngineRelay:
             naming = call.naming
             if naming and upstream.headers.get("Content-Encoding", "identity") == "identity":
                 return await self._renamed(call, upstream, naming)
-            response = web.StreamResponse(
+            response = StreamResponse(
                 status=upstream.status, headers=response_headers(upstream.headers)
             )
             response.content_length = content_length(upstream.headers)
@@ -230,10 +224,10 @@ class EngineRelay:
             return _named(await self.read(call), call.route.engine_model or call.model), None
         request, limits = call.request, self.limits
         check_length(request, limits.body)
-        length = content_length(request.headers)
-        if length is not None and length > _WHOLE_BYTES:
+        length = request.head.length
+        if length > _WHOLE_BYTES:
             return iter_body(request, limits.body), length
-        if length is None and "Transfer-Encoding" in request.headers:
+        if request.head.chunked:
             try:
                 return await self.read(call), None
             except TooLarge:
@@ -243,10 +237,10 @@ class EngineRelay:
                 ) from None
         return await read_body(request, limits.body), None
 
-    async def _renamed(self, call: Call, upstream: Upstream, naming: Naming) -> web.StreamResponse:
+    async def _renamed(self, call: Call, upstream: Upstream, naming: Naming) -> StreamResponse:
         headers = response_headers(upstream.headers)
         if headers.get("Content-Type", "").startswith("text/event-stream"):
-            response = web.StreamResponse(status=upstream.status, headers=headers)
+            response = StreamResponse(status=upstream.status, headers=headers)
             return await self.pump(call, response, naming.in_events(upstream.chunks()))
         if call.verb is Verb.METADATA:
             return await self._metadata(call, upstream, naming)
@@ -260,11 +254,11 @@ class EngineRelay:
         grown = len(renamed) - len(document)
         if json_bytes is not None:
             headers[INFERENCE_HEADER_LENGTH] = str(json_bytes + grown)
-        response = web.StreamResponse(status=upstream.status, headers=headers)
+        response = StreamResponse(status=upstream.status, headers=headers)
         response.content_length = None if length is None else length + grown
         return await self.pump(call, response, _again(renamed + tensors, chunks))
 
-    async def _metadata(self, call: Call, upstream: Upstream, naming: Naming) -> web.Response:
+    async def _metadata(self, call: Call, upstream: Upstream, naming: Naming) -> Response:
         body = await upstream.read(_DOCUMENT_BYTES)
         try:
             renamed = naming.in_metadata(body or b"")
@@ -272,7 +266,7 @@ class EngineRelay:
             raise Refusal(BadUpstream("The engine's metadata is not a JSON object.")) from None
         headers = response_headers(upstream.headers)
         headers[LOAD_HEADER] = str(call.load())
-        return web.Response(status=upstream.status, headers=headers, body=renamed)
+        return Response(status=upstream.status, headers=headers, body=renamed)
 
 
 async def _peek(

@@ -12,8 +12,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from aiohttp import web
-
 from edge_agent.gateway.relay import Call, EngineRelay, Refusal, outcome_headers
 from edge_agent.gateway.verdict import Verdict, judge
 from edge_agent.serving import sse
@@ -23,6 +21,7 @@ from edge_agent.serving.v2_terms import BadRequest
 from federation.relay.errors import BadUpstream
 from federation.relay.forward import Upstream
 from federation.relay.headers import INFERENCE_HEADER_LENGTH, request_headers
+from federation.relay.http1.messages import Response, StreamResponse
 
 _ASKS = {"Content-Type": "application/json", "Accept": sse.CONTENT_TYPE}
 
@@ -31,7 +30,7 @@ class EngineSaidNo(Exception):
     """The engine's stream ended with an error; the argument is its text."""
 
 
-async def translate(relay: EngineRelay, call: Call, stamp: Stamp) -> web.StreamResponse:
+async def translate(relay: EngineRelay, call: Call, stamp: Stamp) -> StreamResponse:
     """Answer a text call by the engine's stream; raises Refusal and FederationError."""
     dialect = TextDialect(call.verb.value)
     headers = {name.lower(): value for name, value in call.request.headers.items()}
@@ -92,9 +91,7 @@ class _Translation:
         self._prompt_tokens += count if isinstance(count, int) else 0
         return str(event["text_output"])
 
-    async def answer(
-        self, relay: EngineRelay, pieces: AsyncGenerator[str, None]
-    ) -> web.StreamResponse:
+    async def answer(self, relay: EngineRelay, pieces: AsyncGenerator[str, None]) -> StreamResponse:
         """Return the answer, whole or as a stream."""
         reply = self._reply
         try:
@@ -105,11 +102,11 @@ class _Translation:
                 async for piece in pieces:
                     reply.piece(piece)
                 headers, body = reply.whole(self._prompt_tokens)
-                return web.Response(headers=headers, body=body)
+                return Response(headers=headers, body=body)
         except EngineSaidNo as error:
             return self._said_no(error)
         headers = {"Content-Type": sse.CONTENT_TYPE, "Cache-Control": "no-cache"}
-        response = web.StreamResponse(headers=headers)
+        response = StreamResponse(headers=headers)
         return await relay.pump(self._call, response, self._events(first, pieces))
 
     async def _events(
@@ -130,10 +127,10 @@ class _Translation:
         if closing := reply.end(self._prompt_tokens):
             yield closing
 
-    def _said_no(self, error: EngineSaidNo) -> web.Response:
+    def _said_no(self, error: EngineSaidNo) -> Response:
         verdict = self._judge(error)
         status = 503 if verdict.refused else 500
-        return web.Response(
+        return Response(
             status=status,
             body=error_body(self._wish.dialect, self._ours(error), status=status),
             content_type="application/json",
@@ -183,7 +180,7 @@ def _in_dialect(dialect: TextDialect, body: bytes, status: int) -> bytes:
     return error_body(dialect, str(said), status=status)
 
 
-def _refusal(dialect: TextDialect, error: BadRequest) -> web.Response:
+def _refusal(dialect: TextDialect, error: BadRequest) -> Response:
     param, code = getattr(error, "param", None), getattr(error, "code", None)
     body = error_body(dialect, error.message, status=error.status, param=param, code=code)
-    return web.Response(status=error.status, body=body, content_type="application/json")
+    return Response(status=error.status, body=body, content_type="application/json")

@@ -276,3 +276,11 @@ async def test_a_repository_that_cannot_be_written_is_told(
     with pytest.raises(BackendError, match="cannot write Triton's repository"):
         await backend.load(add_package(tmp_path))
     await backend.close()
+
+
+def test_grpc_is_where_it_was_said_to_be(tmp_path: Path) -> None:
+    assert TritonBackend("http://h:1", tmp_path).grpc_route("m", 2, ModelProtocol.TENSOR) is None
+    backend = TritonBackend("http://h:1", tmp_path, grpc_address="h:2")
+    route = backend.grpc_route("m", 2, ModelProtocol.TENSOR)
+    assert route is not None
+    assert (route.address, route.engine_model) == ("h:2", "m--v2")

@@ -1,12 +1,12 @@
 import asyncio
 
 import pytest
-from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from edge_agent.backends.base import Verb
 from edge_agent.gateway.flights import Flights
 from edge_agent.gateway.metrics import GatewayMetrics
+from federation.relay.http1.messages import Response
 
 
 async def test_an_answered_request_is_counted_and_timed() -> None:
@@ -14,7 +14,7 @@ async def test_an_answered_request_is_counted_and_timed() -> None:
     metrics = GatewayMetrics(registry, Flights())
     with metrics.request(Verb.INFER) as outcome:
         outcome.version = ("m", 2)
-        outcome.response(web.Response(status=503, headers={"x-fed-refused": "saturated"}))
+        outcome.response(Response(status=503, headers={"x-fed-refused": "saturated"}))
     page = generate_latest(registry).decode()
     labels = 'code="503",model="m",verb="infer",version="2"'
     assert f"fed_gateway_requests_total{{{labels}}} 1.0" in page
@@ -41,7 +41,7 @@ async def test_only_what_the_engine_ran_counts_for_rate_and_latency() -> None:
         with metrics.request(verb) as outcome:
             outcome.version = ("m", 2)
             headers = {"x-fed-refused": refused} if refused else {}
-            outcome.response(web.Response(headers=headers))
+            outcome.response(Response(headers=headers))
     figures = metrics.recent.figures(("m", 2), now())
     assert 1 / 11 <= figures.rate <= 1 / 10
     assert figures.latency_ms > 0

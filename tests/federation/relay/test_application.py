@@ -3,18 +3,18 @@ import contextlib
 import logging
 
 import pytest
-from aiohttp import web
 
 from federation.contract.errors import Invalid, NotFound, Unauthenticated
 from federation.relay.application import make_application
+from federation.relay.http1.messages import Request, Response, StreamResponse
 from tests.fakes.hostile_heads import HOSTILE_HEADS, hostile_request
 from tests.fakes.http_peers import serving, talk
 
 GET = b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-async def hello(request: web.Request) -> web.StreamResponse:
-    return web.Response(text=f"hello {request.raw_path}")
+async def hello(request: Request) -> StreamResponse:
+    return Response(text=f"hello {request.raw_path}")
 
 
 async def test_every_path_goes_to_the_handler_and_the_server_keeps_its_name() -> None:
@@ -28,10 +28,10 @@ async def test_every_path_goes_to_the_handler_and_the_server_keeps_its_name() ->
 async def test_a_hostile_head_never_reaches_the_handler(number: int) -> None:
     seen: list[str] = []
 
-    async def note(request: web.Request) -> web.StreamResponse:
+    async def note(request: Request) -> StreamResponse:
         await request.read()
         seen.append(request.raw_path)
-        return web.Response()
+        return Response()
 
     async with serving(make_application(note)) as url:
         answer = await talk(url, hostile_request(number, "/v1/completions"), seconds=0.5)
@@ -44,7 +44,7 @@ async def test_a_hostile_head_never_reaches_the_handler(number: int) -> None:
     [(b"/v2/x", b'{"error": "No such thing. Look elsewhere."}'), (b"/v1/x", b'"type": "inv')],
 )
 async def test_errors_are_answered_in_the_dialect_of_the_path(path: bytes, expected: bytes) -> None:
-    async def missing(request: web.Request) -> web.StreamResponse:
+    async def missing(request: Request) -> StreamResponse:
         raise NotFound("No such thing.", hint="Look elsewhere.")
 
     async with serving(make_application(missing)) as url:
@@ -56,7 +56,7 @@ async def test_errors_are_answered_in_the_dialect_of_the_path(path: bytes, expec
 async def test_a_fault_of_ours_is_logged_and_answered_without_its_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def fault(request: web.Request) -> web.StreamResponse:
+    async def fault(request: Request) -> StreamResponse:
         raise KeyError("the secret")
 
     async with serving(make_application(fault)) as url:
@@ -72,8 +72,8 @@ async def test_an_answer_that_has_begun_is_broken_off_and_not_followed_by_anothe
 ) -> None:
     caplog.set_level(logging.CRITICAL)
 
-    async def late(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
+    async def late(request: Request) -> StreamResponse:
+        response = StreamResponse()
         await response.prepare(request)
         await response.write(b"half")
         raise error
@@ -86,12 +86,12 @@ async def test_an_answer_that_has_begun_is_broken_off_and_not_followed_by_anothe
 
 
 async def test_a_body_is_invited_only_once_the_head_is_admitted() -> None:
-    def admit(request: web.Request) -> None:
+    def admit(request: Request) -> None:
         if "Authorization" not in request.headers:
             raise Unauthenticated("Who are you?")
 
-    async def length(request: web.Request) -> web.StreamResponse:
-        return web.Response(text=str(len(await request.read())))
+    async def length(request: Request) -> StreamResponse:
+        return Response(text=str(len(await request.read())))
 
     head = b"POST /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\n%s\r\n"
     async with serving(make_application(length, admit=admit)) as url:
@@ -131,10 +131,9 @@ async def test_a_length_of_nothing_is_no_body() -> None:
 async def test_a_client_that_does_not_take_a_whole_answer_is_cut_off() -> None:
     gone = asyncio.Event()
 
-    async def large(request: web.Request) -> web.StreamResponse:
-        assert request.transport is not None
-        request.task.add_done_callback(lambda _: gone.set())
-        return web.Response(body=b"x" * (64 << 20))
+    async def large(request: Request) -> StreamResponse:
+        request.connection.on_lost.append(gone.set)
+        return Response(body=b"x" * (64 << 20))
 
     async with serving(make_application(large, stall_s=0.3)) as url:
         host, port = url.removeprefix("http://").split(":")

@@ -18,10 +18,13 @@ from federation.contract.trust import Revocation
 from federation.identity.authority import Authority
 from federation.relay.application import make_application
 from federation.relay.guard import PeerGuard
+from federation.relay.http1.messages import Request, Response, StreamResponse
+from federation.relay.runner import RelayRunner
 from federation.relay.server import listen, make_runner
 from federation.runtime.clock import SystemClock
 from federation.trust.credentials import Credentials
 from tests.fakes.enrolling import until
+from tests.fakes.requests import QuietTransport
 from tests.pki import TRUST_DOMAIN, credentials_for, issue_into, make_authority, trust_of
 
 CLUSTER, ROUTER = PeerRole.CLUSTER, PeerRole.ROUTER
@@ -46,7 +49,7 @@ class Rig:
     own: Credentials
     guard: PeerGuard
     clock: ShiftedClock
-    runner: web.AppRunner
+    runner: RelayRunner
     port: int
     release: asyncio.Event
     running: int = 0
@@ -75,12 +78,12 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     guard = PeerGuard(own, ROUTER, clock)
     release = asyncio.Event()
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    async def handle(request: Request) -> StreamResponse:
         if request.path != "/v2/stream":
-            return web.Response(text=guard.peer(request).id.name)
+            return Response(text=guard.peer(request).id.name)
         made.running += 1
         try:
-            response = web.StreamResponse()
+            response = StreamResponse()
             await response.prepare(request)
             await response.write(b"data: 1\n\n")
             await release.wait()
@@ -271,7 +274,7 @@ async def test_reversed_connections_are_checked_alike(rig: Rig) -> None:
 
 
 async def test_without_tls_nobody_is_anybody(rig: Rig) -> None:
-    runner = make_runner(make_application(lambda _: web.Response(), guard=rig.guard))  # type: ignore[arg-type,return-value]
+    runner = make_runner(make_application(lambda _: Response(), guard=rig.guard))  # type: ignore[arg-type,return-value]
     _, port = await listen(runner, "127.0.0.1:0")
     async with (
         aiohttp.ClientSession() as session,
@@ -290,8 +293,13 @@ async def test_a_guard_before_joining_admits_nobody(rig: Rig) -> None:
 
 
 class FakeRequest:
-    protocol = None
-    transport = None
+    raw_path = "/"
+
+    class Connection:
+        transport = QuietTransport()
+        on_lost: list[object] = []  # noqa: RUF012
+
+    connection = Connection()
 
 
 async def test_who_does_not_shake_hands_is_cut_off(
@@ -314,8 +322,8 @@ async def test_some_paths_are_for_peers_of_another_role(
 ) -> None:
     guard = PeerGuard(rig.own, ROUTER, rig.clock, paths={"/shared/": CLUSTER})
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return web.Response(text=guard.peer(request).id.name)
+    async def handle(request: Request) -> StreamResponse:
+        return Response(text=guard.peer(request).id.name)
 
     runner = make_runner(make_application(handle, guard=guard))
     _, rig.port = await listen(runner, "127.0.0.1:0", rig.own.server_context())

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -22,9 +21,10 @@ from federation.relay.forward import (
     Forwarder,
     ForwardError,
     Outgoing,
+    PoolLimits,
     SentNoAnswer,
 )
-from federation.relay.pool import DiallingConnector, refused_by_peer
+from federation.relay.pool import DialledStock, Origin
 from federation.trust.credentials import Credentials
 from federation.trust.peers import peer_from_ssl
 from tests.pki import TRUST_DOMAIN, credentials_for, issue_into, make_authority, trust_of
@@ -149,16 +149,6 @@ async def test_a_peer_that_refuses_our_certificate_shows_on_the_first_read(
         assert not fake.connections
 
 
-def test_the_alert_of_a_peer_that_refuses_our_certificate_means_that_nothing_ran() -> None:
-    text = "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca (_ssl.c:2580)"
-    assert refused_by_peer(aiohttp.ClientOSError(1, text)) == (
-        "it refused our certificate: unknown ca"
-    )
-    text = "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required"
-    assert "certificate required" in refused_by_peer(ssl.SSLError(1, text))
-    assert refused_by_peer(ConnectionResetError(104, "Connection reset by peer")) == ""
-
-
 async def test_without_credentials_nothing_is_sent() -> None:
     def context() -> ssl.SSLContext:
         raise Unavailable("this router has no certificate yet.")
@@ -274,16 +264,76 @@ async def test_a_kept_connection_is_vetted_again_and_replaced(
         assert not caught.value.may_have_run
 
 
-async def test_pools_of_another_kind_can_be_given(router: Credentials, eu: Credentials) -> None:
-    made: list[DiallingConnector] = []
+async def test_stocks_of_another_kind_can_be_given(router: Credentials, eu: Credentials) -> None:
+    made: list[DialledStock] = []
 
-    def connector() -> DiallingConnector:
-        made.append(DiallingConnector(limit=1))
+    def stock() -> DialledStock:
+        port = int(fake.url.rpartition(":")[2])
+        origin = Origin("127.0.0.1", port, router.client_context(), EU.dns_name)
+        made.append(DialledStock(origin, keepalive_s=5))
         return made[-1]
 
-    async with gateway(eu) as fake, forwarding(router, connector=connector) as forwarder:
+    async with gateway(eu) as fake, forwarding(router, stock=stock) as forwarder:
         await ask(forwarder, fake.url)
-        assert repr(made[0]) == "DiallingConnector(1 connections)"
+        assert repr(made[0]).endswith("1 connections)")
         forwarder.retire()
         await ask(forwarder, fake.url)
         assert len(made) == 2
+
+
+async def test_idle_connections_are_closed_after_a_while(
+    router: Credentials, eu: Credentials
+) -> None:
+    async with (
+        gateway(eu) as fake,
+        forwarding(router, pool=PoolLimits(keepalive_s=0.2)) as forwarder,
+    ):
+        await ask(forwarder, fake.url)
+        assert fake.open == 1
+        async with asyncio.timeout(10):
+            while fake.open:
+                await asyncio.sleep(0.01)
+
+
+class Recorder(asyncio.Protocol):
+    """Another protocol on one of our connections."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.heard.append("made")
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.append(data[:12].decode())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.heard.append("lost")
+
+
+async def test_another_protocol_gets_a_connection_that_is_vetted_and_severed_too(
+    authority: Authority, router: Credentials, eu: Credentials
+) -> None:
+    refused: set[int] = set()
+
+    def vet(certificate: Mapping[str, Any]) -> str:
+        return "refused" if peer_from_ssl(certificate).generation in refused else ""
+
+    async with gateway(eu) as fake, forwarding(router, vet=vet) as forwarder:
+        dialler = forwarder.dialler(fake.url)
+        other = Recorder()
+        transport = await dialler.connect(lambda: other, connect_s=5)
+        assert dialler.usable(transport)
+        transport.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            while "HTTP/1.1 200" not in other.heard:
+                await asyncio.sleep(0.01)
+        refused.add(1)
+        assert not dialler.usable(transport)
+        with pytest.raises(ConnectFailed, match="refused"):
+            await dialler.connect(Recorder, connect_s=5)
+        assert forwarder.sever(vet) >= 1
+        async with asyncio.timeout(5):
+            while other.heard[-1] != "lost":
+                await asyncio.sleep(0.01)
+        assert other.heard[0] == "made"

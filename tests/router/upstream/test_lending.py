@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from federation.relay.pool import Refused
+from federation.relay.failures import Refused
 from router.upstream.lending import Counts, Lender, Owner, ReversedConnection
 
 
@@ -199,7 +199,6 @@ async def test_an_idle_connection_tells_what_it_hears() -> None:
     owner = Quiet()
     one = connection(owner)
     one.idle = True
-    one.data_received(b"")
     one.data_received(b"x")
     one.connection_lost(None)
     assert owner.heard == ["arrived", "spoke b'x'", "gone"]

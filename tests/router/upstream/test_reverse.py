@@ -77,7 +77,7 @@ async def door(tmp_path: Path, limits: ReverseLimits | None = None) -> AsyncIter
 @asynccontextmanager
 async def forwarder(one: Door, name: str = "eu-1") -> AsyncIterator[Forwarder]:
     forwarder = Forwarder(
-        connector=lambda: one.pool.connector_for(name),
+        stock=lambda: one.pool.stock_for(name),
         deadlines=Deadlines(connect_s=0.1, first_byte_s=5),
     )
     try:

