@@ -56,7 +56,7 @@ from router.grpc.methods import (
     server_metadata,
 )
 from router.grpc.telling import http_status, load_of, way
-from router.holding import sleeps
+from router.holding import RETRY_AFTER_S, Asleep, sleeps
 from router.policy import affinity, residency
 from router.policy.access import EVERYONE, Caller
 from router.policy.admission import Place
@@ -346,6 +346,8 @@ class RouterCall:
         fields += literal(b"x-fed-attempts", b"%d" % len(self._failed))
         if isinstance(error, OverQuota):
             fields += literal(b"retry-after", b"%d" % error.retry_after_s)
+        elif isinstance(error, Asleep):
+            fields += literal(b"retry-after", b"%d" % RETRY_AFTER_S)
         return fields
 
     # ------------------------------------------------------------ the end

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -11,7 +12,10 @@ from tritonclient.grpc import service_pb2 as pb
 
 from edge_agent.gateway.relay import Refusal
 from federation.contract.errors import Unavailable
+from router.policy import table as tables
+from tests.router.fakes import make_snapshot
 from tests.router.grpc.world import INFER, eventually, request, world
+from tests.router.test_holding import asleep
 
 
 async def test_a_call_runs_what_was_resolved() -> None:
@@ -60,6 +64,21 @@ async def refused(call: object) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call  # type: ignore[misc]
     return error.value.code(), error.value.details() or ""
+
+
+async def test_a_model_that_sleeps_is_woken_and_its_caller_told() -> None:
+    async with world("eu-1") as w:
+        awake = make_snapshot({name: cluster.url for name, cluster in w.clusters.items()})
+        w.state.swap(tables.build(asleep(awake, "digits"), w.state.reach))
+        call = w.stub().ModelInfer(request())
+        code, text = await refused(call)
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert "Model 'digits' sleeps and is woken now" in text
+        assert ("retry-after", "5") in tuple(await call.trailing_metadata())
+        assert dict(w.state.demand()) == {"digits": 1}
+        w.state.swap(tables.build(replace(awake, version=3), w.state.reach))
+        assert (await w.stub().ModelInfer(request())).model_name == "digits"
+        assert not w.state.demand()
 
 
 async def test_refusals() -> None:
