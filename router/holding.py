@@ -48,7 +48,7 @@ class Holding:
         self._limits = limits
         self._waiting: dict[str, int] = {}
         self._bytes = 0
-        self._awake: dict[str, asyncio.Event] = {}
+        self._awake: dict[tuple[str, int], asyncio.Event] = {}  # by model and version
         self._refused_s: dict[str, float] = {}  # models that others could not wait for, since when
         state.on_swap.append(self._look)
         state.demand = self.demand
@@ -111,14 +111,13 @@ class Holding:
         self._metrics.held.labels(model).inc()
         self._metrics.holding.labels(model).inc()
         try:
-            yield self._awake.setdefault(model, asyncio.Event())
+            yield self._awake.setdefault((model, resolved.version), asyncio.Event())
         finally:
             self._metrics.holding.labels(model).dec()
             self._bytes -= size
             self._waiting[model] -= 1
             if not self._waiting[model]:
                 del self._waiting[model]
-                self._awake.pop(model, None)
 
     def _no_place(self, call: Call, model: str, size: int) -> str:
         """Return why a request cannot wait, in words."""
@@ -149,11 +148,11 @@ class Holding:
             tell()
 
     def _look(self, table: RoutingTable) -> None:
-        """Let those go on whose model does not sleep any more, or is gone."""
-        for model, awake in self._awake.items():
-            route = table.models.get(model)
-            if route is None or not route.dormant:
-                awake.set()
+        """Let those go on whose version does not sleep any more, or is gone."""
+        for key in list(self._awake):
+            route = table.models.get(key[0])
+            if route is None or key[1] not in route.dormant:
+                self._awake.pop(key).set()
         for model in list(self._refused_s):
             route = table.models.get(model)
             if route is None or not route.dormant:

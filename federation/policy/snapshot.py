@@ -5,7 +5,7 @@ last one. Clusters that lost contact stay in it with `present` False; draining c
 and so do those that are no members (any more).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -124,10 +124,7 @@ def build(
             here = Replica(model=seen.model, version=seen.version, cluster=part.endpoint.cluster)
             replicas.setdefault(key, []).append(here)
     routed = {d.spec.model: d.routed_version for d in state.deployments.values()}
-    served = {model for model, _ in replicas}
-    routes = [
-        _route(state, wish, routed[name], loaded=name in served) for name, wish in wishes.items()
-    ]
+    routes = [_route(state, wish, routed[name], replicas) for name, wish in wishes.items()]
     return Snapshot(
         version=version,
         models=tuple(sorted([*routes, *_static_routes(static.values())], key=lambda r: r.name)),
@@ -142,17 +139,17 @@ def same_content(one: Snapshot, other: Snapshot) -> bool:
     return replace(one, version=other.version) == other
 
 
-def _route(state: State, wish: Wish, routed: int, *, loaded: bool) -> ModelRoute:
+def _route(state: State, wish: Wish, routed: int, loaded: Container[tuple[str, int]]) -> ModelRoute:
     model = state.models[wish.spec.model]
     default = routed or wish.target
-    comes = wish.spec.scaling.may_sleep and not loaded
+    come = {default, *wish.wanted} if wish.spec.scaling.may_sleep else ()
     return ModelRoute(
         name=wish.spec.model,
         default_version=default,
         protocol=wish.versions[default].package.protocol,
         aliases=dict(sorted(model.spec.aliases.items())),
         residency=tuple(sorted(wish.spec.residency)),
-        dormant=tuple(sorted({default, *wish.wanted})) if comes else (),
+        dormant=tuple(sorted(v for v in come if (wish.spec.model, v) not in loaded)),
     )
 
 

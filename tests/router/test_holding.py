@@ -125,6 +125,29 @@ async def test_a_version_that_is_named_is_woken_and_an_unknown_one_is_not() -> N
         assert (await asked)[1]["x-fed-model-version"] == "1"
 
 
+async def test_each_version_is_waited_for_by_itself() -> None:
+    async with sleeper() as (world, fakes), asyncio.TaskGroup() as group:
+        paths = {number: f"/v2/models/digits/versions/{number}/infer" for number in (1, 2)}
+        asked = {
+            number: group.create_task(world.router.ask("POST", path, body=b"{}"))
+            for number, path in paths.items()
+        }
+        await world.until_held(2)
+        urls = {name: fake.url for name, fake in fakes.items()}
+        snapshot = make_snapshot(urls, version=9)
+        half = replace(
+            asleep(snapshot, "digits"),
+            models=tuple(replace(route, dormant=(2,)) for route in snapshot.models),
+            replicas=tuple(r for r in snapshot.replicas if r.version == 1),
+        )
+        world.router.state.swap(tables.build(half))
+        assert (await asked[1])[0] == 200
+        assert world.demand == {"digits": 1}
+        assert not asked[2].done()
+        world.show()
+        assert (await asked[2])[0] == 200
+
+
 async def test_who_leaves_gives_the_place_free() -> None:
     async with sleeper(per_model=1) as (world, _):
         asked = asyncio.ensure_future(world.router.infer())

@@ -115,6 +115,28 @@ def test_demand_wakes_it_once_and_routers_hear_of_it_when_it_is_warm(world: Worl
     assert [r.cluster for r in world.snapshot().replicas] == ["a"]
 
 
+@pytest.mark.parametrize("state", [VersionState.LOADED, VersionState.FAILED])
+def test_the_default_is_waited_for_though_a_pinned_version_is_awake_before_it(
+    world: World, state: VersionState
+) -> None:
+    world.push("m", "2")
+    world.deploy(spec(version=2, pinned_versions=(1,)))
+    serve(world)
+    pass_time(world, 70)
+    serve(world)
+    demand(world)
+    for name in world.state.clusters:
+        seen = [replace(v, state=state) if v.version == 2 else v for v in world.seen(name)]
+        world.report(name, seen)
+    (route,) = world.snapshot().models
+    assert {r.version for r in world.snapshot().replicas} == {1}
+    assert route.dormant == (2,)  # who names it waits as well
+    assert route.default_version == (1 if state is VersionState.FAILED else 2)
+    serve(world)
+    (route,) = world.snapshot().models
+    assert (route.default_version, route.dormant) == (2, ())
+
+
 def test_what_waits_at_a_router_keeps_it_awake(world: World) -> None:
     demand(world)
     pass_time(world, 120)
