@@ -209,7 +209,7 @@ async def test_without_a_control_plane_what_it_knew_is_served_from_the_first_sec
     async with agent(settings, engine) as (gateway, _):
         assert gateway
         answer = await ask(gateway[1], router, name, "/v2/health/ready")
-        assert answer == (200, {"ready": True})
+        assert answer == (200, {"ready": True, "load": {}})
 
 
 async def test_before_it_joined_it_serves_nobody_and_says_what_it_waits_for(
