@@ -20,7 +20,7 @@ REPLAY_HEADER = "x-federation-replay"
 _LONGEST_TIMEOUT_US = 3_600_000_000
 _LONGEST_PARAMETERS = 1024 * 1024  # of JSON that is read for them
 _SEQUENCE = b'"sequence_'
-_LETTER = _SEQUENCE.index(b"q")
+_TIMEOUT = b'"timeout"'
 _FEW = 64
 _MARKS = (b'"sequence_id"', b'"sequence_start"')
 
@@ -130,7 +130,7 @@ def timeout_s(body: Body, headers: Mapping[str, str]) -> float | None:
     """Return the time that a V2 request allows itself by its parameter `timeout` (microseconds, as
     Triton has it), in seconds; None if it has none."""
     head = _json_part(body, headers)
-    if b'"timeout"' not in head or len(head) > _LONGEST_PARAMETERS:
+    if len(head) > _LONGEST_PARAMETERS or not _mentions(head, _TIMEOUT, b"m"):
         return None
     try:
         allowed = _TIMED.decode(head).parameters.timeout
@@ -156,22 +156,23 @@ def unreplayable(body: Body, headers: Mapping[str, str]) -> str:
     length = headers.get(INFERENCE_HEADER_LENGTH, "")
     if length.isascii() and length.isdigit():
         head = head[: int(length)]
-    if _mentions(head) and any(mark in head for mark in _MARKS):
+    if _mentions(head, _SEQUENCE, b"q") and any(mark in head for mark in _MARKS):
         return "it belongs to a sequence, whose state is at one replica"
     return ""
 
 
-def _mentions(head: bytes) -> bool:
-    """Return whether a name that begins like those of sequences stands in it.
+def _mentions(head: bytes, word: bytes, rare: bytes) -> bool:
+    """Return whether a word stands in it.
 
     Looks for its rare letter first: a search for one byte is many times as fast, and most bodies
     of a megabyte are numbers.
     """
-    at = head.find(b"q")
+    before = word.index(rare)
+    at = head.find(rare)
     for _ in range(_FEW):
         if at < 0:
             return False
-        if head.startswith(_SEQUENCE, at - _LETTER) and at >= _LETTER:
+        if at >= before and head.startswith(word, at - before):
             return True
-        at = head.find(b"q", at + 1)
-    return at >= 0 and head.find(_SEQUENCE, max(at - _LETTER, 0)) >= 0
+        at = head.find(rare, at + 1)
+    return at >= 0 and head.find(word, max(at - before, 0)) >= 0

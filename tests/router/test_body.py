@@ -79,3 +79,12 @@ def test_the_time_that_a_v2_request_allows_itself() -> None:
     assert timeout_s(Body(asked + b"\x00\xff"), tensors) == 2.5
     for odd in (b"{}", b'{"timeout": 1}', b'{"parameters": {"timeout": 0}}', b'"timeout"', b"\xff"):
         assert timeout_s(Body(odd), {}) is None
+
+
+@given(st.lists(st.sampled_from(["m", "t", "mm" * 40, "meout", '\\"ti']), max_size=8))
+def test_a_timeout_is_found_behind_whatever_stands_before_it(before: list[str]) -> None:
+    name = "".join(before)
+    document = f'{{"name": "{name}", "parameters": {{"timeout": 5000000}}}}'
+    assert timeout_s(Body(document.encode()), {}) == 5.0
+    other = document.replace('"timeout"', '"timeouts"')
+    assert timeout_s(Body(other.encode()), {}) is None
