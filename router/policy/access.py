@@ -80,7 +80,7 @@ class AccessTable:
                 reason="malformed-key",
             )
         key = self.keys.get(id)
-        found = hmac.digest(self.pepper, text.encode("utf-8", "surrogateescape"), "sha256").hex()
+        found = hmac.digest(self.pepper, text.encode("utf-8", "surrogatepass"), "sha256").hex()
         # An unknown id takes as long as a wrong secret, and gets the same answer.
         if not hmac.compare_digest(found, key.digest if key else "0" * 64) or key is None:
             raise Unauthenticated(
