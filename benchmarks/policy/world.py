@@ -162,7 +162,7 @@ class Outcome:
 MakeRouter = Callable[[World, int], Router]
 
 
-def run(  # noqa: C901
+def run(  # noqa: C901  # one loop, a branch for each kind of event
     make: MakeRouter,
     fleet: Fleet,
     scenario: Scenario,

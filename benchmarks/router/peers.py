@@ -167,7 +167,7 @@ static_resources:
     connect_timeout: 1s
     circuit_breakers: {thresholds: [{max_connections: 10000, max_pending_requests: 10000, max_requests: 10000}]}
     load_assignment: {cluster_name: engines, endpoints: [{lb_endpoints: [%(hosts)s]}]}
-"""  # noqa: E501
+"""  # noqa: E501  # Envoy's names of types
 _HAPROXY = """
 global
   nbthread 1

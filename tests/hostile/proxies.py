@@ -75,6 +75,29 @@ async def nginx(port: int, folder: Path) -> AsyncIterator[int]:
         yield listen
 
 
+@asynccontextmanager
+async def haproxy_h2(port: int, folder: Path) -> AsyncIterator[int]:
+    """Run HAProxy before `port` for gRPC; yields its own port."""
+    listen, config = free_block(1), folder / "haproxy.cfg"
+    text = _HAPROXY.format(listen=listen, port=port)
+    text = text.replace(f"bind 127.0.0.1:{listen}", f"bind 127.0.0.1:{listen} proto h2")
+    config.write_text(text.replace(f"door 127.0.0.1:{port}", f"door 127.0.0.1:{port} proto h2"))
+    async with _running(_found("haproxy"), "-db", "-f", str(config), port=listen):
+        yield listen
+
+
+@asynccontextmanager
+async def nginx_h2(port: int, folder: Path) -> AsyncIterator[int]:
+    """Run nginx before `port` for gRPC; yields its own port."""
+    listen, config = free_block(1), folder / "nginx.conf"
+    text = _NGINX.format(listen=listen, port=port, folder=folder)
+    text = text.replace(f"listen 127.0.0.1:{listen}", f"listen 127.0.0.1:{listen} http2")
+    config.write_text(text.replace("proxy_pass http://door", "grpc_pass grpc://door"))
+    log = str(folder / "error.log")
+    async with _running(_found("nginx"), "-e", log, "-c", str(config), port=listen):
+        yield listen
+
+
 def _found(name: str) -> str:
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
     if program := shutil.which(name, path=path):

@@ -336,7 +336,7 @@ class KubeBackend:
         await self._delete(name)
         try:
             async with asyncio.timeout(self._pace.unload_s):
-                while await self._objects.pods(name):  # noqa: ASYNC110 - remote
+                while await self._objects.pods(name):  # noqa: ASYNC110  # remote: nobody tells us
                     await asyncio.sleep(self._pace.poll_s)
         except TimeoutError:
             limit = f"{self._pace.unload_s:g} s"

@@ -114,7 +114,7 @@ class RayServeBackend:
             await self._put({name: None})
             try:
                 async with asyncio.timeout(_UNLOAD_S):
-                    while name in ray.applications(await self._details()):  # noqa: ASYNC110 - remote
+                    while name in ray.applications(await self._details()):  # noqa: ASYNC110  # remote: nobody tells us
                         await asyncio.sleep(_POLL_S)
             except TimeoutError:
                 raise BackendError(

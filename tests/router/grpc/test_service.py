@@ -13,6 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 from edge_agent.gateway.relay import Refusal
 from federation.contract.errors import Unavailable
 from router.policy import table as tables
+from tests.hostile.corpus.messages import NAMING_TWICE, SWALLOWING
 from tests.router.fakes import make_snapshot
 from tests.router.grpc.world import INFER, eventually, request, world
 from tests.router.test_holding import asleep
@@ -226,24 +227,9 @@ async def test_large_messages(megabytes: int) -> None:
         await eventually(lambda: w.quiet)
 
 
-HOSTILE = {
-    "two names in front": (b"\x0a\x06digits\x0a\x07private", "private--v1"),
-    "the second name at the end": (b"\x0a\x06digits\x1a\x01i\x0a\x07private", "digits--v2"),
-    "a version at the end": (b"\x0a\x06digits\x1a\x01i\x12\x011", "digits--v2"),
-    "an over-long tag": (b"\x0a\x06digits\x8a\x00\x07private", "digits--v2"),
-    "an over-long length": (b"\x0a\x86\x80\x00digits", "digits--v2"),
-}
-SWALLOWING = {
-    "the end is swallowed by a field": b"\x0a\x06digits\x1a\x01i\x0a\x07private\x3a\x10",
-    "the end is swallowed by a tag": b"\x0a\x06digits\x1a\x01i\x0a\x07private\x8a",
-    "a group that is not closed": b"\x0a\x06digits\x1a\x01i\x0a\x07private\x4b",
-    "the name is cut": b"\x0a\x20digits",
-}
-
-
-@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.parametrize("case", NAMING_TWICE)
 async def test_what_was_authorised_runs(case: str) -> None:
-    raw, runs = HOSTILE[case]
+    raw, runs = NAMING_TWICE[case]
     async with world("eu-1") as w:
         w.stub()
         infer: Any = w.channels[0].unary_unary(INFER)
