@@ -20,6 +20,7 @@ from edge_agent.backends.fake import FakeBackend, FakeEngine
 from edge_agent.gateway.gateway import PEER_PATHS, Gateway
 from edge_agent.gateway.peers import PeerDesk
 from edge_agent.sync.build import make_sync_side
+from edge_agent.sync.throttle import Throttle
 from federation.contract.spiffe import PeerRole
 from federation.contract.sync import SyncPeer, SyncSpec
 from federation.contract.types import Assignment
@@ -58,8 +59,9 @@ async def main(config: dict[str, Any]) -> None:
             peer_max_mbytes_per_second=config["mbytes_per_s"],
         )
     )
+    uplink = Throttle(SyncSpec(peer_max_mbytes_per_second=config["up_mbytes_per_s"])).upload
     guard = PeerGuard(credentials, PeerRole.ROUTER, SystemClock(), paths=PEER_PATHS)
-    desk = PeerDesk(side.exchange, side.shelf.peer_view, side.throttle.upload)
+    desk = PeerDesk(side.exchange, side.shelf.peer_view, uplink)
     gateway = Gateway(FakeBackend(FakeEngine()), dict, lambda *_: None)
     runner = make_runner(gateway.application(guard, desk), ServerLimits(shutdown_s=0.1))
     await listen(runner, config["listen"], credentials.server_context())

@@ -7,6 +7,7 @@ from here. Scenarios:
     equal       all are there
     dead        one of each region is listed and never answers
     slow        one of each region has a link of 1/20; it is not waited for
+    slow uplink one of each region can give at 1/20 of the rate; it is waited for, as it gets fast
     late        a quarter comes half an ideal time later; it is listed, with the package, at once
     late, not listed    the same, but each is listed with the package when it comes
 """
@@ -27,7 +28,7 @@ from benchmarks.sync.stock import Version
 from federation.contract.spiffe import PeerRole
 
 REGIONS = ("north", "south")
-SCENARIOS = ("single", "equal", "dead", "slow", "late", "late, not listed")
+SCENARIOS = ("single", "equal", "dead", "slow", "slow uplink", "late", "late, not listed")
 MB = 1_000_000
 
 
@@ -49,7 +50,7 @@ class Setting:
 class Member:
     name: str
     port: int
-    kind: str = ""  # "", dead, slow, late
+    kind: str = ""  # "", dead, slow, slow uplink, late
     process: Child | None = None
     took_s: float = 0.0
     ended_s: float = 0.0
@@ -114,7 +115,7 @@ class _Region:
         for member in self.members[: max(1, count // 4)]:
             if scenario.startswith("late"):
                 member.kind = "late"
-        if scenario in ("dead", "slow"):
+        if scenario in ("dead", "slow", "slow uplink"):
             self.members[count // 2].kind = scenario
 
     async def start(self) -> None:
@@ -156,6 +157,7 @@ class _Region:
     async def _start(self, member: Member) -> None:
         setting = self._setting
         slow = 20 if member.kind == "slow" else 1
+        slow_up = 20 if member.kind.startswith("slow") else 1
         config: dict[str, object] = {
             "name": member.name,
             "credentials": str(setting.identities.of(PeerRole.CLUSTER, member.name)),
@@ -163,6 +165,7 @@ class _Region:
             "origin": self._origin,
             "listen": f"127.0.0.1:{member.port}",
             "mbytes_per_s": setting.mbytes_per_s / slow,
+            "up_mbytes_per_s": setting.mbytes_per_s / slow_up,
         }
         folder = setting.folder / "run" / f"{member.name}.process"
         member.process = await self._stack.enter_async_context(child("agent", folder, config))

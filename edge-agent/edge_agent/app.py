@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -71,6 +70,7 @@ from federation.runtime.config import load_settings
 from federation.runtime.memory import read_tls_in_small_blocks, share_one_arena
 from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
+from federation.runtime.version import software_version
 
 log = logging.getLogger(__name__)
 
@@ -310,7 +310,7 @@ def _make_link(settings: Settings, agent: Agent, *, url: str) -> Link:
         url=url,
         engine=agent.backend.kind,
         connectivity=Connectivity(settings.connectivity),
-        software_version=_software_version(),
+        software_version=software_version(),
     )
 
     def received(assignment: Assignment, fresh: bool) -> None:  # noqa: FBT001  # Link calls it
@@ -389,10 +389,3 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def _software_version() -> str:
-    try:
-        return version("inference-federation")
-    except PackageNotFoundError:
-        return ""

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.backends.base import Backend
 from edge_agent.backends.engine_queues import QueueSource, RayQueues, TritonQueues
-from edge_agent.policy.kube.workloads import EngineShape
 from edge_agent.settings import Settings, engine_grpc, read_secret, tolerations, triton_repository
-from federation.kube.access import KubeAccess, pod_namespace
-from federation.kube.api import KubeApi
 
 if TYPE_CHECKING:
     from edge_agent.backends.kube_flavour import Flavour
@@ -68,6 +65,9 @@ def queue_source(settings: Settings) -> QueueSource | None:
 def _on_kubernetes(settings: Settings, flavour: "Flavour") -> Backend:
     from edge_agent.backends.kube_backend import KubeBackend
     from edge_agent.backends.kube_objects import KubeObjects
+    from edge_agent.policy.kube.workloads import EngineShape
+    from federation.kube.access import KubeAccess, pod_namespace
+    from federation.kube.api import KubeApi
 
     namespace = settings.kube_namespace or pod_namespace()
     shape = EngineShape(

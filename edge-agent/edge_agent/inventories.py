@@ -20,15 +20,12 @@ from edge_agent.inventory.amd import AmdInventory
 from edge_agent.inventory.base import DeviceSource, Inventory, look
 from edge_agent.inventory.declared import DeclaredInventory
 from edge_agent.inventory.exporter import ExporterInventory
-from edge_agent.inventory.kubernetes import KubernetesInventory
 from edge_agent.inventory.nvml import NvmlInventory
-from edge_agent.policy.kube.view import KubeView
 from edge_agent.policy.metric_maps import BOTH, PRESETS, TRITON, MetricMap, parse_map
 from edge_agent.settings import Settings, check, tolerations
 from federation.contract.capacity import Capacity, Device, Pool
 from federation.contract.errors import Invalid
 from federation.kube.access import KubeAccess, in_pod
-from federation.kube.api import KubeApi
 from federation.runtime.clock import Clock, SystemClock
 from federation.runtime.config import load_settings
 
@@ -131,7 +128,12 @@ def _best(settings: Settings, backend: Backend | None) -> str:
     return "kubernetes" if settings.kubeconfig or in_pod(os.environ) else "drivers"
 
 
-def _kubernetes(settings: Settings, clock: Clock) -> KubernetesInventory:
+def _kubernetes(settings: Settings, clock: Clock) -> Inventory:
+    # Here, for an agent on a plain server has no use for the memory that they take.
+    from edge_agent.inventory.kubernetes import KubernetesInventory
+    from edge_agent.policy.kube.view import KubeView
+    from federation.kube.api import KubeApi
+
     access = KubeAccess(kubeconfig=settings.kubeconfig, context=settings.kube_context)
     return KubernetesInventory(
         KubeApi(access),

@@ -6,7 +6,7 @@ Input: nothing. Output: settings of this process.
 import ctypes
 from asyncio import sslproto
 
-_M_ARENA_MAX = -8  # mallopt(3)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # mallopt(3)
 _TLS_READ_BYTES = 64 << 10
 
 
@@ -21,6 +21,20 @@ def share_one_arena() -> bool:
     except (OSError, AttributeError):  # not glibc
         return False
     return bool(mallopt(_M_ARENA_MAX, 1))
+
+
+def keep_freed(*, trim_bytes: int, map_bytes: int) -> bool:
+    """Have the C library keep up to `trim_bytes` that were freed, and take blocks of up to
+    `map_bytes` from what it keeps; returns whether it knows of that.
+
+    glibc otherwise gives large blocks back to the system at once: a megabyte that is taken and
+    freed for each request costs as much in page faults as in copying.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # not glibc
+        return False
+    return bool(mallopt(_M_TRIM_THRESHOLD, trim_bytes) and mallopt(_M_MMAP_THRESHOLD, map_bytes))
 
 
 def read_tls_in_small_blocks() -> None:

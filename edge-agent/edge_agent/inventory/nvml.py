@@ -5,7 +5,9 @@ with what it does now and whether it can be used. Calls into the driver may hang
 while one hangs the last answer counts, with its age; soon its devices count as unhealthy.
 """
 
+import ctypes
 import logging
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
@@ -33,10 +35,10 @@ class NvmlInventory:
     """
 
     def __init__(self, *, clock: Clock, node: str, library: ModuleType | None = None) -> None:
-        self._library = library or _import_library()
         self._clock = clock
         self._node = node
-        self._session = NvmlSession(self._library, node) if self._library else None
+        self._library = library
+        self._session = NvmlSession(library, node) if library else None
         self._call = BoundedCall("nvml", self._look)
         self._records = HealthRecords()
         self._known: dict[str, GpuReading] = {}  # by UUID, as they were when last seen
@@ -54,13 +56,13 @@ class NvmlInventory:
 
     async def read(self) -> Capacity:
         """Return the devices seen now; never raises."""
-        if self._library is None:
+        if (library := self._library or self._found_library()) is None:
             return Capacity()
         try:
             readings = await self._call.ask(DEADLINE_S)
         except TimeoutError:
             return self._silent()
-        except self._library.NVMLError as error:
+        except library.NVMLError as error:
             return self._without_driver(error)
         self._seen_s = self._clock.monotonic_s()
         self._devices = tuple(self._judged(readings))
@@ -70,6 +72,15 @@ class NvmlInventory:
         """Let the driver go, unless a call to it hangs."""
         if self._session is not None and not self._call.pending:
             self._session.close()
+
+    def _found_library(self) -> ModuleType | None:
+        """Return the library, from the first look on at which there is a driver: it takes 2 MB."""
+        if not _has_driver():
+            self._tell("no NVIDIA driver here")
+            return None
+        if library := _import_library():
+            self._library, self._session = library, NvmlSession(library, self._node)
+        return library
 
     def _look(self) -> tuple[GpuReading, ...]:
         """Read all; runs in the thread that may hang."""
@@ -132,6 +143,17 @@ class NvmlInventory:
         if what not in self._told and len(self._told) < _MAX_TOLD:
             self._told.add(what)
             log.info("%s", what)
+
+
+def _has_driver() -> bool:
+    """Whether NVIDIA's C library is on this machine; it comes with the driver."""
+    if sys.platform != "linux":
+        return True
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _import_library() -> ModuleType | None:

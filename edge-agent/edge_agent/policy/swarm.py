@@ -11,8 +11,9 @@ when all refused, the origin. So a wrong view of who is there costs time or a se
 package.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+from edge_agent.policy.swarm_counts import first
 from edge_agent.policy.swarm_givers import Givers
 from edge_agent.policy.swarm_members import Members, PeerStatus, to_bitmap
 from edge_agent.policy.swarm_refusals import FOR_GOOD, Refusals
@@ -54,12 +55,12 @@ class Swarm:
         self._givers = Givers(members, count, dice)
         self._refusals = Refusals()
         self._denied = Refusals()  # of these, those by who said that it holds the piece
-        self._wanted_s: dict[int, float] = {}  # since when nobody has it for us
         self._yielded: set[int] = set()  # pieces left to another that fetches them too
         self._stepped_back = False
         self._greeted = False
         self._free: set[str] = set()  # peers that can be asked for something now
         self._began_s = float("-inf")  # the last fetch
+        self._now = float("-inf")  # of the last decision
         self._generation = -1  # of the owners
         self._seeds = Seeds(self._limits)
         self._origin_s: float | None = None  # how long the last piece from there took
@@ -89,10 +90,14 @@ class Swarm:
         )
 
     def is_mine(self, piece: int) -> bool:
-        """Return whether this cluster is the one to get a piece from the origin."""
-        if Fetch(piece) in self._flights:
+        """Return whether to tell one that asks for a piece to wait: this cluster gets it from the
+        origin, or sees that another one does, or has it."""
+        if piece not in self._missing:
+            return False
+        members = self.members
+        if Fetch(piece) in self._flights or members.rank(piece)[:1] == (members.me,):
             return True
-        return piece in self._missing and self.members.rank(piece)[:1] == (self.members.me,)
+        return bool((members.held | members.fetched(self._now)) >> piece & 1)
 
     # ------------------------------------------------------------ what others take
 
@@ -123,11 +128,12 @@ class Swarm:
             self._idle_since_s = None
             if fetch.source == ORIGIN:
                 self.origin_failures = 0
-                if len(self.members.usable) > 1:
+                if self.members.usable:
                     self._seeds.got(fetch.piece, now)
                 self._origin_s = now - since_s
             else:
                 self._givers.took(fetch.source, now - since_s)
+                self._seeds.taken_s = now
             return others
         if not others and fetch.piece in self._missing:
             self._todo |= 1 << fetch.piece
@@ -146,9 +152,11 @@ class Swarm:
         elif outcome is Outcome.FAILED:
             self.members.disgrace(fetch.source, now)
         elif outcome is Outcome.REFUSED:
-            self._refusals.add(fetch.piece, fetch.source, now + limits.refused_s)
+            self._refusals.add(fetch.piece, fetch.source, now, limits.refused_s)
             if self.members.holds(fetch.source, fetch.piece):
-                self._denied.add(fetch.piece, fetch.source, now + limits.refused_s)
+                self._denied.add(fetch.piece, fetch.source, now, limits.refused_s)
+            else:  # it may refuse others as well: not all at once
+                self._ask_again_s[fetch.source] = now + limits.busy_s
         elif outcome is Outcome.GIVEN_UP:
             pass
         elif self.members.holds(fetch.source, fetch.piece):
@@ -162,6 +170,7 @@ class Swarm:
 
     def next(self, now: float) -> list[Fetch]:
         """Return what to begin now; each is in flight until `ended` is called."""
+        self._now = now
         self.members.update(now)
         self._seeds.update(self.members, now)
         if self._generation != self.members.owners.generation:
@@ -271,7 +280,7 @@ class Swarm:
         lacking = self._todo & ~(0 if late else members.held)
         odd, denied = self._refusals.pieces, self._denied.pieces & self._todo
         members.owners.look(lacking, _LOOK)
-        for piece in _first(lacking if late else (lacking & odd) | denied, _LOOK):
+        for piece in first(lacking if late else (lacking & odd) | denied, _LOOK):
             if not ((origin and self._room(ORIGIN)) or self._room_for_peers()):
                 return begun
             begun += self._odd_one(piece, now, origin=origin, late=late)
@@ -286,7 +295,6 @@ class Swarm:
         for owner in sorted(members.owners.names & self._free) if plain else ():
             if (bits := plain & members.owners.owned(owner)) and self._ask(owner, now):
                 piece = self._givers.one(bits)
-                self._wanted_s.setdefault(piece, now)
                 begun.append(self._begin(Fetch(piece, owner), now))
         return begun
 
@@ -316,12 +324,11 @@ class Swarm:
         """Return from whom to get a piece that nobody gives now, None if it has to wait."""
         members, refused = self.members, self._refusals.names(piece, now)
         rank = members.rank(piece)
-        self._wanted_s.setdefault(piece, now)
         owner = next((name for name in rank if name not in refused), None)
         if owner is not None and owner != members.me:
             if not late:
                 return owner if self._ask(owner, now) else None
-            self._refusals.add(piece, owner, FOR_GOOD)  # it is far behind everybody else
+            self._refusals.add(piece, owner, now, FOR_GOOD)  # it is far behind everybody else
             return None
         if not origin:
             return None
@@ -329,14 +336,13 @@ class Swarm:
 
     def _waited_enough(self, piece: int, now: float, *, ours: bool) -> bool:
         """Return whether a piece that is ours only because others refused may be fetched: perhaps
-        somebody gets it whom we don't know of."""
-        untils = self._refusals.ends(piece, now)
-        if not untils:
+        somebody gets it whom we don't know of. Not all take it into their hands at once."""
+        if not self._refusals.names(piece, now):
             return ours or not self.members.rank(piece)
-        limits, since_s = self._limits, self._wanted_s[piece]
-        if ours:
-            since_s = max((u - limits.refused_s for u in untils if u < FOR_GOOD), default=since_s)
-        return now - since_s >= (limits.stall_s if self.members.behind else limits.hedge_s)
+        limits, members = self._limits, self.members
+        wait_s = limits.stall_s if members.behind else limits.hedge_s
+        wait_s += limits.turn_s * members.owners.turn(piece, members.me)
+        return now - self._refusals.since_s(piece, now) >= wait_s
 
     def _ask(self, owner: str, now: float) -> bool:
         """Return whether to ask an owner now for what it is not known to hold."""
@@ -385,11 +391,3 @@ class Swarm:
             self._idle_since_s = None
         elif self._idle_since_s is None:
             self._idle_since_s = now
-
-
-def _first(bits: int, most: int) -> Iterator[int]:
-    """Yield the first few pieces in a bitmap."""
-    while bits and most:
-        yield (bits & -bits).bit_length() - 1
-        bits &= bits - 1
-        most -= 1

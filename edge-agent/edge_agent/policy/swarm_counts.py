@@ -5,7 +5,7 @@ bitmaps (bit-sliced): the first has the lowest bit of every piece's count, and s
 holder of thousands of pieces is added with a few operations on long numbers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import reduce
 from operator import or_
 
@@ -46,3 +46,11 @@ class Counts:
     def count(self, piece: int) -> int:
         """Return how many hold a piece."""
         return sum((plane >> piece & 1) << n for n, plane in enumerate(self._planes))
+
+
+def first(bits: int, most: int) -> Iterator[int]:
+    """Yield the first few pieces in a bitmap."""
+    while bits and most:
+        yield (bits & -bits).bit_length() - 1
+        bits &= bits - 1
+        most -= 1

@@ -17,13 +17,15 @@ from functools import reduce
 from operator import or_
 
 from edge_agent.policy.swarm_counts import Counts
-from edge_agent.policy.swarm_owners import RANKS, Owners
+from edge_agent.policy.swarm_owners import Owners
 from federation.contract.sync import SyncPeer
 
 _SILENT = 2  # polls in a row without an answer, then a member counts as gone
 _SILENCE_S = 1.5
 _TOO_SLOW = 4.0  # times slower than the median at giving
 _BEHIND = 3.0  # times slower than the median at getting
+_STRANGERS = 4  # of so many members one may not know me, then I can still own pieces
+_LISTED_S = 1.0  # until a new list has reached everybody
 _HANDOVER_S = 1.5  # until all know that a member can own pieces again
 _RATES_S = 0.5  # rates change all the time, and are judged so often
 _STALE_S = 5.0  # what a member fetches now is believed for so long
@@ -71,6 +73,7 @@ class _Member:
     moved_s: float = 0.0  # when it last had more than before
     silent: int = 0
     disgraced_until_s: float = float("-inf")
+    knows_me: bool = True
     have: int = 0  # the bitmaps of its status, as numbers
     fetching: int = 0
 
@@ -157,6 +160,7 @@ class Members:
         elif _rates(old) != _rates(status):
             self._due_s = min(self._due_s, self._judged_s + _RATES_S)
         member.status, member.heard_s, member.silent = status, now, 0
+        self._acquainted(member, knows_me=True)
         before, have = member.have, int.from_bytes(status.have, "little")
         if before & ~have:
             self._changed = True
@@ -166,10 +170,21 @@ class Members:
             self.counts.add(have & ~before)
 
     def absent(self, name: str) -> None:
-        """Note that a member does not know the package, or not us: not yet, or no longer."""
+        """Note that a member does not know the package: not yet, or no longer."""
         if member := self._others.get(name):
             self._changed |= member.status is not None
             member.status, member.silent, member.have, member.fetching = None, 0, 0, 0
+            self._acquainted(member, knows_me=True)
+
+    def stranger(self, name: str) -> None:
+        """Note that a member has another list than we: one on which we are not."""
+        self.absent(name)
+        if member := self._others.get(name):
+            self._acquainted(member, knows_me=False)
+
+    def _acquainted(self, member: _Member, *, knows_me: bool) -> None:
+        self._changed |= member.knows_me != knows_me
+        member.knows_me = knows_me
 
     def unheard(self, name: str, now: float) -> None:
         """Note that a member did not answer when it was asked for its status."""
@@ -221,7 +236,7 @@ class Members:
             if since_s <= first_s + self.settle_s or since_s + self.settle_s <= now
         )
         dues = [since_s + self.settle_s for since_s in able.values()]
-        dues += [self._handover_s]
+        dues += [self._handover_s, self.began_s + _LISTED_S]
         dues += [m.disgraced_until_s for m in self._others.values()]
         self._due_s = min((due_s for due_s in dues if due_s > now), default=float("inf"))
 
@@ -236,12 +251,24 @@ class Members:
         by what it heard last, they would not agree on who the owners are."""
         before, self.behind = self.eligible, self._is_behind()
         self.too_slow = 0 < self.send_rate < floor
-        self.eligible = self.able and not self.behind and not self.too_slow
+        able = self.able and not self.behind and not self.too_slow
+        self.eligible = able and (now < self.began_s + _LISTED_S or self._is_known())
         if self.eligible and not before:
             self._handover_s = now + _HANDOVER_S
 
+    def _is_known(self) -> bool:
+        """Return whether most have me on their lists: the others wait for nothing that I fetch."""
+        strangers = sum(not m.knows_me for m in self._others.values())
+        return strangers <= (len(self._usable) + strangers) // _STRANGERS
+
     def _candidates(self, now: float) -> Iterator[tuple[str, float]]:
-        """Yield the name and the beginning of all that may ask the origin."""
+        """Yield the name and the beginning of all that may ask the origin.
+
+        Also of those that do not talk to me, if others do: they go by them.
+        """
+        for m in self._others.values():
+            if self._usable and not m.knows_me:
+                yield m.peer.cluster, self.began_s
         for m in self._usable:
             if m.status is not None and m.status.able:
                 yield m.peer.cluster, m.since_s
@@ -253,7 +280,10 @@ class Members:
         only it has would hold up all others."""
         rates = [m.status.send_rate for m in self._usable if m.status is not None]
         known = sorted(rate for rate in (*rates, self.send_rate) if rate > 0)
-        return known[len(known) // 2] / _TOO_SLOW if len(known) >= RANKS else 0.0
+        if len(known) < 2:
+            return 0.0
+        doubt = 2.0 if len(known) == 2 else 1.0  # perhaps it is the other that is odd
+        return known[len(known) // 2] / (_TOO_SLOW * doubt)
 
     def met(self, now: float) -> bool:
         """Return whether everybody on the list told what it has, or was found not to answer."""

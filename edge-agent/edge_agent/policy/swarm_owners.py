@@ -56,6 +56,14 @@ class Owners:
             found = self._ranks[piece] = self._best(piece, (), self.names)
         return tuple(name for _, name in found)
 
+    def turn(self, piece: int, name: str) -> float:
+        """Return when it is a name's turn at a piece that others should have got: its place in the
+        rank, and for all others a number between once and twice `RANKS`."""
+        rank = self.rank(piece)
+        if name in rank:
+            return float(rank.index(name))
+        return RANKS * (1 + self._hash(piece, name)[0] / 256)
+
     def look(self, pieces: int, most: int) -> None:
         """Find the owners of up to `most` more pieces of a bitmap: `owned` tells of these."""
         left = pieces & ~self._looked if self.names else 0
@@ -77,7 +85,9 @@ class Owners:
             found = self._places[name] = blake3(self._key + name.encode()).digest()
         return found
 
+    def _hash(self, piece: int, name: str) -> bytes:
+        return blake3(self._key + piece.to_bytes(8, "little") + name.encode()).digest()
+
     def _best(self, piece: int, rank: _Rank, names: Iterable[str]) -> _Rank:
-        key = self._key + piece.to_bytes(8, "little")
-        found = [(blake3(key + name.encode()).digest(), name) for name in names]
+        found = [(self._hash(piece, name), name) for name in names]
         return tuple(heapq.nsmallest(RANKS, [*rank, *found]))

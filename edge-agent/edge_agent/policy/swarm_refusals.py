@@ -1,4 +1,4 @@
-"""Who will not give which piece, and until when.
+"""Who will not give which piece, until when, and for how long it has been refused.
 
 Input: refusals, the time in monotonic seconds. Output: whom not to ask for a piece.
 """
@@ -13,14 +13,20 @@ class Refusals:
     """Of each piece the members that will not give it."""
 
     _untils_s: dict[int, dict[str, float]] = field(default_factory=dict)
+    _series_s: dict[int, tuple[float, float]] = field(default_factory=dict)  # began, is over
 
-    def add(self, piece: int, name: str, until_s: float) -> None:
-        """Do not ask a member for a piece until then."""
-        self._untils_s.setdefault(piece, {})[name] = until_s
+    def add(self, piece: int, name: str, now: float, for_s: float) -> None:
+        """Do not ask a member for a piece for so long."""
+        self._untils_s.setdefault(piece, {})[name] = now + for_s
+        began_s, over_s = self._series_s.get(piece, (now, now))
+        if now > over_s:
+            began_s = now
+        self._series_s[piece] = began_s, max(over_s, now + 2 * for_s)
 
     def drop(self, piece: int) -> None:
         """Forget a piece."""
         self._untils_s.pop(piece, None)
+        self._series_s.pop(piece, None)
 
     def forget(self) -> None:
         """Forget all that are not for good: those who refused went by other owners."""
@@ -40,9 +46,9 @@ class Refusals:
         """Return who will not give a piece now."""
         return [name for name, until_s in self._untils_s.get(piece, {}).items() if now < until_s]
 
-    def ends(self, piece: int, now: float) -> list[float]:
-        """Return when those will be asked again that will not give a piece now."""
-        return [until_s for until_s in self._untils_s.get(piece, {}).values() if now < until_s]
+    def since_s(self, piece: int, now: float) -> float:
+        """Return since when a piece has been refused by one or the other."""
+        return self._series_s.get(piece, (now, now))[0]
 
     def is_for_good(self, piece: int, name: str) -> bool:
         """Return whether a member is not asked for a piece any more."""

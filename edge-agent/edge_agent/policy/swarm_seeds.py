@@ -21,6 +21,7 @@ class Seeds:
     """`_since_s` of each piece that no other has: when it came, or was first asked for."""
 
     limits: SwarmLimits
+    taken_s: float = float("-inf")  # when a piece came from another
     _since_s: dict[int, float] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
     _spread: int = 0
@@ -42,7 +43,10 @@ class Seeds:
 
     def _done(self, members: Members, now: float) -> Iterator[int]:
         for piece, since_s in self._since_s.items():
-            patience_s = self.limits.disgrace_s if piece in self._asked else self.limits.hedge_s
+            # A single other one may be slow at taking; not if it gave something meanwhile.
+            many = len(members.usable) > 1 or self.taken_s > since_s
+            asked = piece in self._asked and many
+            patience_s = self.limits.disgrace_s if asked else self.limits.hedge_s
             if members.is_held(piece) or now - since_s > patience_s:
                 yield piece
 

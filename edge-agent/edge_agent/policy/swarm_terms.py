@@ -37,7 +37,8 @@ class SwarmLimits:
     In the beginning nothing is asked of the origin for up to `greet_s`: the others are told first,
     and answer. After `hedge_s` of waiting somebody else is asked as well. A peer at which nothing
     moves for `stall_s` is disgraced. One that is busy is not asked again for `busy_s`, one that has
-    not got a piece yet for `again_s`, one that does not even expect it for `refused_s`.
+    not got a piece yet for `again_s`, one that does not even expect it for `refused_s`. What those
+    refuse that should get it is fetched by one after the other, `turn_s` apart.
     """
 
     from_origin: int = 4
@@ -51,7 +52,8 @@ class SwarmLimits:
     disgrace_s: float = 30.0
     again_s: float = 0.5
     busy_s: float = 0.1
-    refused_s: float = 5.0
+    refused_s: float = 2.0
+    turn_s: float = 0.5
     origin_pause_s: float = 0.5  # after a failure; doubles up to 16 times
 
 

@@ -21,7 +21,7 @@ from edge_agent.policy.swarm_members import Members, PeerStatus
 from edge_agent.policy.swarm_terms import ORIGIN, Fetch, Outcome, Shuffler, SwarmLimits
 from edge_agent.sync.faults import DISK_FAILING
 from edge_agent.sync.offers import Offer, PeerAnswer, PeerOutcome, PeerRequest, WantedChunk
-from federation.contract.errors import FederationError, Invalid, Unavailable
+from federation.contract.errors import FederationError, Invalid, PermissionDenied, Unavailable
 from federation.contract.manifest import Chunk
 from federation.contract.sync import SyncPeer, SyncProgress
 from federation.contract.types import Urgency
@@ -117,7 +117,7 @@ class Statuses(Protocol):
         ...
 
     async def ask(self, peer: SyncPeer, digest: str) -> PeerStatus | None:
-        """Ask a peer for its status."""
+        """Ask a peer for its status; raises Unavailable, PermissionDenied."""
         ...
 
 
@@ -211,7 +211,6 @@ class Bringing:
         """Return how far it is."""
         staging, done = self._staging, self._staging.present_bytes
         rate = self._rate()
-        left = staging.total_bytes - done
         return SyncProgress(
             total_bytes=staging.total_bytes,
             reused_bytes=staging.reused_bytes,
@@ -219,7 +218,7 @@ class Bringing:
             from_peers_bytes=self._bytes[False],
             done_bytes=done,
             bytes_per_second=rate,
-            eta_s=left / rate if rate else 0.0,
+            eta_s=(staging.total_bytes - done) / rate if rate else 0.0,
         )
 
     def _rate(self) -> float:
@@ -282,11 +281,9 @@ class Bringing:
             self._samples.popleft()
         # Those that are asked for what they are not known to hold send nothing, as a rule.
         coming = [f for f in self._tasks if f.source == ORIGIN or self._members.is_held(f.piece)]
-        moved = self._means.moved() if self._means.moved else self._bytes.values()
-        origin, peers = moved
-        from_origin = any(fetch.source == ORIGIN for fetch in coming)
-        self._origin_pace.note(origin, now, active=from_origin)
-        self._pace.note(origin + peers, now, active=any(fetch.source for fetch in coming))
+        origin, peers = self._means.moved() if self._means.moved else self._bytes.values()
+        self._origin_pace.note(origin, now, active=any(f.source == ORIGIN for f in coming))
+        self._pace.note(origin + peers, now, active=any(f.source for f in coming))
         self._members.origin_rate = self._origin_pace.rate
         self._members.receive_rate = self._pace.rate
 
@@ -303,10 +300,11 @@ class Bringing:
             self._ended(fetch, outcome)
 
     async def _bring(self, fetch: Fetch) -> Outcome:
+        origin = fetch.source == ORIGIN
+        self._told = None if origin else self._told  # who asks now is told of it
         wanted = self._wanted(fetch.piece)
         if not wanted:
             return Outcome.GOT  # another piece brought what this one lacked
-        origin = fetch.source == ORIGIN
 
         def put(number: int, data: memoryview) -> None:
             self._staging.put(number, data)
@@ -389,6 +387,8 @@ class Bringing:
         except Unavailable as error:
             log.debug("%s", error.message)
             self._members.unheard(peer.cluster, self._means.clock.monotonic_s())
+        except PermissionDenied:
+            self._members.stranger(peer.cluster)
         else:
             now = self._means.clock.monotonic_s()
             if status is None:

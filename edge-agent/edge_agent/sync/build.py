@@ -51,7 +51,8 @@ def make_sync_side(  # noqa: PLR0913  # what it needs, each by name
     def release_keys() -> tuple[str, ...]:
         return credentials.trust.release_keys if credentials.trust else ()
 
-    throttle, shelf, scrubbed = Throttle(clock=clock), Shelf(state_dir), Scrubbed()
+    throttle, scrubbed = Throttle(clock=clock), Scrubbed()
+    shelf = Shelf(state_dir, breath=throttle.breath)
     lender = Lender()
     exchange = Exchange(
         Means(

@@ -52,14 +52,18 @@ def read_all(fd: int, offset: int, length: int) -> bytes:
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
-def hash_range(fd: int, offset: int, length: int) -> bytes:
-    """Return the BLAKE3 of a part of a file, b"" if the file ends before; raises OSError."""
+def hash_range(fd: int, offset: int, length: int, rest: Callable[[], None] = lambda: None) -> bytes:
+    """Return the BLAKE3 of a part of a file, b"" if the file ends before; raises OSError.
+
+    `rest` is called after each block.
+    """
     digest, end = blake3(), offset + length
     while offset < end:
         if not (block := os.pread(fd, min(_BLOCK, end - offset), offset)):
             return b""
         digest.update(block)
         offset += len(block)
+        rest()
     return digest.digest()
 
 

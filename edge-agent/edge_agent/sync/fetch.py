@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from edge_agent.policy.ranges import Part
+from edge_agent.sync.breath import SLICE_BYTES
 from edge_agent.sync.cancel import Cancel
 from edge_agent.sync.connection import Connection, Connections, Patience
 from edge_agent.sync.http_head import Head, check_partial
@@ -98,6 +99,8 @@ class Fetch:
         self._filled = 0  # bytes of the part that comes next
         self._failures = 0
         self._buffer = memoryview(b"")
+        self._digest = blake3()
+        self._hashed = 0  # of these bytes: no long piece of work is left for the end
 
     def __repr__(self) -> str:
         return f"Fetch({self.target}, {self._next} of {len(self._parts)} chunks)"
@@ -178,22 +181,32 @@ class Fetch:
             )
             self._filled += got
             count -= got
+            if self._filled - self._hashed >= SLICE_BYTES:
+                self._hash()
             if self._filled == part.place.stored:
                 self._finish(part)
 
     def _finish(self, part: Part) -> None:
         """Hand over the part in the buffer if it is what the manifest says; raises Invalid."""
         self.account.cancel.check()
-        self._filled = 0  # if it is wrong, none of it is used
-        stored = self._buffer[: part.place.stored]
-        data = stored if part.place.code == RAW else memoryview(self._decoded(part, stored))
-        if blake3(data).digest() != part.digest:
+        self._hash()
+        digest = self._digest.digest()
+        self._filled, self._hashed, self._digest = 0, 0, blake3()  # wrong or not, it is over
+        data = self._buffer[: part.place.stored]
+        if part.place.code != RAW:
+            data = memoryview(self._decoded(part, data))
+            digest = blake3(data).digest()
+        if digest != part.digest:
             raise Invalid(f"chunk {part.number} that it sent is not the one in the manifest.")
         try:
             self._put(part.number, data)
         except FederationError as error:
             raise PutFailed(error) from None
         self._next += 1
+
+    def _hash(self) -> None:
+        self._digest.update(self._buffer[self._hashed : self._filled])
+        self._hashed = self._filled
 
     def _decoded(self, part: Part, stored: memoryview) -> bytes:
         base = b""

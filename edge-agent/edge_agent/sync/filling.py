@@ -17,6 +17,7 @@ from typing import TypeVar
 from blake3 import blake3
 
 from edge_agent.policy.pieces import Piece, pieces_of
+from edge_agent.sync.breath import Breath
 from edge_agent.sync.contents import Contents
 from edge_agent.sync.durable import (
     Buffer,
@@ -33,6 +34,7 @@ from edge_agent.sync.reuse import Library, Run, copy_range
 from edge_agent.sync.shelving import Order
 from edge_agent.sync.tree import clean
 from federation.contract.errors import Invalid
+from federation.runtime.background import step_behind
 
 _THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))  # the rest of the machine serves
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class Surroundings:
     library: Library
     faults: Faults
     check_open: Callable[[], None]
+    breath: Breath
 
 
 class Filler:
@@ -56,6 +59,7 @@ class Filler:
         self._name, self._entries = str(order.name), order.manifest.files
         self._folder, self._library = around.folder, around.library
         self._faults, self._check_open = around.faults, around.check_open
+        self._breath = around.breath
         self.pieces: tuple[Piece, ...] = pieces_of(order.manifest)
         self.contents = Contents(self._entries)
         self.marks = Marks(self.contents, self.pieces)
@@ -105,18 +109,26 @@ class Filler:
 
         Raises Invalid if they are other bytes, Exhausted, Unavailable.
         """
-        chunk, added = self.contents.chunk(number), 0
-        if len(data) != chunk.length or blake3(data).digest() != chunk.digest:
+        chunk, added, view = self.contents.chunk(number), 0, memoryview(data)
+        if len(view) != chunk.length or self._digest(view) != chunk.digest:
             raise Invalid(f"chunk {number} of {self._name} came with other bytes.")
         for place in tuple(self.marks.missing_places(number)):
             file_number, offset = self.contents.place(place)
             with self.files.writing(file_number) as file:
-                write_all(file.fd, data, offset)
+                for part in self._breath.slices(view):
+                    write_all(file.fd, part, offset)
+                    offset += len(part)
                 with self.files.lock:
                     file.unsynced_bytes += chunk.length
                     if not file.dead:
                         added += self.marks.mark((place,))
         return added
+
+    def _digest(self, data: memoryview) -> bytes:
+        digest = blake3()
+        for part in self._breath.slices(data):
+            digest.update(part)
+        return digest.digest()
 
     # ------------------------------------------------------------ what lies there
 
@@ -182,7 +194,7 @@ class Filler:
                 with turn:  # after an error the others end as well
                     collections.deque(todo, maxlen=0)
 
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(_THREADS, initializer=step_behind) as pool:
             for done in [pool.submit(work) for _ in range(_THREADS)]:
                 done.result()
         self._check_open()
@@ -194,7 +206,7 @@ class Filler:
             chunk, (_, offset) = self.contents.chunk(number), self.contents.place(number)
             if is_hole(fd, offset, chunk.length):
                 continue
-            if hash_range(fd, offset, chunk.length) == chunk.digest:
+            if hash_range(fd, offset, chunk.length, self._breath.take) == chunk.digest:
                 good.append(number)
         return good
 

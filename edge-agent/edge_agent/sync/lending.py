@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.sync.cancel import Cancel, Cancelled
 
-BUDGET_BYTES = 8 << 20
+BUDGET_BYTES = 5 << 20
 _STEP_BYTES = 256 << 10  # sizes are rounded up to these, so that a buffer fits again
 _LOOSE = 2  # a buffer is not lent to who needs less than its half
 

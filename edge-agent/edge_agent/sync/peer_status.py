@@ -8,7 +8,7 @@ import aiohttp
 import msgspec
 
 from edge_agent.policy.swarm_members import PeerStatus
-from federation.contract.errors import FederationError, Unavailable
+from federation.contract.errors import FederationError, PermissionDenied, Unavailable
 from federation.contract.spiffe import PeerId, PeerRole
 from federation.contract.sync import SyncPeer
 from federation.trust.credentials import Credentials
@@ -49,14 +49,17 @@ class PeerStatuses:
             await self._session.close()
 
     async def ask(self, peer: SyncPeer, digest: str) -> PeerStatus | None:
-        """Return what a peer says, None if it does not know the package, or not us.
+        """Return what a peer says, None if it does not know the package.
 
-        Raises Unavailable if it does not answer as it should.
+        Raises PermissionDenied if we are not on its list, Unavailable if it does not answer as it
+        should.
         """
         try:
             return await self._ask(peer, digest)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise Unavailable(f"cluster {peer.cluster}: {error}.") from None
+        except PermissionDenied:
+            raise
         except FederationError as error:
             raise Unavailable(f"cluster {peer.cluster}: {error.message}") from None
 
@@ -78,6 +81,8 @@ class PeerStatuses:
         ) as answer:
             if answer.status in (403, 404):
                 await answer.read()
+                if answer.status == 403:
+                    raise PermissionDenied(f"cluster {peer.cluster} does not know this one.")
                 return None
             if answer.status != 200:
                 raise Unavailable(f"it answered with {answer.status}.")

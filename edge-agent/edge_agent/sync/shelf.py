@@ -14,11 +14,12 @@ from pathlib import Path
 
 from edge_agent.policy.eviction import Key, OnDisk, decide
 from edge_agent.policy.scrub import Checked
+from edge_agent.sync.breath import Breath
 from edge_agent.sync.faults import Faults
 from edge_agent.sync.layout import CHECKED, PACKAGES, RELEASE, USED, Layout, PackageName
 from edge_agent.sync.reuse import Library
 from edge_agent.sync.shelving import Order, order_of, read_order, unshelve
-from edge_agent.sync.staging import Staging
+from edge_agent.sync.staging import Outside, Staging
 from edge_agent.sync.sweeping import is_damage, sweep
 from edge_agent.sync.tree import compare
 from edge_agent.sync.usage import checked_at, disk_of, on_disk, orders, published
@@ -37,9 +38,10 @@ def _unpaced(fd: int, offset: int, length: int) -> None:
 class Shelf:
     """`budget_bytes` bounds what packages may occupy (0 = what the disk has); it may be set."""
 
-    def __init__(self, root: Path, *, budget_bytes: int = 0) -> None:
+    def __init__(self, root: Path, *, budget_bytes: int = 0, breath: Breath | None = None) -> None:
         self.budget_bytes = budget_bytes
         self.faults = Faults()
+        self._breath = breath or Breath()
         self._layout = Layout(root)
         self._lock = threading.Lock()
         self._running: dict[str, Staging] = {}
@@ -92,7 +94,8 @@ class Shelf:
                 # A version is most like the others of its model.
                 known = sorted(orders(self._layout), key=lambda o: o.name.model != model)
                 library = Library(self._layout, [(o.name, o.manifest) for o in known])
-                staging = Staging(order, self._layout, library, self.faults, lock)
+                outside = Outside(library, self.faults, self._breath)
+                staging = Staging(order, self._layout, outside, lock)
             except BaseException:
                 os.close(lock)
                 raise

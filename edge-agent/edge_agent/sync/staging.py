@@ -9,8 +9,10 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.sync.breath import Breath
 from edge_agent.sync.durable import Buffer
 from edge_agent.sync.faults import Faults
 from edge_agent.sync.filling import Filler, Surroundings
@@ -23,19 +25,28 @@ from federation.contract.errors import Conflict, NotFound
 from federation.contract.manifest import Chunk
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What all versions that are put together on this disk share."""
+
+    library: Library
+    faults: Faults
+    breath: Breath
+
+
 class Staging:
     """Made by `Shelf.open`, which took its lock. Call `resume`, then `reuse`, then `put` what is
     `needed`, then `publish`; `close` in any case."""
 
-    def __init__(
-        self, order: Order, layout: Layout, library: Library, faults: Faults, lock_fd: int
-    ) -> None:
-        self._order, self._layout, self._library = order, layout, library
-        self._faults, self._lock_fd = faults, lock_fd
+    def __init__(self, order: Order, layout: Layout, outside: Outside, lock_fd: int) -> None:
+        self._order, self._layout, self._library = order, layout, outside.library
+        self._faults, self._lock_fd = outside.faults, lock_fd
         self._users, self._closing, self.is_published = 0, False, False
         self.on_closed: Callable[[], None] = lambda: None
         self._folder = _staging_folder(layout, order)
-        around = Surroundings(self._folder, library, faults, self._check_open)
+        around = Surroundings(
+            self._folder, self._library, self._faults, self._check_open, outside.breath
+        )
         self._filler = Filler(order, around)
         self._files, self._marks = self._filler.files, self._filler.marks
         self.manifest, self.digest = order.manifest, order.name.digest

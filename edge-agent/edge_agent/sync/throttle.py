@@ -27,6 +27,7 @@ from edge_agent.policy.bandwidth import (
     rate_at,
     shape_for,
 )
+from edge_agent.sync.breath import Breath
 from edge_agent.sync.cancel import Cancel
 from federation.contract.errors import Invalid
 from federation.contract.sync import SyncSpec
@@ -178,7 +179,8 @@ class Lane:
 
 
 class Throttle:
-    """The three lanes of one agent. Until the first settings are known nothing moves."""
+    """The three lanes of one agent, and the breath of who works for them. Until the first settings
+    are known nothing moves."""
 
     def __init__(
         self,
@@ -191,6 +193,7 @@ class Throttle:
         self._zone = ZoneInfo("UTC")
         self._spec: SyncSpec | None = None
         self._courtesy = UNLIMITED
+        self.breath = Breath()
         if spec is not None:
             self._spec, self._zone = check_spec(spec), _zone(spec.time_zone)
         most = streams or usual_streams()
@@ -212,6 +215,7 @@ class Throttle:
         """Let no lane move more than `rate` bytes/s from now on: inference goes first."""
         if rate != self._courtesy:
             self._courtesy = rate
+            self.breath.needed = rate != UNLIMITED
             for lane in (self.origin, self.peers, self.upload):
                 lane.replan()
 

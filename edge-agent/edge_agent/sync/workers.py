@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from edge_agent.sync.cancel import Cancel
+from federation.runtime.background import step_behind
 
 
 class Work:
@@ -39,7 +40,9 @@ class Workers:
     def start(self, pool: str, call: Callable[[], None]) -> Work:
         """Have a thread of a pool make this call."""
         if pool not in self._pools:
-            self._pools[pool] = ThreadPoolExecutor(self._threads, thread_name_prefix=pool)
+            self._pools[pool] = ThreadPoolExecutor(
+                self._threads, thread_name_prefix=pool, initializer=step_behind
+            )
         return Work(self._pools[pool].submit(call))
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from edge_agent.inventory import nvml
-from edge_agent.inventory.nvml import NvmlInventory
+from edge_agent.inventory.nvml import NvmlInventory, _has_driver
 from federation.contract.capacity import Capacity
 from federation.runtime.clock import ManualClock, SystemClock
 from tests.edge_agent.inventory.nvidia_cards import (
@@ -200,3 +200,27 @@ async def test_the_real_library_is_honest() -> None:
         assert len(inventory.names) == len({d.parent or d.id for d in capacity.devices})
     finally:
         inventory.close()
+
+
+async def test_the_library_is_loaded_as_soon_as_there_is_a_driver(
+    driver: Driver, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator may install it while the agent runs."""
+    here = False
+    monkeypatch.setattr("edge_agent.inventory.nvml._has_driver", lambda: here)
+    monkeypatch.setattr("edge_agent.inventory.nvml._import_library", lambda: driver)
+    inventory = NvmlInventory(clock=clock, node="host-1")
+    assert (await inventory.read()).devices == ()
+    assert driver.open == 0
+    here = True
+    assert len((await inventory.read()).devices) == 2
+    inventory.close()
+
+
+def test_without_its_c_library_there_is_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr("edge_agent.inventory.nvml.sys.platform", "linux")
+    monkeypatch.setattr("edge_agent.inventory.nvml.ctypes.CDLL", missing)
+    assert not _has_driver()

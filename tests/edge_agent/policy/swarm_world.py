@@ -15,36 +15,15 @@ from edge_agent.policy.swarm import Swarm
 from edge_agent.policy.swarm_members import Members, PeerStatus, has_bit
 from edge_agent.policy.swarm_terms import ORIGIN, Fetch, Outcome, SwarmLimits
 from federation.contract.sync import SyncPeer
+from tests.edge_agent.policy.swarm_links import Flow, Link
 
 GBIT = 125e6
 DIGEST = "ab" * 32
 RTT_S = 0.002
 TICK_S = 0.1
+POLL_S, GREET_S, POLLS_PER_S = 0.7, 0.2, 50.0  # as the agent's shell has them
+TURN_S = 0.25  # for so long one waits for a turn at a peer that sends to as many as it may
 ALONE_S = 3.0  # for at least so long a piece is not given to a second one
-
-
-@dataclass(eq=False)
-class Link:
-    """A link's rate in bytes/s, and the flows that share it."""
-
-    rate: float
-    flows: dict["Flow", None] = field(default_factory=dict)
-
-    @property
-    def share(self) -> float:
-        return self.rate / max(1, len(self.flows))
-
-
-@dataclass(eq=False)
-class Flow:
-    links: tuple[Link, Link]
-    left: float
-    done: Callable[[], None]
-    stopped: Callable[[], None]
-    rate: float = 0.0
-    at: float = 0.0
-    began: float = 0.0
-    version: int = 0
 
 
 @dataclass(kw_only=True)
@@ -54,7 +33,8 @@ class Setup:
     piece_bytes: float = 4 * 2**20
     origin_rate: float = GBIT
     dead: int = 0  # listed, and refuse connections
-    slow: int = 0  # at 1/20 of the uplink
+    slow: int = 0  # at 1/`slowness` of the uplink
+    slowness: float = 20.0
     slow_down: bool = False  # and of the downlink; these are not waited for
     link_rate: float = GBIT  # of each agent's two links
     late: int = 0  # of them join at `late_s`
@@ -62,9 +42,10 @@ class Setup:
     liars: int = 0  # send wrong bytes
     blind: int = 0  # agents that do not know of the last `hidden` members
     hidden: int = 0
+    lag_s: float = 0.0  # until the list has reached everybody
+    unlisted: float = 0.0  # the share of the others that an agent does not know of, by chance
     behind_nat: int = 0  # fetch, but cannot be dialled
     stagger_s: float = 0.0  # the others begin within this time
-    poll_s: float = 0.7
     answers: int = 4
     seed: int = 1
     limits: SwarmLimits = field(default_factory=SwarmLimits)
@@ -85,13 +66,14 @@ class Agent:
         self.url = "" if number < setup.behind_nat else f"https://{self.name}"
         self.liar = setup.behind_nat <= number < setup.behind_nat + setup.liars
         rate = setup.link_rate
-        self.up = Link(rate / 20 if slow else rate)
-        self.down = Link(rate / 20 if slow and setup.slow_down else rate)
+        self.up = Link(rate / setup.slowness if slow else rate)
+        self.down = Link(rate / setup.slowness if slow and setup.slow_down else rate)
         self.awaited = not (self.dead or (slow and setup.slow_down))
         self.have: set[int] = set()
         self.received = self.from_origin = 0.0
         self.done_s: float | None = None
         self.sending: list[tuple[int, float]] = []  # pieces, and since when
+        self.waiting: dict[tuple[str, Fetch], Outcome] = {}  # for a turn, and what it brings
         self.bits = bytearray((setup.pieces + 7) // 8)  # of `have`
         self.told: tuple[float, PeerStatus] | None = None
         self.origin_pace, self.pace = Pace(), Pace(windows=2)
@@ -99,6 +81,11 @@ class Agent:
         self.running: dict[Fetch, Flow | None] = {}  # None: before the first byte
         self.dice = random.Random(f"{setup.seed}/{number}")
         self.polled: set[str] = set()
+        self.often_s = GREET_S
+        others = range(setup.agents) if setup.unlisted else ()
+        self.overlooked = {f"c{n:03}" for n in others if self.dice.random() < setup.unlisted}
+        self.overlooked.discard(self.name)
+        self.known: set[str] = set()
         self.members = Members(
             me=self.name,
             digest=DIGEST,
@@ -144,14 +131,19 @@ class Agent:
         setup, rate = self.world.setup, self.give_pace.rate or float("inf")
         since_s = self.world.now - max(ALONE_S, setup.answers * setup.piece_bytes / rate)
         same = any(piece == fetch.piece and at > since_s for piece, at in self.sending)
-        busy = len(self.sending) >= setup.answers or same
-        if fetch.piece in self.have and (busy or not self.swarm.gives(fetch.piece, self.world.now)):
+        if fetch.piece in self.have and (same or not self.swarm.gives(fetch.piece, self.world.now)):
             return Outcome.NOT_YET
         if fetch.piece in self.have:
             return Outcome.BAD if self.liar else Outcome.GOT
         return Outcome.NOT_YET if self.swarm.is_mine(fetch.piece) else Outcome.REFUSED
 
     # ------------------------------------------------------------ as a client
+
+    def tick(self) -> None:
+        self.measure()
+        often_s = POLL_S if self.members.met(self.world.now) else GREET_S
+        self.often_s = max(often_s, len(self.members.peers(self.world.now)) / POLLS_PER_S)
+        self.pump()
 
     def pump(self) -> None:
         if not self.swarm.done:
@@ -172,6 +164,8 @@ class Agent:
         self.pump()
 
     def give_up(self, fetch: Fetch) -> None:
+        if fetch.source:
+            self.world.agents[fetch.source].waiting.pop((self.name, fetch), None)
         if flow := self.running.pop(fetch, None):
             self.world.stop(flow)
         self.swarm.ended(fetch, Outcome.GIVEN_UP, self.world.now)
@@ -186,17 +180,20 @@ class Agent:
             self.members.unheard(peer, world.now)
         elif world.now < other.began_s:
             self.members.absent(peer)
+        elif self.name not in other.known:
+            self.members.stranger(peer)
         elif not other.liar:
             self.members.heard(peer, other.status(), world.now)
         else:
             self.members.heard(peer, PeerStatus(have=b"\xff" * 64), world.now)
-        often_s = world.setup.poll_s if self.members.met(world.now) else 0.2
+        often_s = self.often_s
         if peer not in self.polled:  # not all at the same time
             self.polled.add(peer)
             often_s *= self.dice.random()
         world.after(often_s, partial(self.poll, peer))
 
     def listed(self, peers: tuple[SyncPeer, ...]) -> None:
+        self.known = {p.cluster for p in peers}
         before = {p.cluster for p in self.members.peers(self.world.now)}
         self.members.listed(peers)
         for peer in self.members.peers(self.world.now):
@@ -225,7 +222,8 @@ class World:
         for agent in self.agents.values():
             if not agent.dead:
                 self.after(agent.began_s, partial(self._tick, agent))
-                self.after(agent.began_s + 0.05 * (setup.stagger_s > 0), self.publish)
+        for began_s in sorted({agent.began_s for agent in self.agents.values() if not agent.dead}):
+            self.after(began_s + 0.05 * (setup.stagger_s > 0), self.publish)
         self.publish()
 
     def after(self, delay_s: float, do: Callable[[], None]) -> None:
@@ -246,11 +244,12 @@ class World:
         for agent in self.agents.values():
             if agent.began_s <= self.now and not agent.dead:
                 blind = agent.number < self.setup.blind
-                agent.listed(tuple(peers[:seeing] if blind else peers))
+                view = peers[:seeing] if blind else peers
+                known = tuple(p for p in view if p.cluster not in agent.overlooked)
+                self.after(agent.dice.random() * self.setup.lag_s, partial(agent.listed, known))
 
     def _tick(self, agent: Agent) -> None:
-        agent.measure()
-        agent.pump()
+        agent.tick()
         if not agent.swarm.done:
             self.after(TICK_S, partial(self._tick, agent))
 
@@ -259,19 +258,37 @@ class World:
     def begin(self, agent: Agent, fetch: Fetch) -> None:
         agent.running[fetch] = None
         if fetch.source == ORIGIN:
+            agent.told = None
             self.after(RTT_S, partial(self._send, agent, fetch, None, Outcome.GOT, (0, 0.0)))
             return
         other = self.agents[fetch.source]
         if other.dead:
             self.after(1.0, partial(agent.ended, fetch, Outcome.FAILED))
             return
-        outcome = other.answers(fetch)
-        if outcome in (Outcome.GOT, Outcome.BAD):
-            turn = fetch.piece, self.now
-            other.sending.append(turn)
-            self.after(RTT_S, partial(self._send, agent, fetch, other, outcome, turn))
-        else:
+        outcome = other.answers(fetch) if agent.name in other.known else Outcome.REFUSED
+        if outcome not in (Outcome.GOT, Outcome.BAD):
             self.after(RTT_S, partial(agent.ended, fetch, outcome))
+        elif len(other.sending) < self.setup.answers:
+            self._turn(agent, fetch, other, outcome)
+        else:
+            other.waiting[agent.name, fetch] = outcome
+            self.after(TURN_S, partial(self._turn_away, agent, fetch, other))
+
+    def _turn(self, agent: Agent, fetch: Fetch, other: Agent, outcome: Outcome) -> None:
+        turn = fetch.piece, self.now
+        other.sending.append(turn)
+        self.after(RTT_S, partial(self._send, agent, fetch, other, outcome, turn))
+
+    def _turn_away(self, agent: Agent, fetch: Fetch, other: Agent) -> None:
+        if other.waiting.pop((agent.name, fetch), None):
+            self.after(RTT_S, partial(agent.ended, fetch, Outcome.NOT_YET))
+
+    def _end_turn(self, other: Agent, turn: tuple[int, float]) -> None:
+        other.sending.remove(turn)
+        if other.waiting:
+            name, fetch = next(iter(other.waiting))
+            outcome = other.waiting.pop((name, fetch))
+            self._turn(self.agents[name], fetch, other, outcome)
 
     def _send(
         self,
@@ -284,7 +301,7 @@ class World:
         def stopped() -> None:
             moved = self.setup.piece_bytes - flow.left
             if other:
-                other.sending.remove(turn)
+                self._end_turn(other, turn)
                 other.given += moved
             else:
                 self.egress += 0 if agent.liar else moved
@@ -300,7 +317,7 @@ class World:
 
         if fetch not in agent.running:  # given up meanwhile
             if other:
-                other.sending.remove(turn)
+                self._end_turn(other, turn)
             return
         up = other.up if other else self.origin
         flow = Flow((up, agent.down), self.setup.piece_bytes, done, stopped)

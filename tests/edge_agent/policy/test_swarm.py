@@ -165,6 +165,43 @@ def test_refused_by_all_the_origin_is_asked_after_a_while() -> None:
     assert L.hedge_s <= now <= 8
 
 
+def test_the_second_in_rank_does_not_ask_the_first_for_ever() -> None:
+    _, members = make("a")
+    members.heard("a", has(), 0.0)
+    piece = own_by(members, "a")
+    swarm = Swarm(members, [piece], count=COUNT, dice=random.Random(1))
+    asked, now = list[Fetch](), 0.0
+    while now < 20 and Fetch(piece) not in asked:
+        members.heard("a", has(), now)
+        for fetch in swarm.next(now):
+            asked.append(fetch)
+            swarm.ended(fetch, Outcome.REFUSED if fetch.source else Outcome.GOT, now)
+        now += 0.25
+    assert asked.count(Fetch(piece, "a")) > 1
+    assert L.hedge_s <= now <= 2 * L.hedge_s
+
+
+def test_who_asks_for_what_is_known_to_come_is_told_to_wait() -> None:
+    swarm, members = make("a", "b", "c")
+    for name in ("a", "b", "c"):
+        members.heard(name, has(), 0.0)
+    swarm.next(0.0)
+    piece = own_by(members, "a")
+    assert not swarm.is_mine(piece)
+    members.heard("b", PeerStatus(have=b"", fetching=to_bitmap([piece], COUNT)), 0.1)
+    assert swarm.is_mine(piece)
+
+
+def test_one_that_refuses_is_not_asked_for_everything_at_once() -> None:
+    swarm, members = make("a", "b")
+    for name in ("a", "b"):
+        members.heard(name, has(), 0.0)
+    fetch = next(f for f in swarm.next(0.0) if f.source == "a")
+    swarm.ended(fetch, Outcome.REFUSED, 0.0)
+    assert not any(f.source == "a" for f in swarm.next(L.busy_s / 2))
+    assert any(f.source == "a" for f in swarm.next(L.busy_s + 0.01))
+
+
 def test_a_liar_is_dropped_and_not_asked_again() -> None:
     swarm, members = make("a", "b")
     members.heard("a", has(*range(COUNT)), 0.0)

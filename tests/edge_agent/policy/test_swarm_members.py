@@ -210,3 +210,41 @@ def test_what_is_held_is_what_usable_members_hold_now() -> None:
     assert members.held == 0b100000
     members.update(1.0 + members.disgrace_s)
     assert members.held == 0b100010
+
+
+def test_one_whom_most_do_not_know_owns_nothing_but_goes_by_the_same_owners() -> None:
+    ages = dict.fromkeys(NAMES, 10.0)
+    others = known("c1", {name: age_s for name, age_s in ages.items() if name != "c0"})
+    members = known("c0", ages)
+    for name in ("c1", "c2", "c3"):
+        members.stranger(name)
+    members.update(100.0)
+    assert not members.eligible
+    assert members.usable == {"c4", "c5", "c6", "c7"}
+    assert all(members.rank(piece) == others.rank(piece) for piece in range(50))
+    for name in ("c2", "c3"):  # they heard of it now
+        members.heard(name, PeerStatus(have=b"", age_s=10.0), 101.0)
+    members.update(101.0)
+    assert members.eligible  # one of seven may be wrong
+
+
+def test_a_list_takes_a_while_to_reach_everybody() -> None:
+    members = Members(me="me", digest=DIGEST, began_s=0.0)
+    members.listed(peers(["me", "a"]))
+    members.stranger("a")
+    members.update(0.5)
+    assert members.eligible
+    assert not members.met(0.5)
+    members.update(1.5)
+    assert not members.eligible
+    assert members.rank(0) == ()  # who is known to nobody waits for nobody
+
+
+def test_of_two_the_one_that_gives_much_slower_owns_nothing() -> None:
+    members = known("c0", {"c0": 1.0, "c1": 1.0})
+    for mine, slow in ((1e6, True), (2e6, False), (0.0, False)):
+        members.send_rate = mine
+        members.heard("c1", PeerStatus(have=b"", send_rate=1e7), 101.0)
+        members.update(200.0)
+        assert members.too_slow == slow
+        assert members.eligible != slow

@@ -34,3 +34,13 @@ def test_what_was_looked_at_is_owned_by_the_first_in_rank() -> None:
         assert owned[owners.rank(piece)[0]] >> piece & 1
     owners.elect(NAMES[:3])
     assert owners.owned(NAMES[3]) == 0
+
+
+def test_everybody_has_a_turn_the_owners_first() -> None:
+    owners = Owners("ab" * 32)
+    owners.elect(NAMES)
+    turns = [owners.turn(7, name) for name in owners.rank(7)]
+    assert turns == [0.0, 1.0, 2.0]
+    others = [owners.turn(7, name) for name in NAMES if name not in owners.rank(7)]
+    assert RANKS <= min(others) < max(others) < 2 * RANKS
+    assert len(set(others)) > 60

@@ -25,7 +25,11 @@ SETUPS = {
     "begin within a second": replace(REGION, stagger_s=1.0),
     "origin at a quarter": replace(REGION, origin_rate=GBIT / 4, pieces=64),
     "origin at a hundredth": replace(REGION, origin_rate=GBIT / 100, pieces=24, agents=4),
-    "split view": replace(WHOLE, blind=5, hidden=1),
+    "split view": replace(REGION, blind=4, hidden=1),
+    "split view, few pieces": replace(FEW, blind=2, hidden=1),
+    "lists come within two seconds": replace(REGION, lag_s=2.0, pieces=64),
+    "one of two has a slow uplink": replace(REGION, agents=2, slow=1),
+    "few pieces, one of two has a slow uplink": replace(FEW, agents=2, slow=1),
     "one lies": replace(REGION, liars=1),
     "three behind NAT": replace(REGION, behind_nat=3),
     "one of two dies": replace(REGION, agents=2, dead=1),
@@ -56,8 +60,10 @@ def run(setup: Setup) -> list[Result]:
 
 @pytest.mark.parametrize("name", SETUPS)
 def test_a_region_fetches_once(name: str) -> None:
+    # Of few pieces one may come twice, and a part of one be given up.
+    most = max(1.05, 1 + 1.2 / SETUPS[name].pieces)
     for result in run(SETUPS[name]):
-        assert result.egress <= 1.05, result
+        assert result.egress <= most, result
         assert result.last <= 2.5, result
 
 
@@ -88,9 +94,8 @@ if MANY >= 100:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("setup", MANY_SETUPS, ids=str)
 def test_many(setup: dict[str, int]) -> None:
-    region = replace(WHOLE, agents=MANY, poll_s=max(0.7, MANY / 50))
+    region = replace(WHOLE, agents=MANY)
     result = World(replace(region, **setup)).run()  # type: ignore[arg-type]
     assert result.unfinished == []
     assert result.egress <= (1.15 if "late" in setup else 1.05), result
-    # With fewer pieces than owners all come from the origin side by side: none before the last.
-    assert result.last <= (3.0 if region.pieces < MANY else 2.5), result
+    assert result.last <= 2.5, result

@@ -15,7 +15,13 @@ from edge_agent.sync.bringing import Bringing, Means
 from edge_agent.sync.offers import Offer, PeerAnswer, PeerOutcome, PeerRequest, WantedChunk
 from edge_agent.sync.shelf import Shelf
 from edge_agent.sync.staging import Staging
-from federation.contract.errors import Exhausted, FederationError, Invalid, Unavailable
+from federation.contract.errors import (
+    Exhausted,
+    FederationError,
+    Invalid,
+    PermissionDenied,
+    Unavailable,
+)
 from federation.contract.sync import SyncPeer
 from federation.contract.types import Urgency
 from federation.runtime.clock import SystemClock
@@ -24,7 +30,9 @@ from tests.edge_agent.sync.region import in_pieces
 
 PACKAGE = in_pieces(12, 16 << 10)
 OFFER: Any = SimpleNamespace()
-LIMITS = SwarmLimits(greet_s=0.3, origin_pause_s=0.01, stall_s=1.0)
+LIMITS = SwarmLimits(
+    greet_s=0.3, origin_pause_s=0.01, stall_s=1.0, hedge_s=0.6, refused_s=0.4, turn_s=0.1
+)
 Put = Callable[[int, memoryview], None]
 
 
@@ -80,18 +88,31 @@ class Carrier:
 
 
 class Told:
-    """What peers say; None = they know nothing of it. A name that is not there does not answer."""
+    """What peers say; None = they know nothing of it. A name that is not there does not answer, a
+    stranger has never heard of us."""
 
     def __init__(self, **said: PeerStatus | None) -> None:
-        self.said = said
+        self.said, self.strangers = said, set[str]()
 
     async def close(self) -> None:
         pass
 
     async def ask(self, peer: SyncPeer, digest: str) -> PeerStatus | None:
+        if peer.cluster in self.strangers:
+            raise PermissionDenied("who is that?")
         if peer.cluster not in self.said:
             raise Unavailable("gone")
         return self.said[peer.cluster]
+
+
+class Fast(SystemClock):
+    """Goes so many times faster."""
+
+    def __init__(self, times: float) -> None:
+        self._times = times
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() * self._times
 
 
 def listed(*names: str, digest: str = PACKAGE.digest) -> tuple[SyncPeer, ...]:
@@ -151,6 +172,28 @@ async def test_a_useless_peer_is_replaced_by_the_origin(
     assert bad == (["a"] if outcome is PeerOutcome.BAD else [])
 
 
+async def test_whom_most_do_not_know_fetches_nothing_for_them(staging: Staging) -> None:
+    carrier = Carrier()
+    carrier.gate.clear()
+    nothing = PeerStatus(have=b"\0\0")
+    told = Told(a=nothing, b=nothing)
+    told.strangers = {"a"}
+    bringing = make(staging, carrier, told, "a", "b", clock=Fast(10))
+
+    async def until(able: bool) -> None:
+        while bringing.status().able is not able:
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(20):
+        task = asyncio.get_running_loop().create_task(bringing.run())
+        await until(able=False)
+        told.strangers.clear()
+        await until(able=True)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 async def test_a_silent_peer_delays_nothing_for_long(staging: Staging) -> None:
     carrier = Carrier()
     async with asyncio.timeout(2):
@@ -193,14 +236,10 @@ async def test_what_is_hopeless_is_raised(staging: Staging, error: FederationErr
 
 
 async def test_an_origin_that_is_gone_for_long_is_given_up(staging: Staging) -> None:
-    class Fast(SystemClock):
-        def monotonic_s(self) -> float:
-            return super().monotonic_s() * 200
-
     carrier = Carrier()
     carrier.fail = lambda: Unavailable("the origin is gone.")
     with pytest.raises(Unavailable, match="is gone"):
-        await make(staging, carrier, clock=Fast()).run()
+        await make(staging, carrier, clock=Fast(200)).run()
 
 
 async def test_cancelling_ends_every_fetch(staging: Staging) -> None:
@@ -250,6 +289,7 @@ async def test_others_are_told_what_is_here_and_what_is_coming(staging: Staging)
     carrier = Carrier()
     carrier.gate.clear()
     bringing = make(staging, carrier)
+    assert bringing.status().fetching == b"\0\0"
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
         group.create_task(bringing.run())
         while carrier.running < 4:

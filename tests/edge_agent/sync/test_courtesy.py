@@ -27,6 +27,7 @@ async def test_transfers_step_back_while_requests_wait_for_their_turn() -> None:
     rate = await watched(watch, throttle, block_s=0.02, for_s=1.2)
     assert rate < Courtesy().limits.first
     assert throttle.origin.shape.read_bytes > 0
+    assert throttle.breath.needed
     assert f"{rate:.0f}" in repr(watch)
 
 
@@ -49,3 +50,4 @@ async def test_the_cap_of_the_cluster_still_holds() -> None:
     capped = throttle.origin.shape
     throttle.step_back(UNBOUNDED)
     assert throttle.origin.shape == capped
+    assert not throttle.breath.needed

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.policy.swarm_members import PeerStatus
 from edge_agent.sync.peer_status import PeerStatuses, decode_status, encode_status
-from federation.contract.errors import Unavailable
+from federation.contract.errors import PermissionDenied, Unavailable
 from federation.contract.spiffe import PeerRole
 from federation.contract.sync import SyncPeer
 from federation.identity.authority import Authority
@@ -82,12 +82,15 @@ async def test_it_is_asked_over_mutual_tls(authority: Authority, store: Store) -
     assert store.asked[0].target == f"/fed/v1/packages/{DIGEST}"
 
 
-@pytest.mark.parametrize("status", [403, 404])
-async def test_a_peer_that_knows_nothing_of_it(
-    authority: Authority, store: Store, status: int
-) -> None:
-    store.answer = body(b"{}", status)  # type: ignore[assignment]
+async def test_a_peer_that_knows_nothing_of_it(authority: Authority, store: Store) -> None:
+    store.answer = body(b"{}", 404)  # type: ignore[assignment]
     assert await ask(authority, store) is None
+
+
+async def test_a_peer_that_does_not_know_us(authority: Authority, store: Store) -> None:
+    store.answer = body(b"{}", 403)  # type: ignore[assignment]
+    with pytest.raises(PermissionDenied, match="cluster b"):
+        await ask(authority, store)
 
 
 @pytest.mark.parametrize("status", [204, 302, 500, 503])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge_agent.sync.breath import SLICE_BYTES, Breath
 from edge_agent.sync.shelf import Shelf
 from federation.contract.errors import Conflict, FederationError, Invalid, NotFound
 from tests.edge_agent.sync.packages import CHUNK, Package, needed, visible
@@ -62,6 +63,30 @@ def test_wrong_bytes_are_refused(tmp_path: Path) -> None:
     staging.put(number, memoryview(good))
     assert staging.present_bytes >= len(good)
     staging.close()
+
+
+def test_while_inference_goes_first_a_chunk_is_hashed_and_written_with_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr("edge_agent.sync.breath.time.sleep", rests.append)
+    breath = Breath()
+    data = R.randbytes(2 * SLICE_BYTES + 5)
+    package = Package({"weights.bin": data}, size=len(data))
+    shelf = Shelf(tmp_path, breath=breath)
+    staging = package.open(shelf)
+    staging.reuse()
+    package.feed(staging, (0,))
+    assert rests == []
+    staging.close()
+    breath.needed = True
+    staging = package.open(shelf)
+    staging.resume()
+    assert len(rests) == 3  # after each block that it reads
+    assert staging.complete
+    staging.put(0, data)  # it is there: hashed, and not written
+    assert len(rests) == 3 + 2
+    assert package.is_at(staging.publish())
 
 
 def test_pieces_are_given_only_when_they_are_held(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Threads share one arena where there are arenas, and idle connections take little."""
 
 import asyncio
+import platform
 import ssl
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from asyncio import sslproto
 
 import pytest
 
-from federation.runtime.memory import read_tls_in_small_blocks
+from federation.runtime.memory import keep_freed, read_tls_in_small_blocks
 
 # Each thread keeps 4 MB of small objects and then frees every second one: with an arena each, the
 # maps of the process show one 64 MiB reservation per arena.
@@ -61,3 +62,8 @@ async def test_a_tls_connection_takes_a_small_buffer(monkeypatch: pytest.MonkeyP
     assert memoryview(made.get_buffer(1 << 20)).nbytes == 64 << 10
     made.connection_lost(None)  # or it complains that it was not closed
     done.cancel()
+
+
+def test_freed_memory_is_kept_where_the_c_library_can() -> None:
+    kept = keep_freed(trim_bytes=16 << 20, map_bytes=4 << 20)
+    assert kept or platform.libc_ver()[0] != "glibc"
