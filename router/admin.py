@@ -52,7 +52,8 @@ class Admin:
             case _:
                 raise NotFound(
                     "There is nothing at this path.",
-                    hint="See /healthz, /readyz, /metrics, /table, /explain?model=M&from=ADDRESS.",
+                    hint="See /healthz, /readyz, /metrics, /table, /explain?model=M&from=ADDRESS, "
+                    "/explain?request=ID.",
                 )
 
     def _table(self) -> Document:
@@ -75,6 +76,8 @@ class Admin:
         }
 
     def _explain(self, request: Request) -> Document:
+        if request_id := request.query.get("request", ""):
+            return self._state.records.tell(request_id, self._state.name, self._state.clock)
         model = request.query.get("model", "")
         if not model:
             raise Invalid("Which model?", hint="Ask /explain?model=NAME&from=ADDRESS.")

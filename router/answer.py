@@ -18,6 +18,7 @@ from federation.relay.errors import BadUpstream, sse_error
 from federation.relay.forward import BrokenMidway, ForwardError, Upstream
 from federation.relay.headers import content_length
 from federation.relay.http1.messages import Request, Response, StreamResponse
+from federation.relay.http1.waiting import Pause
 from router.sse import WholeEvents
 
 log = logging.getLogger(__name__)
@@ -84,14 +85,22 @@ async def _pieces(
     request: Request, response: StreamResponse, answer: Answer, stall_s: float
 ) -> None:
     events = WholeEvents() if answer.is_events else None
+
+    def take(piece: bytes) -> Pause | None:
+        ready = events.feed(piece) if events else piece
+        if not ready:
+            return None
+        answer.see(ready)
+        return response.put(ready)
+
     try:
-        piece = answer.first
-        while piece:
-            if ready := events.feed(piece) if events else piece:
-                answer.see(ready)
-                if (wait := response.put(ready)) is not None:
-                    await taken(request, wait, stall_s)
-            piece = await answer.rest.piece() if answer.rest is not None else b""
+        wait = take(answer.first)
+        while True:
+            if wait is not None:
+                await taken(request, wait, stall_s)
+            wait = await answer.rest.pour(take) if answer.rest is not None else None
+            if wait is None:
+                break
         if events and (rest := events.rest()):
             answer.see(rest)
             await write(request, response, rest, stall_s)

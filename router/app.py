@@ -25,6 +25,7 @@ from federation.relay.server import (
 )
 from federation.runtime.clock import Clock, SystemClock
 from federation.runtime.config import load_settings
+from federation.runtime.memory import keep_freed
 from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
 from router import tablefile
@@ -40,12 +41,14 @@ from router.policy.admission import Admission
 from router.policy.signals import Signals
 from router.probe import Prober
 from router.proxy import Proxy
+from router.records import Records
 from router.settings import Settings, check, parse_location, parse_shares, public_tls
-from router.state import RouterState
+from router.state import RouterState, Steer
 from router.upstream.http import Upstreams
 
 log = logging.getLogger(__name__)
 
+_KEPT_BYTES = 16 * 1024 * 1024  # of memory that was freed, for the next bodies
 Addresses = tuple[tuple[str, int], tuple[str, int]]
 
 
@@ -55,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = load_settings(Settings, prog="fed-router", argv=argv)
         check(settings)
         set_up_logging("router", level=settings.log_level)
+        keep_freed(trim_bytes=_KEPT_BYTES, map_bytes=_KEPT_BYTES // 4)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_until_signalled(settings))
     except FederationError as error:
@@ -145,6 +149,8 @@ def _state(settings: Settings, clock: Clock) -> RouterState:
         dice=random.Random(),  # noqa: S311  # spreads load, guards nothing
         location=parse_location(settings.location),
         allow_anonymous=settings.allow_anonymous,
+        steer=Steer(settings.steer),
+        records=Records(settings.decision_records),
     )
 
 

@@ -16,15 +16,21 @@ from router import body as bodies
 from router.door import Visit
 from router.policy import affinity
 from router.policy.access import Caller
+from router.policy.decision import Reason
 from router.policy.quota import Hold
 from router.policy.retry import Failed, Limits
 from router.policy.shortlist import Option
 from router.policy.table import Resolved, RoutingTable
 from router.policy.usage import Meter, estimate
+from router.records import Scored
 
 DEADLINE_HEADER = "x-fed-deadline-ms"
 SESSION_HEADER = "x-fed-session"  # requests that had better go to the same cluster
+STEER_HEADER = "x-fed-steer"  # a client that follows redirects sends "redirect"
 _LONGEST_MS = 3_600_000
+UNUSUAL = (  # asks for more
+    *(DEADLINE_HEADER, SESSION_HEADER, STEER_HEADER, bodies.REPLAY_HEADER, "upgrade"),
+)
 _MODEL_IN_BODY = frozenset({InferenceVerb.COMPLETIONS, InferenceVerb.CHAT})
 _SAYS_TEXT = _MODEL_IN_BODY | {InferenceVerb.GENERATE, InferenceVerb.GENERATE_STREAM}
 
@@ -50,12 +56,13 @@ class ProxyLimits:
     connect_s: float = 1.0
     idle_s: float = 60.0
     stall_s: float = 30.0
+    grpc_bytes: int = 256 * 1024 * 1024  # of all gRPC calls, held since they cannot be sent on
     holding: HoldingLimits = field(default_factory=HoldingLimits)
 
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One request on its way through; the last six fields tell how far it got."""
+    """One request on its way through; the last seven fields tell how far it got."""
 
     request: Request
     visit: Visit
@@ -66,6 +73,7 @@ class Call:
     limits: Limits
     own_deadline: bool  # the client's, not ours: missing it shows nothing of the cluster
     resolved: Resolved | None = None
+    picked: tuple[Option | None, Reason | None, Scored] = (None, None, ())  # the last choice
     failed: list[Failed] = field(default_factory=list)
     answered_by: Option | None = None
     budget_spent: bool = False  # it would have been sent again, but too many are

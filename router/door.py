@@ -10,11 +10,11 @@ head again within a second is not asked anew, unless the table has changed.
 import base64
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from multidict import MultiMapping
 
 from federation.contract.errors import Unauthenticated
+from federation.relay.http1.heads import RequestHead
 from federation.relay.http1.messages import Request
 from federation.relay.paths import InferenceTarget, InferenceVerb, parse_target
 from router import responses
@@ -27,13 +27,14 @@ log = logging.getLogger(__name__)
 
 HEALTH_PATH = "/healthz"
 KEY_HEADER = "x-api-key"
-_TRUSTED_FOR = timedelta(seconds=1)
+_TRUSTED_S = 1.0
 _OPEN = frozenset({InferenceVerb.SERVER_LIVE, InferenceVerb.SERVER_READY})
 _OWN = _OPEN | {
     InferenceVerb.SERVER,
     InferenceVerb.READY,
     InferenceVerb.MODELS,
     InferenceVerb.MODEL,
+    InferenceVerb.NEAREST,
 }  # answered from the table: no limit counts them
 
 
@@ -45,6 +46,10 @@ class Visit:
     caller: Caller
     request_id: str
 
+    def named(self, request_id: str) -> "Visit":
+        """Return the same for one request."""
+        return Visit(target=self.target, caller=self.caller, request_id=request_id)
+
     @property
     def is_inference(self) -> bool:
         """Whether a cluster has to answer it."""
@@ -52,18 +57,12 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
     """What was found out of a head, and until when it may be believed of another one like it."""
 
     visit: Visit
     table: RoutingTable | None
-    at: datetime
-    until: datetime
-
-
-def _again(visit: Visit, request_id: str) -> Visit:
-    # the same, for another request
-    return Visit(target=visit.target, caller=visit.caller, request_id=request_id)
+    until_s: float
 
 
 class Door:
@@ -89,23 +88,30 @@ class Door:
         """
         if request.kept is not None or request.raw_path == HEALTH_PATH:
             return
-        table = self._state.table
-        known, now = request.head.known, self._state.clock.utc()
-        if isinstance(known, _Known) and known.table is table and known.at <= now < known.until:
-            request.kept = _again(known.visit, responses.request_id(request.headers))
-            return
-        target = parse_target(request.method, request.raw_path)
-        caller = EVERYONE if target.verb in _OPEN else self._caller(request.headers)
+        head, known = request.head, request.head.known
+        now_s = self._state.clock.monotonic_s()
+        if not (isinstance(known, Known) and self.holds(known, now_s)):
+            known = self.judge(head)
+            if not head.expects:
+                head.known = known
+        visit = known.visit
+        if visit.is_inference and "expect" in request.headers:
+            self._quotas.check(visit.caller.tenant, now_s)
+        request.kept = visit.named(responses.request_id(request.headers))
+
+    def holds(self, known: Known, now_s: float) -> bool:
+        """Return whether what was found of a head is still to be believed."""
+        return now_s < known.until_s and known.table is self._state.table
+
+    def judge(self, head: RequestHead) -> Known:
+        """Find out of a head whose request it is, and for what; raises as `admit` does."""
+        target = parse_target(head.method, head.target)
+        caller = EVERYONE if target.verb in _OPEN else self._caller(head.headers)
         if target.model:
             caller.check_model(target.model)
-        visit = Visit(
-            target=target, caller=caller, request_id=responses.request_id(request.headers)
-        )
-        if visit.is_inference and "expect" in request.headers:
-            self._quotas.check(caller.tenant, self._state.clock.monotonic_s())
-        request.kept = visit
-        if not request.head.expects:
-            request.head.known = _Known(visit, table, now, now + _TRUSTED_FOR)
+        visit = Visit(target=target, caller=caller, request_id="")
+        until_s = self._state.clock.monotonic_s() + _TRUSTED_S
+        return Known(visit, self._state.table, until_s)
 
     def visit(self, request: Request) -> Visit | None:
         """Return what `admit` found; None for a health check, or if it was refused."""

@@ -48,5 +48,6 @@ def proxy_limits(settings: Settings) -> ProxyLimits:
         replay_bytes=min(settings.replay_buffer_bytes, settings.max_body_bytes),
         deadline_s=settings.deadline_ms / 1000,
         stall_s=settings.client_stall_ms / 1000,
+        grpc_bytes=settings.grpc_memory_bytes,
         holding=holding_limits(settings),
     )

@@ -10,14 +10,45 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from router.durations import Durations
+from router.durations import Durations, Series
 from router.policy.access import ANONYMOUS
 from router.state import RouterState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30, 60)
 _HOLD_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 _CLASSES = {number: f"{number}xx" for number in range(1, 6)}
-_Bound = tuple[Counter, Counter, Counter]  # with their labels
+
+
+class Tally:
+    """Requests of one kind since the last scrape, counted without a lock, and where they go."""
+
+    __slots__ = ("_counters", "durations", "requests", "tokens")
+
+    def __init__(self, counters: tuple[Counter, Counter, Counter], durations: Series) -> None:
+        self.requests = 0
+        self.tokens = 0
+        self.durations = durations
+        self._counters = counters  # requests, the tenant's, and the tenant's tokens
+
+    def __repr__(self) -> str:
+        return f"Tally({self.requests}, {self.tokens} tokens)"
+
+    def add(self, took_s: float, tokens: int = 0) -> None:
+        """Count one request."""
+        self.requests += 1
+        if tokens:
+            self.tokens += tokens
+        self.durations.observe(took_s)
+
+    def pour(self) -> None:
+        """Move what was counted to where scrapes see it."""
+        requests, self.requests = self.requests, 0
+        tokens, self.tokens = self.tokens, 0
+        if requests:
+            self._counters[0].inc(requests)
+            self._counters[1].inc(requests)
+        if tokens:
+            self._counters[2].inc(tokens)
 
 
 class Metrics:
@@ -25,6 +56,7 @@ class Metrics:
 
     def __init__(self, state: RouterState) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(_Pouring(self))  # the first: before the counters are looked at
         self.requests = Counter(
             "fed_router_requests",
             "Requests answered, by what answered; cluster '' = the router itself.",
@@ -63,8 +95,9 @@ class Metrics:
             registry=self.registry,
         )
         self._tenants: set[str] = set()  # that have a label
-        self._bound: dict[tuple[str, str, str, str, str], _Bound] = {}
-        self._attempts: dict[str, Counter] = {}
+        self._tallies: dict[tuple[str, str, str, str, str], Tally] = {}
+        self._attempted: dict[str, int] = {}  # since the last scrape, as are the next
+        self._decided: dict[str, int] = {}
         self.failovers = Counter(
             "fed_router_failovers",
             "Requests answered by another cluster after one failed.",
@@ -120,20 +153,21 @@ class Metrics:
         self, by: tuple[str, str, str], tenant: str, status: int, tokens: int, took_s: float
     ) -> None:
         """Count a request; `by` are model, region and cluster that answered it."""
+        self.tally(by, tenant, status).add(took_s, tokens)
+
+    def tally(self, by: tuple[str, str, str], tenant: str, status: int) -> Tally:
+        """Return where requests of one kind are counted; good until `retain_tenants`."""
         key = (*by, tenant, _CLASSES.get(status // 100, "5xx"))
-        bound = self._bound.get(key)
-        if bound is None:
+        found = self._tallies.get(key)
+        if found is None:
             self._tenants.add(tenant)
-            bound = self._bound[key] = (
+            counters = (
                 self.requests.labels(*by, key[4]),
                 self._tenant_requests.labels(tenant, key[4]),
                 self._tenant_tokens.labels(tenant),
             )
-        bound[0].inc()
-        bound[1].inc()
-        if tokens:
-            bound[2].inc(tokens)
-        self.duration.observe(took_s, by[0])
+            found = self._tallies[key] = Tally(counters, self.duration.series(by[0]))
+        return found
 
     def count_tenant(self, tenant: str, code_class: str, tokens: int) -> None:
         """Count a request of a tenant that is not counted otherwise."""
@@ -143,14 +177,28 @@ class Metrics:
 
     def count_attempt(self, ending: str) -> None:
         """Count an attempt by how it ended."""
-        counter = self._attempts.get(ending)
-        if counter is None:
-            counter = self._attempts[ending] = self.attempts.labels(ending)
-        counter.inc()
+        self._attempted[ending] = self._attempted.get(ending, 0) + 1
+
+    def count_decision(self, reason: str, took_s: float) -> None:
+        """Count a choice of a cluster, by its reason."""
+        self._decided[reason] = self._decided.get(reason, 0) + 1
+        self.decision.observe(took_s)
+
+    def pour(self) -> None:
+        """Move what was counted since the last scrape to where scrapes see it."""
+        for tally in self._tallies.values():
+            tally.pour()
+        attempted, self._attempted = self._attempted, {}
+        for ending, count in attempted.items():
+            self.attempts.labels(ending).inc(count)
+        decided, self._decided = self._decided, {}
+        for reason, count in decided.items():
+            self.decisions.labels(reason).inc(count)
 
     def retain_tenants(self, tenants: Collection[str]) -> None:
         """Forget the labels of tenants that are gone."""
-        self._bound.clear()
+        self.pour()
+        self._tallies.clear()
         for gone in self._tenants - {*tenants, ANONYMOUS}:
             self._tenants.discard(gone)
             self._tenant_requests.remove_by_labels({"tenant": gone})
@@ -159,6 +207,18 @@ class Metrics:
     def page(self) -> bytes:
         """Return the text of /metrics."""
         return generate_latest(self.registry)
+
+
+class _Pouring:
+    """Brings the counters up to date when a page is asked for."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield nothing."""
+        self._metrics.pour()
+        return iter(())
 
 
 class _StateCollector:

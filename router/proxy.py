@@ -5,8 +5,8 @@ they come, and what each attempt showed, told to the signals. Every decision is 
 `router.policy`; this module performs it.
 """
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine
+from typing import Any
 
 from federation.contract.errors import (
     DeadlineExceeded,
@@ -15,42 +15,32 @@ from federation.contract.errors import (
     Invalid,
     Unavailable,
 )
-from federation.contract.types import Location
 from federation.relay.application import Application, make_application
 from federation.relay.bodies import check_length
 from federation.relay.errors import error_response
-from federation.relay.forward import Deadlines, ForwardError, Outgoing, Upstream
-from federation.relay.headers import (
-    LOAD_HEADER,
-    MODEL_HEADER,
-    REQUEST_ID_HEADER,
-    VERSION_HEADER,
-)
+from federation.relay.forward import Deadlines, ForwardError, Outgoing, Sending
+from federation.relay.headers import LOAD_HEADER, REQUEST_ID_HEADER
 from federation.relay.http1.messages import Request, Response, StreamResponse
 from federation.relay.paths import InferenceVerb, gateway_path
 from router import answer as answers
 from router import responses, verdict
-from router.call import DEADLINE_HEADER, Call, ProxyLimits, read_call
+from router.call import DEADLINE_HEADER, STEER_HEADER, Call, ProxyLimits, read_call
 from router.door import Door, Visit
 from router.geo import Locator
 from router.grpc.shared import Shared
 from router.holding import RETRY_AFTER_S, Asleep, Holding, sleeps, why_asleep
 from router.metrics import Metrics
-from router.policy import residency
-from router.policy.access import Caller
+from router.outgoing import own_fields, passed_fields, plain_fields, resolved_fields
 from router.policy.admission import Admission
-from router.policy.decision import Decision, Question, Reason
-from router.policy.pick import decide
+from router.policy.decision import Decision, Reason
 from router.policy.quota import OverQuota, Quotas
 from router.policy.retry import Failed, why_not
 from router.policy.shortlist import Option
-from router.policy.signals import Attempt, Ending
 from router.policy.table import Resolved, RoutingTable
+from router.quick import Flight, QuickLane
 from router.state import RouterState
+from router.steps import Steps, load_of
 from router.upstream.http import Upstreams
-
-log = logging.getLogger(__name__)
-_PLACES = 1024  # of clients that are remembered
 
 
 class Proxy:
@@ -75,9 +65,7 @@ class Proxy:
         self._holding = Holding(state=state, metrics=metrics, limits=self._limits.holding)
         self._quotas = Quotas()
         self._door = Door(state=state, quotas=self._quotas)
-        self._resolved: dict[tuple[Caller, str, int | None], Resolved] = {}  # by this table:
-        self._resolved_by: RoutingTable | None = None
-        self._places: dict[tuple[str, ...], Location | None] = {}  # where clients are
+        self._steps = Steps(state=state, metrics=metrics, locator=locator)
         state.on_swap.append(self._forget_tenants)
 
     def shared(self) -> Shared:
@@ -98,9 +86,17 @@ class Proxy:
 
     def application(self) -> Application:
         """Return an application that hands every request with a sound head to `handle`."""
-        return make_application(
+        application = make_application(
             self.handle, admit=self._admit, refuse=self._refuse, stall_s=self._limits.stall_s
         )
+
+        def go_on(request: Request, flight: Flight) -> Coroutine[Any, Any, None]:
+            request.kept = visit = flight.visit()
+            return application.respond(request, self._infer(request, visit, flight))
+
+        lane = QuickLane(self.shared(), steps=self._steps, door=self._door, go_on=go_on)
+        application.quick = lane.offer
+        return application
 
     # ------------------------------------------------------------ step by step
 
@@ -115,6 +111,8 @@ class Proxy:
         """Judge a request by its head alone, before its body is asked for or read."""
         self._door.admit(request)
         check_length(request, self._limits.body)
+        if STEER_HEADER in request.headers and (visit := self._door.visit(request)):
+            self._steps.steering.redirect(visit, request)
 
     def _own(self, visit: Visit, request: Request) -> Response | None:
         """Answer what needs no cluster."""
@@ -125,6 +123,8 @@ class Proxy:
                 return responses.json_response({"live": True})
             case InferenceVerb.READY:
                 return self._model_ready(visit, request)
+            case InferenceVerb.NEAREST:
+                return self._steps.steering.nearest(visit, request)
             case InferenceVerb.SERVER_READY | InferenceVerb.MODELS | InferenceVerb.MODEL:
                 table = self._state.require_table()
                 return responses.from_table(visit.target, table, visit.caller.may_use)
@@ -132,108 +132,103 @@ class Proxy:
                 return None
 
     def _model_ready(self, visit: Visit, request: Request) -> Response:
-        target, table = visit.target, self._state.require_table()
-        resolved = table.resolve(target.model, target.version, visit.caller.may_use)
-        decision = self._decide(resolved, request, visit.caller, [])
+        target = visit.target
+        steps, caller = self._steps, visit.caller
+        resolved = steps.resolve(caller, target.model, target.version)
+        decision = steps.decide(resolved, caller, steps.origin(request.remote, request.headers))
         if decision.chosen is None or decision.desperate:
             why = why_asleep(resolved) if sleeps(resolved) else decision.why
             raise Invalid(f"Model {target.model!r} is not ready: {why}", reason="not-ready")
         return responses.json_response({"name": target.model, "ready": True})
 
-    async def _infer(self, request: Request, visit: Visit) -> StreamResponse:
-        started_s = self._state.clock.monotonic_s()
+    async def _infer(
+        self, request: Request, visit: Visit, begun: Flight | None = None
+    ) -> StreamResponse:
+        """Answer a request for a cluster; one that `quick` has `begun` already goes on here."""
+        started_s = begun.started_s if begun else self._state.clock.monotonic_s()
         call: Call | None = None
+        place, hold = (begun.place, begun.hold) if begun else (None, None)
         status = 499  # the client left
         try:
-            with (
-                self._admission.place() as place,
-                self._quotas.hold(visit.caller.tenant, started_s) as hold,
-            ):
+            if begun is not None:
+                call = begun.call(request, visit)
+            else:
+                place = self._admission.enter()
+                hold = self._quotas.enter(visit.caller.tenant, started_s)
                 call = await read_call(
                     request, visit, hold, started_s=started_s, limits=self._limits, keep=place.keep
                 )
-                response = await self._serve(call)
-                status = response.status
-                return response
+                self._state.budget.request(started_s)
+            response: StreamResponse = await self._serve(call, begun)
+            status = response.status
         except FederationError as error:
             response = self._refuse(request, error, call)
             status = response.status
-            return response
         finally:
-            self._count(visit.caller, call, status, started_s)
-
-    async def _serve(self, call: Call) -> StreamResponse:
-        """Choose a cluster and send, again elsewhere if it fails before a byte was answered."""
-        state = self._state
-        state.budget.request(call.started_s)
-        while True:
-            table = state.require_table()
-            call.resolved = self._resolve(call, table)
-            decision = self._decide(
-                call.resolved, call.request, call.caller, call.failed, call.affinity
+            if hold is not None:
+                hold.leave()
+            if place is not None:
+                place.leave()
+            self._steps.count(
+                visit.caller,
+                call.resolved if call else None,
+                call.answered_by if call else None,
+                status=status,
+                tokens=call.hold.used if call else 0,
+                took_s=self._state.clock.monotonic_s() - started_s,
             )
-            if decision.chosen is None:
-                if not sleeps(call.resolved):
-                    raise self._given_up(call, decision.why, full=decision.reason is Reason.FULL)
-                await self._holding.wait(call, call.resolved)
-                continue
-            if call.failed:
-                self._spend_retry(call, decision)
-            outcome = await self._attempt(call, call.resolved, decision.chosen)
+            self._steps.keep_record(request, visit, call, status, started_s)
+        return response
+
+    async def _serve(self, call: Call, begun: Flight | None) -> StreamResponse:
+        """Choose a cluster and send, again elsewhere if it fails before a byte was answered."""
+        outcome: StreamResponse | Failed | None
+        while True:
+            outcome = await self._next_attempt(call, begun)
+            begun = None
+            if outcome is None:
+                continue  # the model slept
             if not isinstance(outcome, Failed):
                 return outcome
             call.failed.append(outcome)
-            if reason := why_not(call.failed, call.limits, state.clock.monotonic_s()):
+            if reason := why_not(call.failed, call.limits, self._state.clock.monotonic_s()):
                 raise self._given_up(call, f"It was not tried again: {reason}.")
 
-    def _resolve(self, call: Call, table: RoutingTable) -> Resolved:
+    async def _next_attempt(
+        self, call: Call, begun: Flight | None
+    ) -> StreamResponse | Failed | None:
+        if begun is not None and begun.chosen is not None:
+            sent = begun if begun.sent else None
+            call.picked = begun.chosen, begun.reason, begun.scored
+            return await self._attempt(call, begun.resolved, begun.chosen, sent)
+        call.resolved = self._resolve(call)
+        decision = self._decide(call, call.resolved, careful=begun is not None)
+        call.picked = decision.chosen, decision.reason, decision.scored
+        if decision.chosen is None:
+            if not sleeps(call.resolved):
+                raise self._given_up(call, decision.why, full=decision.reason is Reason.FULL)
+            await self._holding.wait(call, call.resolved)
+            return None
+        if call.failed:
+            self._spend_retry(call, decision)
+        return await self._attempt(call, call.resolved, decision.chosen)
+
+    def _resolve(self, call: Call) -> Resolved:
         """Find the model, and refuse what this caller or this model does not take."""
-        key = (call.caller, call.reference, call.target.version)
-        if self._resolved_by is not table:
-            self._resolved_by, self._resolved = table, {}
-        resolved = self._resolved.get(key)
-        if resolved is None:
-            call.caller.check_model(call.reference)
-            resolved = table.resolve(call.reference, call.target.version, call.caller.may_use)
-            self._resolved[key] = resolved
+        resolved = self._steps.resolve(call.caller, call.reference, call.target.version)
         call.check_protocol(resolved)
         call.expect_tokens(resolved, self._state.clock.monotonic_s())
         return resolved
 
-    def _decide(
-        self,
-        resolved: Resolved,
-        request: Request,
-        caller: Caller,
-        failed: list[Failed],
-        affinity: Sequence[int] = (),
-    ) -> Decision:
-        residency.check(resolved.route, caller.regions)
-        state = self._state
-        now_s = state.clock.monotonic_s()
-        question = Question(
-            resolved=resolved,
-            now_s=now_s,
-            failed=[f.cluster for f in failed],
-            regions=caller.regions,
-            affinity=affinity,
-            origin=state.location or self._client_location(request),
+    def _decide(self, call: Call, resolved: Resolved, *, careful: bool) -> Decision:
+        return self._steps.decide(
+            resolved,
+            call.caller,
+            self._steps.origin(call.request.remote, call.request.headers),
+            failed=call.failed,
+            affinity=call.affinity,
+            careful=careful,
         )
-        decision = decide(state.require_table(), state.signals, question, state.dice)
-        self._metrics.decision.observe(state.clock.monotonic_s() - now_s)
-        self._metrics.decisions.labels(decision.reason).inc()
-        return decision
-
-    def _client_location(self, request: Request) -> Location | None:
-        shown = request.headers.getall("x-forwarded-for", ())
-        key = (request.remote, *shown)
-        if key in self._places:
-            return self._places[key]
-        place = self._locator.locate(self._locator.client_address(request.remote, shown))
-        if len(self._places) >= _PLACES:
-            self._places.clear()
-        location = self._places[key] = place.location if place else None
-        return location
 
     def _spend_retry(self, call: Call, decision: Decision) -> None:
         now_s = self._state.clock.monotonic_s()
@@ -244,29 +239,28 @@ class Proxy:
         self._state.budget.spend(now_s)
 
     async def _attempt(
-        self, call: Call, resolved: Resolved, chosen: Option
+        self, call: Call, resolved: Resolved, chosen: Option, begun: Flight | None = None
     ) -> StreamResponse | Failed:
         """Send to one cluster; whatever happens, the attempt is ended once."""
-        residency.assure(resolved.route, call.caller.regions, chosen)
-        clock, model, version = self._state.clock, resolved.route.name, resolved.version
-        sent_s = clock.monotonic_s()
-        attempt = self._state.signals.begin(chosen.cluster, model, version, sent_s)
+        steps, sent_s = self._steps, begun.sent_s if begun else self._state.clock.monotonic_s()
+        attempt = begun.attempt if begun else steps.begin(chosen, resolved, call.caller, sent_s)
+        deadlines = Deadlines(
+            connect_s=self._limits.connect_s,
+            first_byte_s=max(call.limits.deadline_s - sent_s, 0.001),
+            idle_s=self._limits.idle_s,
+        )
         failed: Failed | None = None
         try:
-            outgoing = self._outgoing(call, resolved, chosen)
-            deadlines = Deadlines(
-                connect_s=self._limits.connect_s,
-                first_byte_s=max(call.limits.deadline_s - sent_s, 0.001),
-                idle_s=self._limits.idle_s,
-            )
-            async with self._upstreams.send(
-                chosen.cluster, outgoing, deadlines=deadlines
-            ) as upstream:
+            sending = begun.sending() if begun else self._sending(call, resolved, chosen, deadlines)
+            async with sending as upstream:
                 last = call.is_last_attempt(self._state.require_table())
                 failed = await verdict.of_answer(upstream, chosen.cluster, last=last)
                 if failed is None:
                     answer = await answers.begin(upstream)
-                    self._note_answer(call, attempt, upstream, sent_s)
+                    load = load_of(upstream.headers.get(LOAD_HEADER, ""))
+                    steps.answered(attempt, upstream.status, load, sent_s)
+                    if call.failed:
+                        steps.answered_elsewhere()
                     call.answered_by = chosen
                     self._dress(call, resolved, chosen, answer, sent_s)
                     if call.meter and answer.status < 400:
@@ -275,37 +269,29 @@ class Proxy:
         except ForwardError as error:
             failed = verdict.of_error(error, chosen.cluster, own_deadline=call.own_deadline)
         finally:
-            ending = Ending.ABANDONED if failed is None else failed.ending
-            attempt.end(ending, "" if failed is None else failed.reason, clock.monotonic_s())
+            now_s = self._state.clock.monotonic_s()
+            steps.ended(attempt, failed, now_s, answered=call.answered_by is not None)
             call.note_usage()
-            self._metrics.count_attempt("answered" if call.answered_by else ending)
         return failed
 
-    def _outgoing(self, call: Call, resolved: Resolved, chosen: Option) -> Outgoing:
+    def _sending(
+        self, call: Call, resolved: Resolved, chosen: Option, deadlines: Deadlines
+    ) -> Sending:
         model, version = resolved.route.name, resolved.version
-        extra = {REQUEST_ID_HEADER: call.request_id}
+        metered = call.meter and call.caller.tenant.tokens_per_minute
+        passed, trace = (plain_fields if metered else passed_fields)(call.request.head)
+        fields = passed + own_fields(call.request_id, trace)
         if call.model_in_body:
-            extra |= {MODEL_HEADER: model, VERSION_HEADER: str(version)}
-        if call.meter and call.caller.tenant.tokens_per_minute:
-            extra["Accept-Encoding"] = "identity"  # a compressed answer cannot be metered
+            fields += resolved_fields(model, version)
         base = self._upstreams.base(chosen.cluster, chosen.url)
-        return Outgoing(
+        outgoing = Outgoing(
             method=call.request.method,
             url=base + gateway_path(call.target.verb, model, version),
-            headers=call.request.passed_headers(extra),
+            fields=fields,
             body=call.body.outgoing(),
             length=call.body.length,
         )
-
-    def _note_answer(self, call: Call, attempt: Attempt, upstream: Upstream, sent_s: float) -> None:
-        now_s = self._state.clock.monotonic_s()
-        failed, took_ms = upstream.status >= 500, (now_s - sent_s) * 1000
-        attempt.first_byte(took_ms, _load(upstream), now_s, failed=failed)
-        if upstream.status in (429, 503):
-            attempt.overloaded(now_s)
-        if call.failed:
-            self._state.budget.refund(now_s)
-            self._metrics.failovers.inc()
+        return self._upstreams.send(chosen.cluster, outgoing, deadlines=deadlines)
 
     def _dress(
         self,
@@ -319,10 +305,10 @@ class Proxy:
         now_s = self._state.clock.monotonic_s()
         timing_ms = ((sent_s - call.started_s) * 1000, (now_s - sent_s) * 1000)
         attempts = len(call.failed) + 1
-        told = responses.told(chosen, resolved.version, attempts, timing_ms)
-        told[REQUEST_ID_HEADER] = call.request_id
-        told.update(call.hold.headers(now_s))
-        answer.headers.update(told)
+        way = responses.way_fields(chosen.region, chosen.cluster, resolved.version, attempts)
+        way += self._steps.steer(call.request, resolved, call.caller)
+        told = responses.own_fields(way, timing_ms, call.request_id, call.hold.fields(now_s))
+        responses.set_fields(answer.headers, told)
         is_metadata = call.target.verb is InferenceVerb.METADATA and answer.status == 200
         if is_metadata and answer.rest is None:
             table = self._state.require_table()
@@ -366,22 +352,3 @@ class Proxy:
     def _forget_tenants(self, table: RoutingTable) -> None:
         self._quotas.retain(table.access.callers)
         self._metrics.retain_tenants(table.access.callers)
-
-    def _count(self, caller: Caller, call: Call | None, status: int, started_s: float) -> None:
-        self._state.requests_total += 1
-        self._state.errors_total += status >= 500
-        model = call.resolved.route.name if call and call.resolved else ""
-        by = call.answered_by if call else None
-        self._metrics.count(
-            (model, by.region if by else "", by.cluster if by else ""),
-            caller.tenant.name,
-            status,
-            call.hold.used if call else 0,
-            self._state.clock.monotonic_s() - started_s,
-        )
-
-
-def _load(upstream: Upstream) -> int | None:
-    """Return the requests in flight that the gateway reports; what is no sane number is none."""
-    text = upstream.headers.get(LOAD_HEADER, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None

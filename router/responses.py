@@ -9,18 +9,20 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
 import msgspec
+from multidict import CIMultiDict
 
 from federation.contract.types import ModelRoute
 from federation.relay.headers import REQUEST_ID_HEADER
+from federation.relay.http1.heads import write_head
 from federation.relay.http1.messages import Response
 from federation.relay.paths import InferenceTarget, InferenceVerb
-from router.policy.shortlist import Option
 from router.policy.table import RoutingTable
 
 SERVER_NAME = "inference-federation"
+OWN_HEADERS = ("server-timing",)  # of ours, that engines may have too
 _EXTENSIONS = ("binary_tensor_data", "generate")
 _dice = random.Random()  # noqa: S311  # names requests, guards nothing
-_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}").fullmatch
 
 
 def json_response(document: object, *, status: int = 200) -> Response:
@@ -85,8 +87,12 @@ def routable_metadata(body: bytes, table: RoutingTable, route: ModelRoute) -> by
 
 def request_id(headers: Mapping[str, str]) -> str:
     """Return the client's own request id if it is a sane one, otherwise a new one."""
-    given = headers.get(REQUEST_ID_HEADER, "")
-    return given if given and _SANE_ID.fullmatch(given) else new_id()
+    return sane_id(headers.get(REQUEST_ID_HEADER, ""))
+
+
+def sane_id(given: str) -> str:
+    """Return a request id if it is a sane one, otherwise a new one."""
+    return given if given and _SANE_ID(given) else new_id()
 
 
 def new_id() -> str:
@@ -94,15 +100,30 @@ def new_id() -> str:
     return f"{_dice.getrandbits(128):032x}"
 
 
-def told(
-    chosen: Option, model_version: int, attempts: int, timing_ms: tuple[float, float]
-) -> dict[str, str]:
-    """Return the headers that say who answered, and where the time went."""
-    route_ms, upstream_ms = timing_ms
-    return {
-        "x-fed-region": chosen.region,
-        "x-fed-cluster": chosen.cluster,
-        "x-fed-model-version": str(model_version),
-        "x-fed-attempts": str(attempts),
-        "Server-Timing": f"route;dur={route_ms:.1f}, upstream;dur={upstream_ms:.1f}",
-    }
+def way_fields(region: str, cluster: str, model_version: int, attempts: int) -> bytes:
+    """Return the header lines that say who answered."""
+    fields = (
+        ("x-fed-region", region),
+        ("x-fed-cluster", cluster),
+        ("x-fed-model-version", str(model_version)),
+        ("x-fed-attempts", str(attempts)),
+    )
+    return write_head("", fields)[2:-2]
+
+
+def own_fields(way: bytes, timing_ms: tuple[float, float], request_id: str, limits: bytes) -> bytes:
+    """Return all that a router adds to an answer, as header lines: who answered (`way_fields`),
+    where the time went, the request's id, what is left of its tenant's limits."""
+    return b"%bServer-Timing: route;dur=%.1f, upstream;dur=%.1f\r\nx-request-id: %b\r\n%b" % (
+        way,
+        *timing_ms,
+        request_id.encode(),
+        limits,
+    )
+
+
+def set_fields(headers: CIMultiDict[str], fields: bytes) -> None:
+    """Set headers from header lines."""
+    for line in fields.decode().splitlines():
+        name, _, value = line.partition(": ")
+        headers[name] = value

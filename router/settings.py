@@ -15,6 +15,7 @@ from federation.runtime.config import setting
 from federation.trust.calls import Contact, check_url
 from federation.trust.pins import check_pin
 from router.public_tls import PublicTls, check_exposure
+from router.state import Steer
 
 _WILDCARDS = ("0.0.0.0", "[::]", "")  # noqa: S104  # they are looked for, not listened on
 
@@ -63,6 +64,14 @@ class Settings:
     queue_depth: int = setting(
         32, help="times what a cluster was measured to do at once: no more is sent there"
     )
+    steer: str = setting(
+        "tell",
+        help="what clients are told that are clearly nearer to another router: off, tell (a Link "
+        "header) or redirect (and a 307 for those that send x-fed-steer: redirect)",
+    )
+    decision_records: int = setting(
+        4096, help="requests of which is remembered why they went where; about 1 KiB each"
+    )
     connect_to: tuple[str, ...] = setting(
         (), help="HOST:PORT=HOST:PORT, dial the second for clusters that advertise the first"
     )
@@ -73,6 +82,10 @@ class Settings:
     replay_memory_bytes: int = setting(
         512 * 1024 * 1024,
         help="most memory for such bodies; without room a body is streamed once, or answered 503",
+    )
+    grpc_memory_bytes: int = setting(
+        256 * 1024 * 1024,
+        help="most memory for gRPC calls that wait to be sent on; beyond it they are ended",
     )
     max_concurrent: int = setting(4096, help="most requests at once; more are answered 429")
     max_connections: int = setting(8192, help="most connections of clients at once")
@@ -102,6 +115,7 @@ class Settings:
 
 _POSITIVE = (
     *("max_body_bytes", "replay_buffer_bytes", "replay_memory_bytes", "deadline_ms"),
+    "grpc_memory_bytes",
     *("max_concurrent", "max_connections", "max_connections_per_address", "queue_depth"),
     *("client_idle_ms", "client_body_ms", "client_stall_ms"),
     *("hold_ms", "hold_requests", "hold_requests_per_model", "hold_memory_bytes"),
@@ -126,6 +140,10 @@ def check(settings: Settings) -> None:
     for flag in _POSITIVE:
         if getattr(settings, flag) <= 0:
             raise Invalid(f"--{flag.replace('_', '-')} must be greater than 0.")
+    if settings.decision_records < 0:
+        raise Invalid("--decision-records must not be negative.", hint="Use 0 for none.")
+    if settings.steer not in tuple(Steer):
+        raise Invalid(f"--steer {settings.steer!r} is none.", hint=f"Use {', '.join(Steer)}.")
     if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise Invalid(f"--log-level {settings.log_level!r} is none.", hint="Use INFO.")
 

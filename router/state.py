@@ -6,6 +6,7 @@ and by `explain`. One object per router, handed down by keyword: many can live i
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from zlib import crc32
 
 from federation.contract.errors import Unavailable
@@ -17,6 +18,15 @@ from router.policy.breaker import BreakerState
 from router.policy.retry import RetryBudget
 from router.policy.signals import Signals
 from router.policy.table import Reach, RoutingTable
+from router.records import Records
+
+
+class Steer(StrEnum):
+    """What clients are told that had better ask another router."""
+
+    OFF = "off"
+    TELL = "tell"  # a Link header
+    REDIRECT = "redirect"  # those that say that they follow get a 307, too
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +46,8 @@ class RouterState:
     table: RoutingTable | None = None
     table_at_s: float = 0.0
     allow_anonymous: bool = False  # requests without a key are served, too
+    steer: Steer = Steer.TELL
+    records: Records = field(default_factory=Records)
     requests_total: int = 0
     errors_total: int = 0
     on_swap: list[Callable[[RoutingTable], None]] = field(default_factory=list)

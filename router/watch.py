@@ -243,12 +243,17 @@ class Watcher:
 
     def _explain(self, request: pb.ExplainRequest) -> pb.RouterMessage:
         try:
-            document = self._explainer(request.model, request.client_address)
+            document = self._explanation(request)
             text = msgspec.json.encode(document).decode()
             answer = pb.Explanation(id=request.id, document_json=text)
         except FederationError as error:
             answer = pb.Explanation(id=request.id, error=error.sentence())
         return pb.RouterMessage(explanation=answer)
+
+    def _explanation(self, request: pb.ExplainRequest) -> dict[str, object]:
+        if request.request_id:
+            return self._state.records.tell(request.request_id, self._state.name, self._state.clock)
+        return self._explainer(request.model, request.client_address)
 
     def _hello(self) -> pb.RouterHello:
         state = self._state

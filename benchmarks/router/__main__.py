@@ -27,6 +27,7 @@ from benchmarks.router.peers import KEY, PEERS, version_of
 HERE = Path(__file__).parent
 PROXY_CORE, LOAD_CORE = {0}, {1}
 ENGINES = (9401, 9402)
+DIRECT = "direct"  # the engine without a proxy
 EVENTS, EVERY_MS, STREAMS = 40, 50, 50
 LOADS = ("small-1", "small-16", "small-16-new", "up-1m", "down-1m", "sse")
 
@@ -118,6 +119,8 @@ def start_peers(
     """Start what is installed; returns port and process id by name."""
     started: dict[str, tuple[int, int]] = {}
     for number, name in enumerate(names):
+        if name == DIRECT:  # is measured in any case
+            continue
         port = 9500 + number
         command = PEERS[name](port, ENGINES, folder)
         if command is None:
@@ -162,11 +165,8 @@ def measure(
                     row = one(load, port, pid, seconds, folder)
                 if number >= 0:
                     rows.append({"load": load, "peer": name, **row})
-    if "direct" not in started:
-        rows += [
-            {"load": load, "peer": "direct", **one(load, ENGINES[0], 0, 1.0, folder)}
-            for load in loads
-        ]
+    direct = [one(load, ENGINES[0], 0, 1.0, folder) for load in loads]
+    rows += [{"load": load, "peer": DIRECT, **row} for load, row in zip(loads, direct, strict=True)]
     return rows
 
 
@@ -241,7 +241,7 @@ def print_table(rows: list[Row], loads: list[str]) -> None:
     for load in loads:
         of_load = [row for row in rows if row["load"] == load]
         peers = list(dict.fromkeys(str(row["peer"]) for row in of_load))
-        direct = [float(r["p50_us"]) for r in of_load if r["peer"] == "direct"]
+        direct = [float(r["p50_us"]) for r in of_load if r["peer"] == DIRECT]
         base = min(direct, default=0.0)
         unit = "event" if load == "sse" else "request"
         print(f"\n{load}: CPU us a {unit}, ours as a ratio to it; p50 and p99 in us\n")

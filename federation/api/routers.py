@@ -94,11 +94,15 @@ class Connection:
         if waiting is not None and not waiting.done():
             waiting.set_result(explanation)
 
-    async def explain(self, model: str, address: str, timeout_s: float) -> RouterExplanation:
+    async def explain(
+        self, model: str, address: str, timeout_s: float, *, request_id: str = ""
+    ) -> RouterExplanation:
         """Ask this router; never raises for what the router does."""
         id_ = uuid.uuid4().hex
         answer = self._answers[id_] = asyncio.get_running_loop().create_future()
-        question = pb.ExplainRequest(id=id_, model=model, client_address=address)
+        question = pb.ExplainRequest(
+            id=id_, model=model, client_address=address, request_id=request_id
+        )
         try:
             self._questions.put_nowait(question)
             async with asyncio.timeout(timeout_s):
@@ -150,11 +154,19 @@ class RouterHub:
                 del self._connections[name]
 
     async def explain(
-        self, model: str, address: str, *, timeout_s: float = EXPLAIN_TIMEOUT_S
+        self,
+        model: str,
+        address: str,
+        *,
+        request_id: str = "",
+        timeout_s: float = EXPLAIN_TIMEOUT_S,
     ) -> list[RouterExplanation]:
-        """Ask all connected routers at once how they would route a request; ordered by name."""
+        """Ask all connected routers at once how they would route a request, or what became of one
+        that they answered; ordered by name."""
         routers = [self._connections[name] for name in sorted(self._connections)]
-        return await asyncio.gather(*(r.explain(model, address, timeout_s) for r in routers))
+        return await asyncio.gather(
+            *(r.explain(model, address, timeout_s, request_id=request_id) for r in routers)
+        )
 
 
 def serve_routers(service: "RouterService", server: grpc.aio.Server) -> None:

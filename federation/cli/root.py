@@ -35,6 +35,7 @@ COMMANDS = {
     "prefetch": ("federation.cli.prefetch:prefetch", "Have a model version lie ready at clusters."),
     "tenant": ("federation.cli.tenant:tenant", "Create tenants and set their limits."),
     "route": ("federation.cli.route:route", "Explain where requests go, and why."),
+    "dns": ("federation.cli.dns:dns", "Bring the routers into your DNS."),
     "doctor": ("federation.cli.doctor:doctor", "Find what is wrong, and what to do about it."),
     "events": ("federation.cli.events:events", "Show what happened."),
     "audit": ("federation.cli.audit:audit", "Show who changed what; verify that the log is whole."),

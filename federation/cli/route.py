@@ -1,7 +1,7 @@
-"""`fed route explain`: where each router would send a request, and why.
+"""`fed route explain`: where each router would send a request, or sent one, and why.
 
-Input: a model reference and a client's address; what the routers answer over the operator API, and
-where they are.
+Input: a model reference and a client's address, or a request's id; what the routers answer over the
+operator API, and where they are.
 Output: per router the decision in a sentence and a table of candidates, the nearest router first.
 """
 
@@ -15,14 +15,16 @@ from federation.cli.documents import Json, look, look_list, look_map, name_of
 from federation.cli.lazy import LazyGroup
 from federation.cli.options import names_of, output_option
 from federation.cli.output import Format, Table, clean, coloured, put, put_value
+from federation.cli.route_records import recall
 from federation.cli.session import Session, command, pass_session
 from federation.contract.errors import FederationError, Unavailable
 
 route = LazyGroup(
     "route",
-    {"explain": (f"{__name__}:explain", "Tell where requests for a model go, and why.")},
+    {"explain": (f"{__name__}:explain", "Tell where requests go or went, and why.")},
     help="Explain where requests go, and why.",
-    epilog="\b\nExample:\n  fed route explain --model filetype --from 203.0.113.7",
+    epilog="\b\nExample:\n  fed route explain --model filetype --from 203.0.113.7\n"
+    "  fed route explain --request 0c9d3a6f3c1c4a1f8a3e2b7d5f60718a",
 )
 
 
@@ -30,21 +32,35 @@ route = LazyGroup(
 @click.option(
     "--model",
     metavar="MODEL[@VERSION|ALIAS]",
-    required=True,
+    default="",
     shell_complete=names_of("models"),
     help="The model that the request names.",
 )
-@click.option("--from", "address", metavar="ADDRESS", required=True, help="The client's address.")
+@click.option("--from", "address", metavar="ADDRESS", default="", help="The client's address.")
+@click.option(
+    "--request",
+    "request_id",
+    metavar="ID",
+    default="",
+    help="Instead: the x-request-id of a request that was answered.",
+)
 @output_option(formats=(Format.TABLE, Format.WIDE, Format.JSON, Format.YAML))
 @pass_session
-def explain(session: Session, model: str, address: str, output: Format) -> None:
-    """Tell where each router would send a request for a model, and why.
+def explain(session: Session, model: str, address: str, request_id: str, output: Format) -> None:
+    """Tell where each router would send a request for a model, and why; or where a request went
+    that was answered lately. Routers remember the last few thousand (--decision-records).
 
     \b
     Example:
       fed route explain --model filetype --from 203.0.113.7
       fed route explain --model filetype@champion --from 2001:db8::7 -o json
+      fed route explain --request 0c9d3a6f3c1c4a1f8a3e2b7d5f60718a
     """
+    if bool(request_id) == bool(model or address) or bool(model) != bool(address):
+        raise click.UsageError("give --model and --from, or --request alone.")
+    if request_id:
+        recall(session, request_id, output)
+        return
     with session.client() as client:
         answer = client.get("api", "v1", "routes", "explain", **{"model": model, "from": address})
         places = _places(client.get("api", "v1", "routers"))

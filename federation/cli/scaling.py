@@ -6,10 +6,12 @@ Input: flags, and what a deployment says so far. Output: its number of replicas 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import click
 
+from federation.cli.options import DurationType
 from federation.contract.resources import DeploymentSpec
 from federation.contract.scaling import Scaling, ScalingMode
 
@@ -25,10 +27,13 @@ class ScalingFlags:
     least: int | None = None
     most: int | None = None
     target: float | None = None
+    up_s: float | None = None
+    down_s: float | None = None
 
 
 def scaling_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --replicas, --scaling, --min, --max and --target, handed over as `scaling`."""
+    """Add --replicas, --scaling, --min, --max, --target, --up-after and --down-after, handed over
+    as `scaling`."""
 
     @functools.wraps(function)  # with the options that it has by now
     def gathered(
@@ -38,6 +43,8 @@ def scaling_options(function: Callable[..., Any]) -> Callable[..., Any]:
         least: int | None,
         most: int | None,
         target: float | None,
+        up_after: timedelta | None,
+        down_after: timedelta | None,
         **others: Any,
     ) -> Any:
         flags = ScalingFlags(
@@ -46,11 +53,25 @@ def scaling_options(function: Callable[..., Any]) -> Callable[..., Any]:
             least=least,
             most=most,
             target=target,
+            up_s=up_after.total_seconds() if up_after else None,
+            down_s=down_after.total_seconds() if down_after else None,
         )
         return function(*arguments, scaling=flags, **others)
 
     count = click.IntRange(min=1)
     for option in (
+        click.option(
+            "--down-after",
+            type=DurationType(),
+            metavar="TIME",
+            help="Fewer replicas, or none, after so long.  [default: 5m]",
+        ),
+        click.option(
+            "--up-after",
+            type=DurationType(),
+            metavar="TIME",
+            help="More replicas after so long.  [default: 15s]",
+        ),
         click.option("--target", type=float, help="How busy replicas shall be.  [default: 0.7]"),
         click.option("--max", "most", type=count, help="Most replicas per cluster."),
         click.option(
@@ -73,14 +94,18 @@ def scaling_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def with_scaling(spec: DeploymentSpec, flags: ScalingFlags) -> DeploymentSpec:
     """Return the spec as the flags say; raises click.UsageError if they contradict each other."""
-    limits = any(each is not None for each in (flags.least, flags.most, flags.target))
+    told = (flags.least, flags.most, flags.target, flags.up_s, flags.down_s)
+    limits = any(each is not None for each in told)
     follows = limits or flags.mode not in (None, ScalingMode.FIXED)
     if flags.replicas is not None and follows:
         raise click.UsageError(
-            "--replicas is a fixed number; --min and --max are limits: say one of them."
+            "--replicas is a fixed number; --min, --max and the others are for replicas that "
+            "follow the load: say one or the other."
         )
     if flags.mode is ScalingMode.FIXED and limits:
-        raise click.UsageError("--min, --max and --target mean nothing with --scaling fixed.")
+        raise click.UsageError(
+            "--min, --max, --target, --up-after and --down-after mean nothing with --scaling fixed."
+        )
     held = spec.scaling
     mode = flags.mode or held.mode
     if flags.replicas is not None:
@@ -91,6 +116,8 @@ def with_scaling(spec: DeploymentSpec, flags: ScalingFlags) -> DeploymentSpec:
         held,
         mode=mode,
         target=held.target if flags.target is None else flags.target,
+        up_s=held.up_s if flags.up_s is None else flags.up_s,
+        down_s=held.down_s if flags.down_s is None else flags.down_s,
         **_limits(held, flags, mode),
     )
     replicas = spec.replicas if flags.replicas is None else flags.replicas

@@ -260,6 +260,10 @@ def snapshot_to_proto(snapshot: t.Snapshot) -> pb.Snapshot:
         endpoints=map(endpoint_to_proto, snapshot.endpoints),
         replicas=map(replica_to_proto, snapshot.replicas),
         access=codec_trust.access_to_proto(snapshot.access),
+        routers=[
+            pb.RouterSite(name=r.name, url=r.url, location=location_to_proto(r.location))
+            for r in snapshot.routers
+        ],
     )
 
 
@@ -300,6 +304,14 @@ def snapshot_from_proto(message: pb.Snapshot) -> t.Snapshot:
             for r in message.replicas
         ),
         access=codec_trust.access_from_proto(message.access),
+        routers=tuple(
+            t.RouterSite(
+                name=r.name,
+                url=r.url,
+                location=location_from_proto(r.location) if r.HasField("location") else None,
+            )
+            for r in message.routers
+        ),
     )
 
 

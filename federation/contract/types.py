@@ -265,6 +265,15 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSite:
+    """A router that is in contact with the control plane, and where clients reach it."""
+
+    name: str
+    url: str
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All that a router needs, whole and consistent; a higher version replaces a lower one."""
 
@@ -273,6 +282,7 @@ class Snapshot:
     endpoints: tuple[Endpoint, ...] = ()
     replicas: tuple[Replica, ...] = ()
     access: Access = field(default_factory=Access)
+    routers: tuple[RouterSite, ...] = ()
 
     def problems(self) -> tuple[str, ...]:
         """Return what makes this snapshot inconsistent, in words; empty when it is sound."""

@@ -30,7 +30,8 @@ def router_connected(step: Step, event: RouterConnected) -> bool:
         meta = step.next_meta(record.meta)
         step.put("Router", replace(record, meta=meta, reverse_address=event.reverse_address))
         step.emit(PublishRouters())
-    step.state.routers[event.name] = RouterPresence(
+    seen = step.state.routers.get(event.name)
+    new = step.state.routers[event.name] = RouterPresence(
         name=event.name,
         instance=event.instance,
         url=event.url,
@@ -42,6 +43,8 @@ def router_connected(step: Step, event: RouterConnected) -> bool:
         snapshot_version=event.snapshot_version,
         allow_anonymous=event.allow_anonymous,
     )
+    if seen is None or (seen.connected, seen.url, seen.location) != (True, new.url, new.location):
+        step.publish()  # routers know each other
     step.touch("Router", event.name)
     message = f"router {event.name!r} connected from {event.url or 'an unknown address'}."
     step.audit("Router", event.name, "RouterConnected", message)
@@ -93,6 +96,7 @@ def router_disconnected(step: Step, event: RouterDisconnected) -> bool:
     if router is None or not router.connected:
         return False
     step.state.routers[event.name] = replace(router, connected=False)
+    step.publish()
     step.touch("Router", event.name)
     message = f"router {event.name!r} is out of contact; it keeps serving what it has."
     step.audit("Router", event.name, "RouterDisconnected", message)

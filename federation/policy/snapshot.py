@@ -18,6 +18,7 @@ from federation.contract.types import (
     ModelRoute,
     ObservedVersion,
     Replica,
+    RouterSite,
     Snapshot,
     VersionState,
 )
@@ -131,7 +132,15 @@ def build(
         endpoints=tuple(endpoints),
         replicas=tuple(replica for key in sorted(replicas) for replica in replicas[key]),
         access=access_of(state, now),
+        routers=tuple(_sites(state)),
     )
+
+
+def _sites(state: State) -> Iterator[RouterSite]:
+    """Yield the routers to which clients may be told to go: those that we are in contact with."""
+    for name, seen in sorted(state.routers.items()):
+        if seen.connected and seen.url:
+            yield RouterSite(name=name, url=seen.url, location=seen.location)
 
 
 def same_content(one: Snapshot, other: Snapshot) -> bool:

@@ -17,6 +17,7 @@ from federation.relay.errors import error_response, render_error
 from federation.relay.guard import PeerGuard
 from federation.relay.http1.heads import BadMessage, write_head
 from federation.relay.http1.messages import Request, Response, StreamResponse
+from federation.relay.http1.quick import Quick
 from federation.relay.noise import MalformedCount
 from federation.relay.paths import check_target
 from federation.relay.transport import Takeover
@@ -34,7 +35,9 @@ class Application:
 
     `on_request` are called with each request, and what they return when its answer is out;
     `on_response` before an answer's head is written; `on_cleanup` at the end. `on_h2` takes over
-    clients that speak HTTP/2; without it they are refused.
+    clients that speak HTTP/2; without it they are refused. `quick` is offered every request that
+    came whole: connection, head, what may vary in it, the head's bytes, the body; it returns None
+    for what is to go the usual way.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Application:
         self.on_response: list[Callable[[Request, StreamResponse], None]] = []
         self.on_cleanup: list[Callable[[], Awaitable[None]]] = []
         self.on_h2: Takeover | None = None
+        self.quick: Quick | None = None
         self._handle = handle
         self._admit = admit
         self._guard = guard
@@ -62,21 +66,32 @@ class Application:
     def __repr__(self) -> str:
         return f"Application({self._handle!r})"
 
-    async def respond(self, request: Request) -> None:
-        """Answer a request, whatever happens."""
+    async def settle(self, request: Request) -> None:
+        """Wait until the client has taken enough of an answer; one that does not is cut off."""
+        if (wait := request.connection.wait_until_taken()) is None:
+            return
+        alarm = request.connection.bound_stall(self._stall_s)
+        try:
+            await wait
+        except TimeoutError:
+            cut_off(request.transport)
+        except ConnectionError:
+            break_off(request)
+        finally:
+            alarm.clear()
+
+    async def respond(
+        self, request: Request, going_on: Awaitable[StreamResponse] | None = None
+    ) -> None:
+        """Answer a request, whatever happens; one that was let in already by `going_on`."""
         ends = [end for begin in self.on_request if (end := begin(request)) is not None]
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, going_on)
             if response is not None and not request.connection.transport.is_closing():
                 if not response.prepared:
                     response.begin(request)
                 response.finish()
-                if (wait := request.connection.wait_until_taken()) is not None:
-                    alarm = request.connection.bound_stall(self._stall_s)
-                    try:
-                        await wait
-                    finally:
-                        alarm.clear()
+                await self.settle(request)
         except TimeoutError:
             cut_off(request.transport)
         except ConnectionError:
@@ -88,10 +103,14 @@ class Application:
             for end in ends:
                 end()
 
-    async def _answer(self, request: Request) -> StreamResponse | None:
+    async def _answer(
+        self, request: Request, going_on: Awaitable[StreamResponse] | None
+    ) -> StreamResponse | None:
         """Return the answer, None if there can be none any more."""
         guard = self._guard
         try:
+            if going_on is not None:
+                return await going_on
             try:
                 self._check(request)
             except FederationError as error:

@@ -42,6 +42,16 @@ class BadUpstream(FederationError):
     reason = "bad-upstream"
 
 
+class Moved(FederationError):
+    """The client had better send this very request to another place, and says that it would."""
+
+    reason = "moved"
+
+    def __init__(self, message: str, *, hint: str, location: str) -> None:
+        super().__init__(message, hint=hint)
+        self.location = location
+
+
 class NothingDone(Unavailable):
     """A peer is refused for now, and told that nothing was executed: it may try elsewhere."""
 
@@ -51,6 +61,7 @@ class NothingDone(Unavailable):
 
 
 _OWN_STATUS: tuple[tuple[type[FederationError], int], ...] = (
+    (Moved, 307),
     (WrongMethod, 405),
     (SlowClient, 408),
     (BadUpstream, 502),
@@ -106,6 +117,8 @@ def error_headers(error: FederationError) -> dict[str, str]:
     """Return the headers that go with an error: when to come back, what is allowed instead."""
     if isinstance(error, WrongMethod):
         return {"Allow": error.allow}
+    if isinstance(error, Moved):
+        return {"Location": error.location, "Cache-Control": "no-store"}
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, NothingDone):

@@ -8,11 +8,9 @@ Connections made with an older TLS context are never used again: what runs on th
 """
 
 import asyncio
-import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from federation.contract.errors import FederationError
@@ -27,8 +25,9 @@ from federation.relay.failures import (
     TimedOut,
     Vet,
 )
-from federation.relay.http1.client import ClientConnection, Upstream
-from federation.relay.http1.heads import BadMessage, write_head
+from federation.relay.http1.client import ClientConnection, Exchange
+from federation.relay.http1.exchange import Upstream
+from federation.relay.outgoing import Outgoing, Place, place_of, send
 from federation.relay.pool import DialledStock, Origin, Stock
 from federation.relay.transport import Dialler
 
@@ -36,23 +35,22 @@ __all__ = [
     "BrokenMidway",
     "ConnectFailed",
     "Deadlines",
+    "Exchange",
     "ForwardError",
     "Forwarder",
+    "Lease",
     "Outgoing",
     "Phase",
     "PoolLimits",
     "Refused",
+    "Sending",
     "SentNoAnswer",
     "TimedOut",
     "Upstream",
     "Vet",
 ]
 
-_URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<path>/[!-~]*)?"
-)
-_BODYLESS = frozenset({"GET", "HEAD"})
+_URLS = 1024  # whose connections are found without taking the URL apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,39 +58,6 @@ class PoolLimits:
     """For how long idle connections are kept (shorter than servers do)."""
 
     keepalive_s: float = 15.0
-
-
-@dataclass(slots=True, kw_only=True)  # not frozen: one is made for each attempt
-class Outgoing:
-    """A request as it goes out. A streamed body has its length in `length`, or is sent chunked."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | AsyncIterator[bytes] = b""
-    length: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A URL, taken apart."""
-
-    secure: bool
-    host: str
-    port: int
-    path: str
-    authority: str
-
-
-@lru_cache(maxsize=4096)
-def _place(url: str) -> _Place:
-    found = _URL.fullmatch(url)
-    port = int(found["port"] or (443 if found["scheme"] == "https" else 80)) if found else 0
-    if found is None or not 0 < port < 65536:
-        raise ConnectFailed(f"its URL {url[:200]!r} cannot be dialled")
-    authority = found["host"] + (f":{found['port']}" if found["port"] else "")
-    host = found["host"].strip("[]")
-    return _Place(found["scheme"] == "https", host, port, found["path"] or "/", authority)
 
 
 class Forwarder:
@@ -159,7 +124,7 @@ class Forwarder:
 
     def send(self, outgoing: Outgoing, *, deadlines: Deadlines | None = None) -> "Sending":
         """Send a request and hold its answer: an async context; raises as `start` does."""
-        return Sending(self, outgoing, deadlines)
+        return Sending(self.start(outgoing, deadlines))
 
     async def start(
         self,
@@ -167,7 +132,7 @@ class Forwarder:
         deadlines: Deadlines | None = None,
         *,
         probe: bool = False,
-        waiting: "set[Upstream] | None" = None,
+        waiting: "set[Exchange] | None" = None,
     ) -> Upstream:
         """Send a request and return its answer when the head has come; the caller closes it.
 
@@ -175,7 +140,7 @@ class Forwarder:
         streamed body raises comes out as it is.
         """
         limits = deadlines or self._deadlines
-        place = _place(outgoing.url)
+        place = place_of(outgoing.url)
         pool = self._current()
         stock = pool.stock(place, self)
         pool.running += 1
@@ -196,29 +161,87 @@ class Forwarder:
                 idle_s=limits.idle_s,
                 to_head=outgoing.method == "HEAD",
             )
-            if waiting is not None:
-                waiting.add(upstream)
-            try:
-                _send(upstream, outgoing, place, stock.header())
-                await upstream.answered(first_byte_s)
-            finally:
-                if waiting is not None:
-                    waiting.discard(upstream)
-            pool.proven = True
-        except BaseException as error:
+            send(upstream, outgoing, place, stock.header())
+        except BaseException:
             if upstream is None:
                 self._left(pool)
             else:
                 upstream.close()
+            raise
+        return await self._answered(pool, upstream, first_byte_s, waiting)
+
+    async def _answered(
+        self,
+        pool: "_Pool",
+        upstream: Upstream,
+        first_byte_s: float,
+        waiting: "set[Exchange] | None",
+    ) -> Upstream:
+        """Wait until the head has come."""
+        if waiting is not None:
+            waiting.add(upstream)
+        try:
+            await upstream.answered(first_byte_s)
+            pool.proven = True
+        except BaseException as error:
+            upstream.close()
             if type(error) is SentNoAnswer and not pool.proven:
                 raise SentNoAnswer(f"{error}{_SUSPICION}") from None
             raise
+        finally:
+            if waiting is not None:
+                waiting.discard(upstream)
         return upstream
+
+    # ------------------------------------------------------------ requests without a coroutine
+
+    def lease(self, url: str) -> "Lease | None":
+        """Return a connection that is there, to where `url` leads; None if there is none now."""
+        try:
+            pool = self._current()
+            stock = pool.by_url.get(url)
+            if stock is None:
+                if len(pool.by_url) >= _URLS:
+                    pool.by_url.clear()
+                stock = pool.by_url[url] = pool.stock(place_of(url), self)
+        except ConnectFailed:
+            return None
+        connection = stock.take_now(probe=False)
+        if connection is None:
+            return None
+        pool.running += 1
+        return Lease(self, pool, stock, connection)
+
+    def release(self, lease: "Lease", *, answered: bool) -> None:
+        """Take a connection back, on which nothing is under way."""
+        connection, pool = lease.connection, lease.pool
+        connection.exchange = None
+        if answered:
+            connection.proven = pool.proven = True
+        lease.stock.give_back(connection)
+        pool.running -= 1
+        if not pool.running and pool in self._older:
+            self._close_if_done(pool)
+
+    def resume(self, lease: "Lease", deadlines: Deadlines) -> Upstream:
+        """Return what is under way on a connection, to be waited for by `answered`."""
+        return Upstream(
+            lease.connection,
+            lambda _, done: self._ended(lease.pool, lease.stock, done),
+            first_byte_s=deadlines.first_byte_s,
+            idle_s=deadlines.idle_s,
+        ).sent_already()
+
+    async def answered(
+        self, lease: "Lease", upstream: Upstream, waiting: "set[Exchange]", first_byte_s: float
+    ) -> Upstream:
+        """Wait as `start` does for the answer to what was resumed."""
+        return await self._answered(lease.pool, upstream, first_byte_s, waiting)
 
     def dialler(self, url: str) -> Dialler:
         """Return what makes connections for other protocols to where `url` leads; raises
         ConnectFailed. To be asked anew for each connection: credentials may have changed."""
-        stock = self._current().stock(_place(url), self)
+        stock = self._current().stock(place_of(url), self)
         if not isinstance(stock, Dialler):
             raise ConnectFailed("its connections carry HTTP/1.1 only")
         return stock
@@ -245,7 +268,7 @@ class Forwarder:
             self._newest = _Pool(context)
         return self._newest
 
-    def make_stock(self, place: _Place, context: ssl.SSLContext | None) -> Stock:
+    def make_stock(self, place: Place, context: ssl.SSLContext | None) -> Stock:
         """Return a new stock of connections to a place."""
         if self._make_stock:
             return self._make_stock()
@@ -284,8 +307,9 @@ class _Pool:
         self.running = 0
         self.proven = context is None
         self.stocks: dict[tuple[bool, str, int], Stock] = {}
+        self.by_url: dict[str, Stock] = {}  # of those that were leased
 
-    def stock(self, place: _Place, forwarder: Forwarder) -> Stock:
+    def stock(self, place: Place, forwarder: Forwarder) -> Stock:
         """Return the connections to one place."""
         key = (place.secure, place.host, place.port)
         if (found := self.stocks.get(key)) is None:
@@ -293,21 +317,28 @@ class _Pool:
         return found
 
 
+@dataclass(slots=True)  # not frozen: one is made for each request
+class Lease:
+    """A connection, lent for one exchange; `Forwarder.release` or `Forwarder.resume` ends it."""
+
+    forwarder: Forwarder
+    pool: _Pool
+    stock: Stock
+    connection: ClientConnection
+
+
 class Sending:
-    """A request under way, as an async context that holds its answer."""
+    """A request under way, as an async context that holds its answer. `start` is the wait for its
+    head."""
 
-    __slots__ = ("_deadlines", "_forwarder", "_outgoing", "_upstream")
+    __slots__ = ("_start", "_upstream")
 
-    def __init__(
-        self, forwarder: Forwarder, outgoing: Outgoing, deadlines: Deadlines | None
-    ) -> None:
-        self._forwarder = forwarder
-        self._outgoing = outgoing
-        self._deadlines = deadlines
+    def __init__(self, start: Awaitable[Upstream]) -> None:
+        self._start = start
         self._upstream: Upstream | None = None
 
     async def __aenter__(self) -> Upstream:
-        self._upstream = await self._forwarder.start(self._outgoing, self._deadlines)
+        self._upstream = await self._start
         return self._upstream
 
     async def __aexit__(
@@ -318,26 +349,3 @@ class Sending:
     ) -> None:
         if self._upstream is not None:
             self._upstream.close()
-
-
-def _send(
-    upstream: Upstream, outgoing: Outgoing, place: _Place, told: tuple[str, str] | None
-) -> None:
-    body, method = outgoing.body, outgoing.method
-    fields = [("Host", place.authority), *outgoing.headers.items()]
-    if told is not None:
-        fields.append(told)
-    whole = isinstance(body, bytes)
-    length = len(body) if isinstance(body, bytes) else outgoing.length
-    if length is None:
-        fields.append(("Transfer-Encoding", "chunked"))
-    elif length or method not in _BODYLESS:
-        fields.append(("Content-Length", str(length)))
-    try:
-        head = write_head(f"{method} {place.path} HTTP/1.1", fields)
-    except BadMessage as error:
-        raise ConnectFailed(str(error)) from None
-    if isinstance(body, bytes):
-        upstream.send(head, body)
-    else:
-        upstream.send_pieces(head, body, chunked=not whole and length is None)

@@ -79,6 +79,12 @@ def request_headers(
     return passed
 
 
+def lines(headers: CIMultiDict[str]) -> bytes:
+    """Return headers that were read strictly as they are written, line by line."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return text.encode("utf-8", "surrogateescape")
+
+
 def response_headers(headers: Mapping[str, str], cut: Iterable[str] = ()) -> CIMultiDict[str]:
     """Return what goes back: all but framing, this hop's headers, `x-fed-*`, and those in `cut`."""
     gone = _RESPONSE_CUT | named_in_connection(headers) | {name.lower() for name in cut}

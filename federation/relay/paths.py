@@ -34,6 +34,7 @@ class InferenceVerb(StrEnum):
     SERVER_READY = "server-ready"
     MODELS = "models"  # which models there are
     MODEL = "model"  # one entry of that list
+    NEAREST = "nearest"  # which router had better be asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ _TABLE: tuple[tuple[InferenceVerb, str, re.Pattern[str]], ...] = tuple(
         (InferenceVerb.SERVER_READY, "GET", r"/v2/health/ready"),
         (InferenceVerb.MODELS, "GET", r"/v1/models"),
         (InferenceVerb.MODEL, "GET", rf"/v1/models/{_REFERENCE}"),
+        (InferenceVerb.NEAREST, "GET", r"/v1/nearest"),
     )
 )
 

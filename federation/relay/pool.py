@@ -113,7 +113,8 @@ class DialledStock:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if not connection.should_close and connection.is_connected():
+            transport = connection.transport
+            if not (connection.should_close or transport is None or transport.is_closing()):
                 if self.origin.context is None or not vetted(connection, self._vet):
                     return connection
                 connection.close()
@@ -133,7 +134,9 @@ class DialledStock:
 
     def give_back(self, connection: ClientConnection) -> None:
         """Keep a connection for the next request."""
-        if connection.should_close or not self._open or not connection.is_connected():
+        transport = connection.transport
+        unfit = connection.should_close or transport is None or transport.is_closing()
+        if unfit or not self._open:
             connection.close()
             return
         connection.since_s = self._loop.time()

@@ -8,22 +8,45 @@ import os
 import re
 
 from federation.contract.errors import Invalid, NotFound
+from federation.relay.h2.blocks import literal
 from federation.relay.h2.heads import RequestHead
 from federation.relay.h2.message import Named, peek
 from federation.relay.h2.start import Start
 from federation.relay.headers import REQUEST_ID_HEADER
 from router.call import DEADLINE_HEADER
 
+_REQUEST_ID = REQUEST_ID_HEADER.encode()
+_ID_BYTES = 32  # in hexadecimal
+_BEGINS_ID = literal(_REQUEST_ID, bytes(_ID_BYTES))[:-_ID_BYTES]
+_DRAWN_BYTES = 4096
 LONGEST_MS = 3_600_000
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}(?:@[A-Za-z0-9][A-Za-z0-9-]{0,62})?")
 _SANE_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_SEQUENCE = (b"sequence_id", b"sequence_start")
+_SEQUENCE = b"sequence_"  # as the keys of parameters begin: sequence_id, sequence_start
 
 
-def request_id(head: RequestHead) -> bytes:
-    """Return the client's own request id if it is a sane one, otherwise a new one."""
-    given = head.one(REQUEST_ID_HEADER.encode())
-    return given if given and _SANE_ID.fullmatch(given) else os.urandom(16).hex().encode()
+class Ids:
+    """Names requests: at random, drawn many at once, for the system takes a while."""
+
+    def __init__(self) -> None:
+        self._drawn = b""
+        self._at = 0
+
+    def __repr__(self) -> str:
+        return f"Ids({len(self._drawn) - self._at} bytes left)"
+
+    def field_of(self, head: RequestHead) -> bytes:
+        """Return the field that tells a call's request id: the client's own if it is a sane one,
+        otherwise a new one."""
+        if _REQUEST_ID in head.noted:
+            given = head.one(_REQUEST_ID)
+            if _SANE_ID.fullmatch(given):
+                return literal(_REQUEST_ID, given)
+        at = self._at
+        if at == len(self._drawn):
+            self._drawn, at = os.urandom(_DRAWN_BYTES).hex().encode(), 0
+        self._at = at + _ID_BYTES
+        return _BEGINS_ID + self._drawn[at : at + _ID_BYTES]
 
 
 def least(*times: float | None) -> float | None:
@@ -62,7 +85,7 @@ def named_in(start: Start) -> Named | None:
 
 def in_sequence(start: Start) -> bool:
     """Return whether a message belongs to a sequence, whose state is at one replica."""
-    return any(mark in start.message for mark in _SEQUENCE)
+    return _SEQUENCE in start.message
 
 
 def version_of(named: Named) -> int | None:

@@ -5,44 +5,28 @@ where it goes, as the same policy decides that routes HTTP. The gateway is told 
 headers, and sees to it that these run, whatever the message says.
 """
 
-from functools import lru_cache
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING
 
-from federation.contract.errors import (
-    DeadlineExceeded,
-    Exhausted,
-    FederationError,
-    NotFound,
-    TooLarge,
-    Unavailable,
-)
+from federation.contract.errors import FederationError, NotFound, TooLarge, Unavailable
 from federation.contract.types import Location, ModelProtocol
-from federation.relay.h2.blocks import literal
-from federation.relay.h2.heads import AnswerHead, RequestHead
+from federation.relay.h2.heads import AnswerHead
 from federation.relay.h2.message import Named
 from federation.relay.h2.rewriting import Replacing
-from federation.relay.h2.service import Failure, Kind, Patience, Reply, Route
+from federation.relay.h2.service import Failure, Held, Kind, Patience, Reply, Route
 from federation.relay.h2.start import Start
-from federation.relay.h2.status import Status, Unimplemented
 from federation.relay.headers import (
     LOAD_HEADER,
-    MODEL_HEADER,
     OUTCOME_HEADER,
     REFUSED_HEADER,
-    REQUEST_ID_HEADER,
-    VERSION_HEADER,
 )
-from federation.relay.transport import Inbound
 from router.call import SESSION_HEADER
 from router.grpc.asking import (
-    LONGEST_MS,
     check_reference,
     deadline_s,
     in_sequence,
     least,
     named_in,
-    request_id,
     version_of,
 )
 from router.grpc.methods import (
@@ -55,27 +39,25 @@ from router.grpc.methods import (
     rpc_of,
     server_metadata,
 )
-from router.grpc.telling import http_status, load_of, way
-from router.holding import RETRY_AFTER_S, Asleep, sleeps
+from router.grpc.record import CallRecord
+from router.grpc.refusing import NO_GRPC
+from router.grpc.telling import load_of, way
+from router.grpc.ways import Way, key_of, ours
+from router.holding import sleeps
 from router.policy import affinity, residency
-from router.policy.access import EVERYONE, Caller
-from router.policy.admission import Place
-from router.policy.decision import Decision, Question, Reason
-from router.policy.pick import decide
-from router.policy.quota import Hold, OverQuota
+from router.policy.decision import Decision, Reason
+from router.policy.pick import pick
 from router.policy.retry import Failed, Limits, why_not
-from router.policy.shortlist import Option
 from router.policy.signals import Attempt, Ending
 from router.policy.table import Resolved
 from router.policy.usage import estimate
 from router.responses import SERVER_NAME
 
 if TYPE_CHECKING:
-    from router.grpc.service import GrpcService
+    pass
 
-_REQUEST_ID, _SESSION = REQUEST_ID_HEADER.encode(), SESSION_HEADER.encode()
-_NOT_HELD = "calls of gRPC do not wait for it: try again in a few seconds"
-NO_GRPC = "no-grpc"  # a gateway whose engine speaks none
+_REPLAY = b"x-federation-replay"
+_SESSION = SESSION_HEADER.encode()
 _LOAD, _REFUSED, _OUTCOME = (n.encode() for n in (LOAD_HEADER, REFUSED_HEADER, OUTCOME_HEADER))
 _ENDINGS = {
     Kind.UNREACHABLE: Ending.UNREACHABLE,
@@ -86,49 +68,29 @@ _ENDINGS = {
 }
 
 
-@lru_cache(maxsize=4096)
-def _ours(model: str, version: int) -> bytes:
-    """Return the fields that tell a gateway what was resolved."""
-    named = literal(MODEL_HEADER.encode(), model.encode())
-    return named + literal(VERSION_HEADER.encode(), b"%d" % version)
+_EVER_S = float("inf")
+# Bound here, for to look up a member of an enumeration takes a quarter of a microsecond.
+_ROUTER, _MODEL_READY, _TENSOR = Need.ROUTER, Need.MODEL_READY, ModelProtocol.TENSOR
 
 
-class RouterCall:
+class RouterCall(CallRecord):
     """The Handler of one call."""
 
-    def __init__(self, service: "GrpcService", head: RequestHead, inbound: Inbound | None) -> None:
-        self._service = service
-        self._shared = service.shared
-        self._state = service.shared.state
-        self._head = head
-        self._inbound = inbound
-        self._started_s = self._state.clock.monotonic_s()
-        self._rpc: Rpc | None = None
-        self._caller: Caller = EVERYONE
-        self._named: Named | None = None
-        self._resolved: Resolved | None = None
-        self._decision: Decision | None = None
-        self._chosen: Option | None = None
-        self._answered_by: Option | None = None
-        self._attempt: Attempt | None = None
-        self._sent_s = 0.0
-        self._failed: list[Failed] = []
-        self._place: Place | None = None
-        self._hold: Hold | None = None
-        self._unreplayable = ""
-        self._request_tokens = 0
-        self._request_id = request_id(head)
-        self.patience = Patience()
-
-    def __repr__(self) -> str:
-        return f"RouterCall({self._request_id.decode()}, {self._rpc}, failed={self._failed})"
+    __slots__ = ()
 
     # ------------------------------------------------------------ step by step
 
-    def route(self, start: Start) -> Route | Reply | None:
+    def route(self, start: Start) -> Route | Reply | Held | None:
         """Return where the call goes, None if more of it must be seen; raises FederationError."""
+        key = None
+        if self._hold is None:
+            remote = self._inbound.remote if self._inbound else ""
+            key = key_of(self._head, start.message, remote)
+            way = self._service.ways.of(key, self._started_s) if key else None
+            if way is not None:
+                return self._follow(way, start)
         rpc = self._rpc or self._come_in()
-        if rpc.need is Need.ROUTER:
+        if rpc.need is _ROUTER:
             return self._own(rpc) if start.ended else None
         if self._named is None:
             self._named = named_in(start)
@@ -136,11 +98,55 @@ class RouterCall:
                 return None
             check_reference(self._named.name)
             self._caller.check_model(self._named.name)
-        if rpc.need is Need.MODEL_READY:
+        if rpc.need is _MODEL_READY:
             return self._model_ready(self._named) if start.ended else None
         if self._hold is None:
             self._admit(rpc, start)
-        return self._send(self._named)
+        if self._held is not None:  # it waited for a model to wake
+            self._held_s += self._held.leave()
+            self._held, self._failed = None, ()
+        route = self._send(self._named)
+        if key is not None and isinstance(route, Route) and rpc.plain and not self._session:
+            self._service.ways.keep(key, self._way(rpc, self._named), self._started_s)
+        return route
+
+    def _way(self, rpc: Rpc, named: Named) -> Way:
+        """Return what calls like this one need not be asked again."""
+        return Way(
+            rpc=rpc,
+            caller=self._caller,
+            named=named,
+            version=version_of(named),
+            origin=self._origin(),
+            patience=Patience(
+                total_s=deadline_s(self._head), first_s=self._shared.limits.deadline_s
+            ),
+        )
+
+    def _follow(self, way: Way, start: Start) -> Route | Held:
+        """Go the way of the last call like this one: as `route` does, without judging again."""
+        service, state = self._service, self._state
+        self._rpc, self._caller, self._named = way.rpc, way.caller, way.named
+        self.patience = way.patience
+        if self._head.timeout_s is not None:
+            total_s = least(self._head.timeout_s, way.patience.total_s)
+            self.patience = Patience(total_s=total_s, first_s=way.patience.first_s)
+        self._admit(way.rpc, start)
+        resolved = service.steps.resolve(way.caller, way.named.name, way.version)
+        now_s = service.now_s()
+        short, ours = way.short(resolved, state, now_s)
+        picked = None
+        if resolved.route.protocol is _TENSOR:
+            picked = pick(short, state.signals, now_s, state.dice)
+        if picked is None:
+            return self._send(way.named)
+        chosen, reason, _ = picked
+        residency.assure(resolved.route, way.caller.regions, chosen)
+        sent_s = service.now_s()
+        self._shared.metrics.count_decision(reason, sent_s - now_s)
+        self._resolved, self._chosen, self._sent_s = resolved, chosen, sent_s
+        self._attempt = Attempt(state.signals, chosen.lane, sent_s)
+        return Route(service.backend(chosen.cluster, chosen.url), self._told + ours)
 
     def _come_in(self) -> Rpc:
         """Judge the head alone."""
@@ -148,8 +154,10 @@ class RouterCall:
         if not rpc.open:
             self._caller = self._service.callers.of(self._head)
         limits = self._shared.limits
-        self.patience.total_s = least(self._head.timeout_s, deadline_s(self._head))
-        self.patience.first_s = None if rpc.streams else limits.deadline_s
+        self.patience = Patience(
+            total_s=least(self._head.timeout_s, deadline_s(self._head)),
+            first_s=None if rpc.streams else limits.deadline_s,
+        )
         self._rpc = rpc
         return rpc
 
@@ -178,26 +186,30 @@ class RouterCall:
         self._hold = self._shared.quotas.enter(self._caller.tenant, self._started_s)
         self._place = place.__enter__()  # `ended` leaves both
         self._state.budget.request(self._started_s)
-        self._request_tokens = estimate(start.size)
-        if self._head.one(b"x-federation-replay").strip().lower() == b"never":
+        self._request_size = start.size
+        if _REPLAY in self._head.noted and self._never_twice:
             self._unreplayable = "its client asked that it is never sent twice"
         elif rpc.streams:
             self._unreplayable = "it is a stream, of which a cluster may have worked on a part"
         elif in_sequence(start):
             self._unreplayable = "it belongs to a sequence, whose state is at one replica"
 
-    def _send(self, named: Named) -> Route:
+    @property
+    def _never_twice(self) -> bool:
+        return self._head.one(_REPLAY).strip().lower() == b"never"
+
+    def _send(self, named: Named) -> Route | Held:
         """Choose a cluster."""
         first = self._resolved is None
         resolved = self._resolved = self._resolve(named)
-        text = resolved.route.protocol is not ModelProtocol.TENSOR
+        text = resolved.route.protocol is not _TENSOR
         if first and text and self._hold is not None and self._inferring:
-            self._hold.expect_tokens(self._request_tokens, self._started_s)
+            self._hold.expect_tokens(estimate(self._request_size), self._started_s)
         decision = self._decide(resolved)
         chosen = decision.chosen
         if chosen is None:
             if sleeps(resolved):
-                raise self._shared.holding.cannot_wait(resolved, _NOT_HELD)
+                return self._wait(resolved)
             raise self._given_up(decision.why, full=decision.reason is Reason.FULL)
         if self._failed:
             self._spend_retry(decision)
@@ -208,16 +220,28 @@ class RouterCall:
         )
         return Route(
             backend=self._service.backend(chosen.cluster, chosen.url),
-            headers=self._headers(resolved),
+            headers=self._told + ours(resolved),
             answer=None if self._inferring else self._renaming(resolved),
         )
+
+    def _wait(self, resolved: Resolved) -> Held:
+        """Wait for a model that sleeps; raises Asleep."""
+        holding, held = self._shared.holding, Held(at_most_s=_EVER_S, late=self._still_asleep)
+        if self.patience.total_s is None:
+            held.at_most_s = holding.at_most_s(self._held_s)
+        size = min(self._request_size, self._service.switch.limits.window)
+        self._held = holding.enter(resolved, size, lambda: held.then())
+        return held
+
+    def _still_asleep(self) -> FederationError:
+        if self._held is None or self._resolved is None:
+            return self._given_up("It waited in vain.")
+        waited_s = self._held_s + self._service.now_s() - self._held.since_s
+        return self._shared.holding.too_long(self._resolved, waited_s)
 
     @property
     def _inferring(self) -> bool:
         return self._rpc is None or self._rpc.name != "ModelMetadata"
-
-    def _headers(self, resolved: Resolved) -> bytes:
-        return literal(_REQUEST_ID, self._request_id) + _ours(resolved.route.name, resolved.version)
 
     def _renaming(self, resolved: Resolved) -> Replacing:
         name = resolved.route.name
@@ -225,27 +249,25 @@ class RouterCall:
         return Replacing(lambda message: metadata_with(message, name, versions))
 
     def _resolve(self, named: Named) -> Resolved:
-        table = self._state.require_table()
-        return table.resolve(named.name, version_of(named), self._caller.may_use)
+        return self._service.steps.resolve(self._caller, named.name, version_of(named))
 
     def _decide(self, resolved: Resolved) -> Decision:
-        residency.check(resolved.route, self._caller.regions)
-        state = self._state
-        now_s = state.clock.monotonic_s()
-        question = Question(
-            resolved=resolved,
-            now_s=now_s,
-            failed=[failed.cluster for failed in self._failed],
-            regions=self._caller.regions,
-            affinity=affinity.keys(self._head.one(_SESSION)[:200].decode("latin-1"), b""),
-            origin=state.location or self._client_location(),
+        return self._service.steps.decide(
+            resolved,
+            self._caller,
+            self._origin(),
+            failed=self._failed,
+            affinity=affinity.keys(self._session, b""),
         )
-        decision = decide(state.require_table(), state.signals, question, state.dice)
-        self._shared.metrics.decision.observe(state.clock.monotonic_s() - now_s)
-        self._shared.metrics.decisions.labels(decision.reason).inc()
-        return decision
 
-    def _client_location(self) -> Location | None:
+    @property
+    def _session(self) -> str:
+        return self._head.one(_SESSION)[:200].decode("latin-1")
+
+    def _origin(self) -> Location | None:
+        """Return from where distances are guessed: the router's own place, else the client's."""
+        if self._state.location is not None:
+            return self._state.location
         remote = self._inbound.remote if self._inbound else ""
         return self._service.location_of(remote, self._head.noted.get(b"x-forwarded-for", ()))
 
@@ -257,12 +279,10 @@ class RouterCall:
 
     # ------------------------------------------------------------ what attempts come to
 
-    def keep(self, size: int) -> bool:
-        """Return whether so many more bytes may be kept for another attempt."""
-        return self._place is not None and self._place.keep(size)
-
     def judge(self, answer: AnswerHead, *, alone: bool) -> Failure | None:
         """Return why the head of an answer is none."""
+        if not alone and not (_REFUSED in answer.noted or _OUTCOME in answer.noted):
+            return None
         if reason := answer.noted.get(_REFUSED, b""):
             said = reason[:40].decode("ascii", "replace")
             return Failure(kind=Kind.REFUSED, why=said, reason=said)
@@ -277,19 +297,18 @@ class RouterCall:
         """Return the header block to send on: the first one tells the way that the call took."""
         if not first or self._chosen is None or self._resolved is None:
             return answer.block
-        now_s = self._state.clock.monotonic_s()
+        now_s = self._service.now_s()
         if self._attempt is not None:
             waited_ms = (now_s - self._sent_s) * 1000
-            self._attempt.first_byte(waited_ms, load_of(answer), now_s)
+            load = load_of(answer) if answer.noted else None
+            self._attempt.first_byte(waited_ms, load, now_s)
         self._answered_by = self._chosen
         if self._failed:
             self._state.budget.refund(now_s)
             self._shared.metrics.failovers.inc()
         chosen, version = self._chosen, self._resolved.version
-        told = literal(_REQUEST_ID, self._request_id) + way(
-            chosen.region, chosen.cluster, version, len(self._failed) + 1
-        )
-        return answer.block + told
+        attempts = len(self._failed) + 1
+        return answer.block + self._told + way(chosen.region, chosen.cluster, version, attempts)
 
     def lost(self, failure: Failure, *, again: bool) -> None:
         """An attempt failed; raises FederationError if it is not to be made again."""
@@ -305,7 +324,7 @@ class RouterCall:
         reason = failure.why if failure.kind is Kind.UNREACHABLE else failure.reason or failure.why
         failed = Failed(cluster=chosen.cluster, ending=ending, reason=reason)
         self._end_attempt(ending, reason, now_s)
-        self._failed.append(failed)
+        self._failed = (*self._failed, failed)
         why = "" if failure.nothing_done else self._unreplayable
         if not again:
             why = "its body was too large to be kept for another try, or memory for that was short"
@@ -313,78 +332,3 @@ class RouterCall:
         if reason := why_not(self._failed, limits, now_s):
             unreplayable = bool(why)
             raise self._given_up(f"It was not tried again: {reason}.", unreplayable=unreplayable)
-
-    def _deadline_s(self) -> float:
-        patience = self.patience
-        return self._started_s + min(patience.total_s or LONGEST_MS, patience.first_s or LONGEST_MS)
-
-    def _given_up(
-        self, why: str, *, unreplayable: bool = False, full: bool = False
-    ) -> FederationError:
-        """Say what was tried, why no more, and what the client can do."""
-        story = "; ".join(f"{f.cluster}: {f.reason}" for f in self._failed)
-        name = self._named.name if self._named else ""
-        what = f"version {self._resolved.version} of " if self._resolved else ""
-        message = f"No cluster answered for {what}{name!r} ({story}). {why}" if story else why
-        reasons = {f.reason for f in self._failed}
-        if reasons == {NO_GRPC}:
-            return Unimplemented(
-                f"The engines that serve {name!r} speak no gRPC.",
-                hint=f"Use HTTP: POST /v2/models/{name}/infer.",
-            )
-        if full or reasons == {"saturated"}:
-            return Exhausted(message, hint="Try again in a second.", reason="saturated")
-        if self._state.clock.monotonic_s() >= self._deadline_s():
-            return DeadlineExceeded(message, hint="Allow more time.")
-        reason = "not-replayable" if unreplayable else "no-replica"
-        return Unavailable(message, hint="Try again in a moment.", reason=reason)
-
-    def told(self, error: FederationError) -> bytes:
-        """Return what a client gets with an error of ours."""
-        self._shared.metrics.refused.labels(error.reason).inc()
-        fields = literal(_REQUEST_ID, self._request_id)
-        fields += literal(b"x-fed-attempts", b"%d" % len(self._failed))
-        if isinstance(error, OverQuota):
-            fields += literal(b"retry-after", b"%d" % error.retry_after_s)
-        elif isinstance(error, Asleep):
-            fields += literal(b"retry-after", b"%d" % RETRY_AFTER_S)
-        return fields
-
-    # ------------------------------------------------------------ the end
-
-    def ended(self, status: Status | None, sent: int) -> None:
-        """The call is over: count it, and give everything back."""
-        now_s = self._state.clock.monotonic_s()
-        ending, why = Ending.ABANDONED, ""
-        if status is Status.DEADLINE_EXCEEDED and self.patience.total_s is None:
-            ending, why = Ending.BROKEN, "no answer in time"
-        self._end_attempt(ending, why, now_s)
-        if self._hold is None:
-            return
-        resolved = self._resolved
-        if resolved and resolved.route.protocol is not ModelProtocol.TENSOR and sent:
-            self._hold.used = self._request_tokens + estimate(sent)
-        used = self._hold.used
-        self._hold.leave()
-        if self._place is not None:
-            self._place.__exit__()
-        self._count(status, used, now_s)
-
-    def _end_attempt(self, ending: Ending, reason: str, now_s: float) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.end(ending, reason, now_s)
-            self._shared.metrics.count_attempt("answered" if self._answered_by else ending)
-
-    def _count(self, status: Status | None, tokens: int, now_s: float) -> None:
-        code = http_status(status)
-        self._state.requests_total += 1
-        self._state.errors_total += code >= 500
-        model, by = self._resolved.route.name if self._resolved else "", self._answered_by
-        self._shared.metrics.count(
-            (model, by.region if by else "", by.cluster if by else ""),
-            self._caller.tenant.name,
-            code,
-            tokens,
-            now_s - self._started_s,
-        )

@@ -34,6 +34,7 @@ class Rpc:
     open: bool = False
     streams: bool = False
     table: bool = False  # needs a routing table
+    plain: bool = False  # one message to a model, one from it, nothing of which is changed here
 
 
 _RPCS = (
@@ -42,7 +43,7 @@ _RPCS = (
     Rpc(name="ServerMetadata", need=Need.ROUTER),
     Rpc(name="ModelReady", need=Need.MODEL_READY),
     Rpc(name="ModelMetadata"),
-    Rpc(name="ModelInfer"),
+    Rpc(name="ModelInfer", plain=True),
     Rpc(name="ModelStreamInfer", streams=True),
 )
 _TABLE = {_SERVICE + rpc.name.encode(): rpc for rpc in _RPCS} | {

@@ -19,10 +19,13 @@ from federation.relay.h2.switch import Switch
 from federation.relay.headers import HOP_BY_HOP, LOAD_HEADER, OUTCOME_HEADER, REFUSED_HEADER
 from federation.relay.transport import Dialler, Inbound, ProtocolFactory
 from router.call import DEADLINE_HEADER, SESSION_HEADER
+from router.grpc.asking import Ids
 from router.grpc.callers import NOTED, Callers
 from router.grpc.handler import RouterCall
 from router.grpc.shared import Shared
+from router.grpc.ways import Ways
 from router.policy.table import RoutingTable
+from router.steps import Steps
 from router.upstream.http import Upstreams
 
 _MOST_PLACES = 4096
@@ -44,6 +47,7 @@ _NOTES = (
     DEADLINE_HEADER.encode(),
     SESSION_HEADER.encode(),
 )
+_APART = (b"x-request-id",)
 _ANSWER_NOTES = tuple(name.encode() for name in (LOAD_HEADER, REFUSED_HEADER, OUTCOME_HEADER))
 _ANSWER_CUT = (
     *(name.encode() for name in HOP_BY_HOP),
@@ -57,8 +61,13 @@ class GrpcService:
 
     def __init__(self, shared: Shared, *, limits: SwitchLimits | None = None) -> None:
         self.shared = shared
+        self.state = shared.state
         self.callers = Callers(shared.state)
-        self.requests = RequestReader(passes=PASSES, notes=_NOTES, prefixes=PREFIXES)
+        self.ids = Ids()
+        self.now_s = shared.state.clock.monotonic_s
+        self.ways = Ways(shared.state)
+        self.steps = Steps(state=shared.state, metrics=shared.metrics, locator=shared.locator)
+        self.requests = RequestReader(passes=PASSES, notes=_NOTES, prefixes=PREFIXES, apart=_APART)
         self.answers = AnswerReader(
             cut=_ANSWER_CUT, notes=_ANSWER_NOTES, prefixes=(b"x-fed-",), tail=LOAD_HEADER.encode()
         )
@@ -66,6 +75,7 @@ class GrpcService:
             replay_bytes=shared.limits.replay_bytes,
             connect_s=shared.limits.connect_s,
             stall_s=shared.limits.stall_s,
+            memory_bytes=shared.limits.grpc_bytes,
         )
         self.switch = Switch(self, limits=limits, now=shared.state.clock.monotonic_s)
         self._backends: dict[str, tuple[str, Backend]] = {}  # by cluster, with its URL
@@ -165,6 +175,10 @@ class GrpcCollector(Collector):
         clients.add_metric([], len(self._switch.clients))
         running = GaugeMetricFamily("fed_router_grpc_in_flight", "gRPC calls on their way.")
         running.add_metric([], self._switch.streams)
+        held = GaugeMetricFamily(
+            "fed_router_grpc_held_bytes", "Bytes of gRPC calls that wait here to be sent on."
+        )
+        held.add_metric([], self._switch.memory.held)
         broken = CounterMetricFamily(
             "fed_router_grpc_broken_connections",
             "HTTP/2 connections that were ended for what the far end did.",
@@ -176,4 +190,4 @@ class GrpcCollector(Collector):
             "fed_router_grpc_cancelled", "gRPC calls that their client gave up."
         )
         cancelled.add_metric([], counts.cancelled)
-        return [clients, running, broken, cancelled]
+        return [clients, running, held, broken, cancelled]

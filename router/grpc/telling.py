@@ -27,6 +27,7 @@ _HTTP = {
     Status.UNAUTHENTICATED: 401,
 }
 _GONE = 499
+_BY_NUMBER = tuple(_HTTP.get(status, 500) for status in Status)
 
 
 def load_of(answer: AnswerHead) -> int | None:
@@ -51,4 +52,4 @@ def way(region: str, cluster: str, version: int, attempts: int) -> bytes:
 def http_status(status: Status | None) -> int:
     """Return the HTTP status that a gRPC status corresponds to, for metrics; None = the client
     left."""
-    return _GONE if status is None else _HTTP.get(status, 500)
+    return _GONE if status is None else _BY_NUMBER[status]

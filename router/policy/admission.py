@@ -21,6 +21,10 @@ class Place:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Give the place back, once, with what was kept for it."""
         self.house.in_flight -= 1
         self.house.kept_bytes -= self.kept_bytes
 
@@ -53,3 +57,17 @@ class Admission:
                 hint="Try again in a second.",
             )
         return Place(self)
+
+    def enter(self) -> Place:
+        """Take a place; `Place.leave` gives it back. Raises Exhausted when all are taken."""
+        return self.place().__enter__()
+
+    def enter_with(self, size: int) -> Place:
+        """Take a place and keep a body; raises Exhausted if there is no room for one of them."""
+        if self.kept_bytes + size > self.memory_bytes:
+            raise Exhausted("This router has no memory for the body at the moment.")
+        if self.in_flight >= self.max_concurrent:
+            self.place()
+        self.in_flight += 1
+        self.kept_bytes += size
+        return Place(self, size)

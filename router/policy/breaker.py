@@ -112,6 +112,11 @@ class Breaker:
         if self.state is BreakerState.CLOSED:
             self._failures = 0
 
+    def went_well(self) -> None:
+        """An ordinary request was answered."""
+        if self.state is BreakerState.CLOSED:
+            self._failures = 0
+
     def failed(self, trial: int, reason: str, now_s: float, *, hard: bool = False) -> None:
         """A request failed in a way that is the cluster's fault; `hard`: nothing answered."""
         if self._is_the(trial):

@@ -33,7 +33,8 @@ class Reason(StrEnum):
 class Question:
     """One choice to be made. `regions` are where the caller's requests must stay (empty =
     anywhere); `origin` is where distances are guessed from until measured; `affinity` names what
-    requests have in common that would better be answered by the same cluster."""
+    requests have in common that would better be answered by the same cluster; `careful`: `pick`
+    found none among the best."""
 
     resolved: Resolved
     now_s: float
@@ -41,6 +42,7 @@ class Question:
     regions: Collection[str] = ()
     origin: Location | None = None
     affinity: Sequence[int] = ()
+    careful: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class Candidate:
 class Decision:
     """A choice, and what is needed to explain it. `regions`: where it had to stay."""
 
-    __slots__ = ("_question", "_short", "chosen", "reason", "score_ms")
+    __slots__ = ("_question", "_short", "chosen", "reason", "score_ms", "scored")
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class Decision:
         self.chosen = chosen
         self.reason = reason
         self.score_ms = score_ms
+        self.scored: Sequence[tuple[float, Option]] = ()  # what it was chosen among
 
     def __repr__(self) -> str:
         return f"Decision({self.chosen}, {self.reason})"

@@ -155,10 +155,12 @@ class Lane:
 
     def told(self, load: int, now_s: float) -> None:
         """The gateway says how many requests are in flight there."""
-        self.others = max(0.0, float(load - self.own))
+        own, others = self.own, float(load - self.own)
+        self.others = others = others if others > 0.0 else 0.0
         self.others_until_s = now_s + 2.0 * NEWS_LASTS_S
-        self.own_then = self.own
-        self.echo = min(self.others / max(self.own, 1), ECHO)
+        self.own_then = own
+        echo = others / own if own > 1 else others
+        self.echo = echo if echo < ECHO else ECHO
 
     def answered(self, took_ms: float, among: float, now_s: float) -> float:
         """Take in a time to the first byte, sent when `among` were there; return the service's
@@ -180,7 +182,8 @@ class Lane:
     def occupied(self, took_ms: float, now_s: float) -> None:
         """Take in how long a request occupied its place."""
         self.hold.observe(took_ms, now_s)
-        self.hold_ms = max(self.hold.expected(self.service_ms, now_s), self.service_ms)
+        hold_ms, service_ms = self.hold.expected(self.service_ms, now_s), self.service_ms
+        self.hold_ms = hold_ms if hold_ms > service_ms else service_ms
 
     def judged(self, *, failed: bool) -> None:
         """Take in whether an answer was a failure of the engine."""

@@ -22,6 +22,7 @@ _DRIFT = 0.05
 _FAST, _SLOW = 0.15, 0.04  # the least weight of one observation
 _APART = 2.0  # so many times apart, and the fast one counts
 _NOISE, _SURE = 0.25, 0.7  # of logarithms: nearer to what was believed is noise, further is not
+_NOISE_TIMES, _SURE_TIMES = math.exp(_NOISE), math.exp(_SURE)
 _CLIP = 8.0  # a single observation counts as at most so many times what was expected
 _FADES_AFTER_S = 5.0
 
@@ -65,17 +66,22 @@ class Average:
 
     def observe(self, value: float, now_s: float) -> None:
         """Take in one observation; one that is far off counts less than it says."""
-        value = max(value, 0.0)
+        if value < 0.0:
+            value = 0.0
         self.at_s, self.count = now_s, self.count + 1
         if self.count == 1:
             self.fast = self.slow = value
             self.square = value * value
             return
-        first = 1.0 / self.count
-        self.fast += max(first, _FAST) * (min(value, _CLIP * self.fast + 1.0) - self.fast)
-        believed = min(value, _CLIP * self.slow + 1.0)
-        weight = max(first, _SLOW)
-        self.slow += weight * (believed - self.slow)
+        first, fast, slow = 1.0 / self.count, self.fast, self.slow
+        most = _CLIP * fast + 1.0
+        self.fast = fast + (first if first > _FAST else _FAST) * (
+            (value if value < most else most) - fast
+        )
+        most = _CLIP * slow + 1.0
+        believed = value if value < most else most
+        weight = first if first > _SLOW else _SLOW
+        self.slow = slow + weight * (believed - slow)
         self.square += weight * (believed * believed - self.square)
 
     def expected(self, prior: float, now_s: float) -> float:
@@ -85,9 +91,12 @@ class Average:
         fast, slow = self.fast, self.slow
         seen = slow if slow <= _APART * fast and fast <= _APART * slow else fast
         if prior > 0.0 and seen > 0.0:
-            apart = abs(math.log(seen / prior))
-            if apart < _SURE:
-                seen = prior * (seen / prior) ** max(0.0, (apart - _NOISE) / (_SURE - _NOISE))
+            times = seen / prior if seen > prior else prior / seen
+            if times <= _NOISE_TIMES:
+                seen = prior
+            elif times < _SURE_TIMES:
+                apart = math.log(times)
+                seen = prior * (seen / prior) ** ((apart - _NOISE) / (_SURE - _NOISE))
         idle_s = now_s - self.at_s - _FADES_AFTER_S
         if idle_s <= 0.0:
             return seen

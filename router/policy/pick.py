@@ -10,7 +10,7 @@ service. Among near equals dice choose, the better ones more often: so load move
 many routers with the same view do not all choose the same cluster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from federation.runtime.backoff import Dice
 from router.policy.affinity import bonuses
@@ -23,23 +23,45 @@ from router.policy.table import RoutingTable
 
 NEAR_EQUAL_MS = 1.0
 NEAR_EQUAL_SHARE = 0.1
+_NEVER = float("inf")
+_ONLY, _NEAREST, _SPILLED = Reason.ONLY, Reason.NEAREST, Reason.SPILLED
 RETURN_S = 10.0  # what was out gets its share of the requests back in so long
 
 
 def decide(table: RoutingTable, signals: Signals, question: Question, dice: Dice) -> Decision:
     """Choose a cluster; the same arguments always give the same decision."""
-    short = _shortlist(table, signals, question)
-    now_s = question.now_s
-    if short.stamp != signals.stamp or now_s >= short.fresh_until_s:
-        _refresh(short, signals, now_s)
-    elif now_s >= short.ordered_until_s:
-        short.order(now_s)
-    if question.failed:
+    short, now_s = shortlist(table, signals, question), question.now_s
+    bonus = None
+    if question.affinity:
+        bring_up_to_date(short, signals, now_s)
+        bonus = bonuses(short.best, question.affinity)
+    careful = question.failed or question.careful
+    picked = None if careful else pick(short, signals, now_s, dice, bonus)
+    if picked is None:
+        bring_up_to_date(short, signals, now_s)
         return _carefully(short, question, dice)
-    options = short.best
-    bonus = bonuses(options, question.affinity) if question.affinity else None
-    least, scored = float("inf"), []
-    for option in options:
+    decision = Decision(short, question, *picked)
+    decision.scored = short.scored
+    if bonus is not None and decision.chosen in bonus:
+        decision.reason = Reason.AFFINITY
+    return decision
+
+
+def pick(
+    short: Shortlist,
+    signals: Signals,
+    now_s: float,
+    dice: Dice,
+    bonus: Mapping[Option, float] | None = None,
+) -> tuple[Option, Reason, float] | None:
+    """Choose among the best for a request that has not failed yet; None = none of them can be had
+    just like that, and nothing was counted: `decide` looks at all of them.
+
+    Returns the choice, why, and the least score."""
+    if short.stamp != signals.stamp or now_s >= short.ordered_until_s:
+        bring_up_to_date(short, signals, now_s)
+    least, scored = _NEVER, []
+    for option in short.best:
         lane = option.lane
         if lane.held_until_s > now_s:
             continue
@@ -49,13 +71,19 @@ def decide(table: RoutingTable, signals: Signals, question: Question, dice: Dice
         scored.append((score, option))
         if score < least:
             least = score
+    short.scored = scored
     chosen = _among(scored, least, dice)
     if chosen is None or _must_wait(chosen, short, now_s, dice):
-        return _carefully(short, question, dice)
-    decision = _done(short, question, chosen, least)
-    if bonus is not None and chosen in bonus:
-        decision.reason = Reason.AFFINITY
-    return decision
+        return None
+    return chosen, _done(short, chosen), least
+
+
+def bring_up_to_date(short: Shortlist, signals: Signals, now_s: float) -> None:
+    """Look at the lanes again, or order them anew, if what is known of them is too old."""
+    if short.stamp != signals.stamp or now_s >= short.fresh_until_s:
+        _refresh(short, signals, now_s)
+    elif now_s >= short.ordered_until_s:
+        short.order(now_s)
 
 
 def _among(scored: Sequence[tuple[float, Option]], least: float, dice: Dice) -> Option | None:
@@ -92,21 +120,19 @@ def _must_wait(option: Option, short: Shortlist, now_s: float, dice: Dice) -> bo
         return len(short.best) > 1
     if option.ceiling < 1.0 and lane.picks > option.ceiling * (short.picks + 8):
         return len(short.best) > 1
-    return lane.limit < float("inf") and lane.in_flight(now_s) >= lane.limit
+    return lane.limit < _NEVER and lane.in_flight(now_s) >= lane.limit
 
 
-def _done(short: Shortlist, question: Question, chosen: Option, score_ms: float) -> Decision:
+def _done(short: Shortlist, chosen: Option) -> Reason:
+    """Count a choice; return why it was made."""
     short.picks += 1
     chosen.lane.picks += 1
     if short.panic:
-        reason = Reason.PANIC
-    elif len(short.options) == 1:
-        reason = Reason.ONLY
-    elif chosen.rtt_ms <= short.home_ms + NEAR_EQUAL_MS:
-        reason = Reason.NEAREST
-    else:
-        reason = Reason.SPILLED
-    return Decision(short, question, chosen, reason, score_ms)
+        return Reason.PANIC
+    if len(short.options) == 1:
+        return _ONLY
+    near = chosen.rtt_ms <= short.home_ms + NEAR_EQUAL_MS
+    return _NEAREST if near else _SPILLED
 
 
 def _carefully(short: Shortlist, question: Question, dice: Dice) -> Decision:
@@ -132,7 +158,7 @@ def _carefully(short: Shortlist, question: Question, dice: Dice) -> Decision:
     scored = [(_score(o, now_s, bonus.get(o, 0.0)), o) for o in open_]
     least = min(score for score, _ in scored)
     chosen = _among(scored, least, dice) or scored[0][1]
-    decision = _done(short, question, chosen, least)
+    decision = Decision(short, question, chosen, _done(short, chosen), least)
     if desperate:
         decision.reason = Reason.DESPERATE
     elif chosen in bonus:
@@ -168,8 +194,9 @@ def _score(option: Option, now_s: float, bonus: float) -> float:
     return option.way_ms + option.lane.cost_ms(now_s) - bonus
 
 
-def _shortlist(table: RoutingTable, signals: Signals, question: Question) -> Shortlist:
-    """Return the list for this kind of request, made when the first one comes."""
+def shortlist(table: RoutingTable, signals: Signals, question: Question) -> Shortlist:
+    """Return the list for this kind of request, made when the first one comes; good for others of
+    its kind as long as the table is the same."""
     resolved, place, regions = question.resolved, question.origin, question.regions
     key = (
         resolved.route.name,

@@ -17,15 +17,8 @@ from federation.contract.errors import Exhausted
 BURST_S = 10.0
 LONGEST_WAIT_S = 120
 _BUSY_WAIT_S = 1
-_OF_REQUESTS = (
-    "x-ratelimit-limit-requests",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-reset-requests",
-)
-_OF_TOKENS = (
-    "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset-tokens",
+_FIELDS = (
+    b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.1fs\r\n"
 )
 
 
@@ -58,29 +51,28 @@ class Bucket:
     def fill(self, now_s: float) -> None:
         """Let time pass; a clock that goes back changes nothing."""
         if now_s > self._at_s:
-            self.level = min(self.capacity, self.level + (now_s - self._at_s) * self.per_s)
+            level = self.level + (now_s - self._at_s) * self.per_s
+            self.level = level if level < self.capacity else self.capacity
             self._at_s = now_s
 
     def wait_s(self, amount: float, now_s: float) -> float:
         """Return how long until `amount` may be taken, 0 = now; more than fits needs a full one."""
         self.fill(now_s)
-        missing = min(amount, self.capacity) - self.level
+        missing = (amount if amount < self.capacity else self.capacity) - self.level
         return missing / self.per_s if missing > 1e-9 else 0.0
 
     def take(self, amount: float) -> None:
         """Take what `wait_s` allowed, or what was used; a negative amount gives back."""
         self.level = min(self.capacity, self.level - amount)
 
-    def tell(
-        self, told: dict[str, str], names: tuple[str, str, str], limit: int, now_s: float
-    ) -> None:
-        """Add what a client may know: the limit, what is left of it, when all of it is back."""
+    def fields(self, of: bytes, limit: int, now_s: float) -> bytes:
+        """Return what a client may know, as header lines: the limit, what is left of it, when all
+        of it is back."""
         self.fill(now_s)
         level = self.level
-        told[names[0]] = str(limit)
-        told[names[1]] = str(math.floor(level + 1e-9)) if level > 0 else "0"
+        left = int(level + 1e-9) if level > 0.0 else 0
         full_s = (self.capacity - level) / self.per_s
-        told[names[2]] = f"{full_s:.1f}s" if full_s > 0 else "0.0s"
+        return _FIELDS % (of, limit, of, left, of, full_s if full_s > 0.0 else 0.0)
 
     def adjust(self, per_minute: int, now_s: float) -> None:
         """Go on under another limit; what is owed stays owed."""
@@ -148,8 +140,10 @@ class Hold:
 
     def leave(self) -> None:
         """Give the place back, once."""
-        self._account.in_flight -= 1
-        self.settle()
+        account = self._account
+        account.in_flight -= 1
+        if account.tokens is not None:
+            self.settle()
 
     def settle(self) -> None:
         """Replace the estimate by what was used; a second call changes nothing."""
@@ -157,15 +151,20 @@ class Hold:
             self._account.tokens.take(self.used - self._estimate)
         self._estimate = self.used
 
-    def headers(self, now_s: float) -> dict[str, str]:
-        """Return what the client may know of its limits; only those that there are."""
-        told: dict[str, str] = {}
+    def fields(self, now_s: float) -> bytes:
+        """Return what the client may know of its limits, as header lines; only those there are."""
         account, tenant = self._account, self.tenant
+        told = b""
         if account.requests is not None:
-            account.requests.tell(told, _OF_REQUESTS, tenant.requests_per_minute, now_s)
+            told = account.requests.fields(b"requests", tenant.requests_per_minute, now_s)
         if account.tokens is not None:
-            account.tokens.tell(told, _OF_TOKENS, tenant.tokens_per_minute, now_s)
+            told += account.tokens.fields(b"tokens", tenant.tokens_per_minute, now_s)
         return told
+
+    def headers(self, now_s: float) -> dict[str, str]:
+        """Return the same as names and values."""
+        lines = self.fields(now_s).decode().splitlines()
+        return dict(line.split(": ", 1) for line in lines)
 
 
 class Quotas:
@@ -173,6 +172,7 @@ class Quotas:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
+        self._of_others = _Account()  # of all tenants without limits
 
     def __repr__(self) -> str:
         running = {name: a.in_flight for name, a in sorted(self._accounts.items()) if a.in_flight}
@@ -224,22 +224,27 @@ class Quotas:
 
     def enter(self, tenant: Tenant, now_s: float) -> Hold:
         """Begin a hold; `Hold.leave` ends it. Raises OverQuota."""
-        account = self._account(tenant, now_s)
-        self._check(tenant, account, now_s)
-        if account.requests:
-            account.requests.take(1)
+        account = self._accounts.get(tenant.name)
+        if account is None or account.tenant is not tenant:
+            account = self._account(tenant, now_s)
+        if account.requests is not None or tenant.max_concurrent:
+            self._check(tenant, account, now_s)
+            if account.requests is not None:
+                account.requests.level -= 1.0
         account.in_flight += 1
         return Hold(tenant, account)
 
     def _account(self, tenant: Tenant, now_s: float) -> _Account:
         """Return the tenant's account; one without limits has none that is kept."""
-        limits = (tenant.requests_per_minute, tenant.tokens_per_minute, tenant.max_concurrent)
         account = self._accounts.get(tenant.name)
         if account is None:
-            account = _Account()
-            if any(limits):
-                self._accounts[tenant.name] = account
-        account.follow(tenant, now_s)
+            if not (
+                tenant.requests_per_minute or tenant.tokens_per_minute or tenant.max_concurrent
+            ):
+                return self._of_others
+            account = self._accounts[tenant.name] = _Account()
+        if account.tenant is not tenant:
+            account.follow(tenant, now_s)
         return account
 
 

@@ -43,6 +43,7 @@ class RetryBudget:
         self._floor = floor
         self._window_s = window_s
         self._seconds: deque[list[int]] = deque()  # [second, requests, retries]
+        self._last = [-1, 0, 0]  # of these
 
     def __repr__(self) -> str:
         requests, retries = self._sums()
@@ -50,7 +51,10 @@ class RetryBudget:
 
     def request(self, now_s: float) -> None:
         """Count a request of a client."""
-        self._second(now_s)[1] += 1
+        last = self._last
+        if last[0] != int(now_s):
+            last = self._second(now_s)
+        last[1] += 1
 
     def allows(self, now_s: float, *, hopeful: bool) -> bool:
         """Return whether one more retry fits; the floor is only for a retry with some hope."""
@@ -76,7 +80,8 @@ class RetryBudget:
             self._seconds.popleft()
         if not self._seconds or self._seconds[-1][0] < now:
             self._seconds.append([now, 0, 0])
-        return self._seconds[-1]
+        self._last = self._seconds[-1]
+        return self._last
 
     def _sums(self) -> tuple[int, int]:
         return sum(s[1] for s in self._seconds), sum(s[2] for s in self._seconds)

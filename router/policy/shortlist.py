@@ -69,6 +69,7 @@ class Shortlist:
         "ordered_until_s",
         "panic",
         "picks",
+        "scored",
         "sound",
         "stamp",
         "table",
@@ -80,6 +81,7 @@ class Shortlist:
         self.best: list[Option] = []
         self.panic = False
         self.picks = 0
+        self.scored: list[tuple[float, Option]] = []  # what the last choice was made among
         self.stamp = -1
         self.fresh_until_s = float("-inf")
         self.sound: list[Option] = []

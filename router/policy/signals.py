@@ -19,6 +19,7 @@ SLOW_AT_LEAST_MS = 20.0
 FEW = 5  # observations, before a lane is judged by them
 QUEUE_DEPTH = 32.0  # times what a cluster does at once is the most that is sent there
 FAILING = 0.25  # of its last answers
+_CLOSED = BreakerState.CLOSED
 
 
 class Ending(StrEnum):
@@ -29,6 +30,9 @@ class Ending(StrEnum):
     UNREACHABLE = "unreachable"  # no connection: nothing was executed
     BROKEN = "broken"  # it broke off, or the gateway failed, before the first byte of an answer
     ABANDONED = "abandoned"  # the client left, or it was given up: shows nothing
+
+
+_ANSWERED = Ending.ANSWERED  # a member's name takes a quarter of a microsecond to look up
 
 
 class Attempt:
@@ -50,8 +54,9 @@ class Attempt:
     def __init__(self, signals: "Signals", lane: Lane, now_s: float) -> None:
         self._signals = signals
         self._lane = lane
-        self._trial = lane.place.breaker.begin(now_s)
-        self._lane_trial = lane.breaker.begin(now_s)
+        breaker, own = lane.place.breaker, lane.breaker
+        self._trial = 0 if breaker.state is _CLOSED else breaker.begin(now_s)
+        self._lane_trial = 0 if own.state is _CLOSED else own.begin(now_s)
         self._judged = False
         self._open = True
         self._sent_s = now_s
@@ -76,10 +81,11 @@ class Attempt:
         if load is not None:
             lane.told(load, now_s)
         if not failed:
-            took_ms = max(waited_ms - (lane.place.rtt.ms or 0.0), 0.0)
-            self._mine_ms = lane.answered(took_ms, self.in_flight, now_s)
-        lane.judged(failed=failed)
-        self._judge(Ending.ANSWERED, "the engine failed" if failed else "", now_s)
+            took_ms = waited_ms - (lane.place.rtt.ms or 0.0)
+            self._mine_ms = lane.answered(took_ms if took_ms > 0.0 else 0.0, self.in_flight, now_s)
+        if failed or lane.errors:
+            lane.judged(failed=failed)
+        self._judge(_ANSWERED, "the engine failed" if failed else "", now_s)
 
     def overloaded(self, now_s: float) -> None:
         """The answer was that there is too much to do: nothing more is sent there for a moment."""
@@ -101,13 +107,13 @@ class Attempt:
                 lane.judged(failed=True)
         elif self._mine_ms:
             lane.occupied(self._mine_ms + (now_s - self._answered_s) * 1000.0, now_s)
-        self._judge(ending, reason, now_s)
+        if not self._judged:
+            self._judge(ending, reason, now_s)
 
     def _awaits_no_more(self) -> None:
-        self._lane.awaiting -= 1
-        self._lane.awaiting_sum_s -= self._sent_s
-        if not self._lane.awaiting:
-            self._lane.awaiting_sum_s = 0.0
+        lane = self._lane
+        lane.awaiting -= 1
+        lane.awaiting_sum_s = lane.awaiting_sum_s - self._sent_s if lane.awaiting else 0.0
 
     def _judge(self, ending: Ending, reason: str, now_s: float) -> None:
         """Tell the breakers once; what comes after the first byte shows nothing more."""
@@ -115,6 +121,10 @@ class Attempt:
             return
         self._judged = True
         lane, breaker = self._lane, self._lane.place.breaker
+        if ending is _ANSWERED and not (reason or self._trial or self._lane_trial):
+            breaker.went_well()  # as nearly always
+            lane.breaker.went_well()
+            return
         before = breaker.state, lane.breaker.state
         match ending:
             case Ending.ANSWERED:

@@ -10,16 +10,18 @@ The mapping of addresses (`--connect-to`) is applied here and nowhere else.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from urllib.parse import urlsplit, urlunsplit
 
 from federation.contract.errors import Invalid
 from federation.contract.types import Endpoint
 from federation.relay.forward import (
     Deadlines,
+    Exchange,
     Forwarder,
     ForwardError,
+    Lease,
     Outgoing,
+    Sending,
     Upstream,
 )
 from federation.relay.transport import Dialler
@@ -53,7 +55,7 @@ class Upstreams:
         self._forwarders: dict[str, Forwarder] = {}
         self._leaving: list[Forwarder] = []  # of clusters that are gone, until all of it ended
         self.on_give_up: list[Callable[[str], int]] = []  # other protocols than HTTP/1.1
-        self._waiting: dict[str, set[Upstream]] = {}  # by cluster, what has no answer yet
+        self._waiting: dict[str, set[Exchange]] = {}  # by cluster, what has no answer yet
         self._bases: dict[tuple[str, str], str] = {}
         self._trust_domain = self._identity.trust_domain if self._identity else ""
         if credentials:
@@ -82,21 +84,37 @@ class Upstreams:
 
     def send(
         self, cluster: str, outgoing: Outgoing, *, deadlines: Deadlines, probe: bool = False
-    ) -> "Sending":
+    ) -> Sending:
         """Send a request to a cluster and hold its answer: an async context; raises ForwardError.
 
         Giving up on the cluster's requests does not give up on its probes.
         """
-        return Sending(self, cluster, outgoing, deadlines, probe)
+        return Sending(self.start(cluster, outgoing, deadlines, probe=probe))
 
     async def start(
         self, cluster: str, outgoing: Outgoing, deadlines: Deadlines, *, probe: bool = False
     ) -> Upstream:
         """Send a request to a cluster and return its answer when the head has come; the caller
         closes it. Raises ForwardError."""
-        waiting = None if probe else self._waiting.setdefault(cluster, set())
+        waiting = None if probe else self.waiting(cluster)
         forwarder = self._forwarders.get(cluster) or self._forwarder(cluster)
         return await forwarder.start(outgoing, deadlines, probe=probe, waiting=waiting)
+
+    def waiting(self, cluster: str) -> set[Exchange]:
+        """Return the exchanges that wait for a first byte of a cluster, to be added to: `give_up`
+        ends them."""
+        found = self._waiting.get(cluster)
+        if found is None:
+            found = self._waiting[cluster] = set()
+        return found
+
+    def lease(self, cluster: str, base: str) -> Lease | None:
+        """Return a connection to a cluster that is there, None if there is none now. `base` is as
+        `base` returns it."""
+        forwarder = self._forwarders.get(cluster)
+        if forwarder is None:
+            forwarder = self._forwarder(cluster)
+        return forwarder.lease(base)
 
     def dialler(self, cluster: str, url: str) -> Dialler:
         """Return what makes connections to a cluster for other protocols than HTTP/1.1; raises
@@ -105,8 +123,8 @@ class Upstreams:
 
     def give_up(self, cluster: str) -> int:
         """End all requests that wait for a first byte of this cluster; return how many."""
-        waiting = self._waiting.pop(cluster, set())
-        for upstream in list(waiting):
+        waiting = list(self._waiting.pop(cluster, set()))
+        for upstream in waiting:
             upstream.give_up(GivenUp("it stopped answering probes"))
         return len(waiting) + sum(also(cluster) for also in self.on_give_up)
 
@@ -165,42 +183,6 @@ class Upstreams:
             self._bases.clear()
             for cluster in list(self._forwarders):
                 self._leave(cluster)
-
-
-class Sending:
-    """A request to a cluster under way, as an async context that holds its answer."""
-
-    __slots__ = ("_deadlines", "_outgoing", "_probe", "_to", "_upstream", "_upstreams")
-
-    def __init__(
-        self,
-        upstreams: Upstreams,
-        cluster: str,
-        outgoing: Outgoing,
-        deadlines: Deadlines,
-        probe: bool,  # noqa: FBT001
-    ) -> None:
-        self._upstreams = upstreams
-        self._to = cluster
-        self._outgoing = outgoing
-        self._deadlines = deadlines
-        self._probe = probe
-        self._upstream: Upstream | None = None
-
-    async def __aenter__(self) -> Upstream:
-        self._upstream = await self._upstreams.start(
-            self._to, self._outgoing, self._deadlines, probe=self._probe
-        )
-        return self._upstream
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._upstream is not None:
-            self._upstream.close()
 
 
 def _parse_mapping(entry: str) -> tuple[str, str]:

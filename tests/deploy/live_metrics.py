@@ -116,6 +116,8 @@ async def router_page(folder: Path) -> AsyncIterator[str]:
     metrics.attempts.labels("answered").inc()
     metrics.refused.labels("no-capacity").inc()
     metrics.count_tenant("acme", "2xx", 10)
+    metrics.holding.labels("m").inc()
+    metrics.hold.observe(1.0, "m")
     pool = ReversePool(state.credentials, clock=SystemClock())
     pool.lender("eu-1")
     metrics.registry.register(ConnectionCollector(Connections(ConnectionLimits()), pool))

@@ -21,6 +21,7 @@ from federation.contract.types import (
     Snapshot,
 )
 from federation.identity.authority import Authority
+from federation.relay.application import Application
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
 from federation.trust.credentials import Credentials
@@ -212,6 +213,7 @@ class RouterUnderTest:
         self.upstreams = upstreams
         self.url = url
         self.session = aiohttp.ClientSession()
+        self.application: Application
 
     async def infer(
         self, model: str = "digits", *, body: bytes = b"{}", headers: dict[str, str] | None = None
@@ -257,6 +259,7 @@ async def router_for(
     admission: int = 1000,
     credentials: Credentials | None = None,
     access: Access | None = None,
+    trusted_proxies: tuple[str, ...] = (),
 ) -> AsyncIterator[RouterUnderTest]:
     """Run a router's data path in front of some gateways; probes only if `times` are given, serves
     everyone unless there is an `access`."""
@@ -270,7 +273,7 @@ async def router_for(
         allow_anonymous=access is None,
     )
     async with AsyncExitStack() as stack:
-        locator = Locator()
+        locator = Locator(trusted_proxies=trusted_proxies)
         stack.callback(locator.close)
         upstreams = Upstreams(credentials=credentials, clock=clock)
         state.on_swap.append(lambda table: upstreams.follow(table.endpoints))
@@ -283,7 +286,8 @@ async def router_for(
             admission=Admission(admission),
             limits=limits,
         )
-        runner = make_runner(proxy.application(), ServerLimits(shutdown_s=0.2))
+        application = proxy.application()
+        runner = make_runner(application, ServerLimits(shutdown_s=0.2))
         stack.push_async_callback(runner.cleanup)
         host, port = await listen(runner, "127.0.0.1:0")
         snapshot = replace(make_snapshot(urls), access=access or Access())
@@ -294,6 +298,7 @@ async def router_for(
             )
             stack.push_async_callback(_stop, probing)
         router = RouterUnderTest(state, upstreams, proxy, f"http://{host}:{port}")
+        router.application = application
         stack.push_async_callback(router.session.close)
         yield router
 

@@ -42,6 +42,8 @@ async def test_the_admin_pages() -> None:
         assert "access" not in shown["snapshot"]
         assert "5ec2e7" not in (await get("/table"))[1]
         assert shown["clusters"]["eu-1"]["healthy"] is True
+        status, text = await get("/explain?request=abc-1")
+        assert (status, "remembers no request 'abc-1'" in text) == (404, True)
         status, text = await get("/explain?model=digits&from=133.11.0.1")
         assert (status, json.loads(text)["chosen"]) == (200, "eu-1")
         assert (await get("/explain?model=digits&tenant=acme"))[0] == 200

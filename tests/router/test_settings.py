@@ -45,6 +45,8 @@ def test_flags_and_environment_are_read() -> None:
         (("--table", "t", "--listen", "0.0.0.0:1"), "in plain text. Give --tls-certificate"),
         (("--table", "t", "--name", "No Name"), "cannot name a router"),
         (("--table", "t", "--max-body-bytes", "0"), "--max-body-bytes must be greater"),
+        (("--table", "t", "--steer", "west"), "Use off, tell, redirect"),
+        (("--table", "t", "--decision-records", "-1"), "Use 0 for none"),
         (("--table", "t", "--log-level", "loud"), "--log-level 'loud' is none"),
     ],
 )

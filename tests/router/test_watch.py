@@ -198,8 +198,11 @@ async def test_it_answers_questions_and_ignores_what_it_does_not_know(
         for id_, model in (("1", "digits"), ("2", "digit")):
             question = pb.ExplainRequest(id=id_, model=model, client_address="133.11.0.1")
             fake.outbox.put_nowait(pb.RouterInstruction(explain=question))
-        await eventually(lambda: len(fake.told("explanation")) == 2)
-        good, bad = (m.explanation for m in fake.told("explanation"))
+        past = pb.ExplainRequest(id="3", request_id="abc-1")
+        fake.outbox.put_nowait(pb.RouterInstruction(explain=past))
+        await eventually(lambda: len(fake.told("explanation")) == 3)
+        good, bad, unknown = (m.explanation for m in fake.told("explanation"))
+        assert "remembers no request 'abc-1'" in unknown.error
         assert json.loads(good.document_json)["chosen"] == "eu-1"
         assert (good.id, bad.id, bad.document_json) == ("1", "2", "")
         assert "Did you mean 'digits'?" in bad.error

@@ -18,7 +18,6 @@ _SERVING = Path(edge_agent.serving.__file__).parent
 def served_package(staged: StagedVersion) -> ServedPackage:
     """Return what the serving app needs to know of a version."""
     package = staged.package
-
     return ServedPackage(
         name=staged.model,
         version=staged.version,
@@ -33,6 +32,7 @@ def served_package(staged: StagedVersion) -> ServedPackage:
             Tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in package.outputs
         ),
         parameters=package.parameters,
+        warmup=package.warmup,
         gpus=package.resources.gpus,
     )
 

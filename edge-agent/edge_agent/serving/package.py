@@ -29,6 +29,7 @@ class ServedPackage:
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    warmup: Mapping[str, Any] = field(default_factory=dict)
     gpus: int = 0
 
     @property

@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from edge_agent.serving.app import App
 from edge_agent.serving.models import load_model
 from edge_agent.serving.package import read_package
+from edge_agent.serving.warm import warm
 
 DEPLOYMENT = "Model"
 MODEL_FOLDER = "model"  # in the archive
@@ -26,7 +27,9 @@ class ModelDeployment:
     def __init__(self) -> None:
         directory = Path(__file__).parents[2] / MODEL_FOLDER
         package = read_package(directory)
-        self._app = App(package, load_model(directory, package))
+        model = load_model(directory, package)
+        warm(model, package)
+        self._app = App(package, model)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; when the client goes away, Ray cancels it and so the model stops."""

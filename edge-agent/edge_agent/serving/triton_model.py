@@ -20,6 +20,7 @@ from edge_agent.serving.package import TEXT, read_package
 from edge_agent.serving.text import call_from_tensors
 from edge_agent.serving.v2 import DTYPES, Array
 from edge_agent.serving.v2_terms import BadRequest
+from edge_agent.serving.warm import warm
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,11 @@ class TritonPythonModel:
     """One instance, in a process of its own."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Load the package of this version."""
+        """Load the package of this version, and have it answer once."""
         directory = Path(args["model_repository"], args["model_version"], PACKAGE_FOLDER)
         self._package = read_package(directory)
         self._model = load_model(directory, self._package)
+        warm(self._model, self._package)
         self._stopping = False
         self._threads = ThreadPoolExecutor(_STREAMS_AT_ONCE, thread_name_prefix="stream")
 

@@ -65,7 +65,8 @@ def _forget_presence(step: Step, record: Member) -> None:
         state.reports.pop(name, None)
         settle(step)
         return
-    state.routers.pop(name, None)
+    if state.routers.pop(name, None) is not None:
+        step.publish()
     if record.reverse_address:
         step.emit(PublishRouters())
 

@@ -59,7 +59,7 @@ class Backend:
         if self.retired:
             stream.lost(Failure(kind=Kind.UNREACHABLE, why="it left", reason="unreachable"))
             return
-        up = self._free()
+        up = self.free()
         if up is not None:
             stream.open_on(up)
             return
@@ -77,15 +77,15 @@ class Backend:
 
     def more(self) -> None:
         """Open calls that wait, as many as there is room for."""
-        while self._waiting and (up := self._free()) is not None:
+        while self._waiting and (up := self.free()) is not None:
             stream = next(iter(self._waiting))
             del self._waiting[stream]
             stream.open_on(up)
 
-    def _free(self) -> Up | None:
+    def free(self) -> Up | None:
         """Return the connection with the fewest calls that takes one more; dial if none does."""
         best: Up | None = None
-        for up in list(self._connections):
+        for up in tuple(self._connections):
             if up.free and (best is None or len(up.streams) < len(best.streams)):
                 best = up
         if best is None and self._may_dial():

@@ -13,6 +13,7 @@ from federation.relay.h2.connection import Connection, streams_of
 from federation.relay.h2.flow import QUANTUM_BYTES
 from federation.relay.h2.heads import RequestHead, TooLarge
 from federation.relay.h2.stream import Stream
+from federation.relay.h2.whole import take_calls
 from federation.relay.h2.wire import (
     HEADER_TABLE_SIZE,
     MAX_CONCURRENT_STREAMS,
@@ -144,7 +145,7 @@ class Client(Connection):
             raise Broken(Code.PROTOCOL_ERROR, "a stream of a client has an even number")
         if stream <= self.last:
             raise Broken(Code.STREAM_CLOSED, "a stream is used again")
-        self.last, self.busy_s = stream, self.switch.now()
+        self.last, self.busy_s = stream, self.switch.read_s
         if len(self.streams) >= self.switch.limits.streams or self._said_farewell:
             self.send(reset(stream, Code.REFUSED_STREAM))
             return
@@ -158,6 +159,21 @@ class Client(Connection):
         else:
             made = self.streams[stream] = Stream(self, stream, head, ended=ended)
             made.begin(self.switch.service.open(head, self.inbound))
+
+    def take_whole(self, data: bytes, at: int) -> int:
+        """Take calls that came whole; raises Broken."""
+        return take_calls(self, data, at)
+
+    def may_begin(self, stream: int) -> bool:
+        """Whether a call on this stream is as it should be, and is taken."""
+        return (
+            self.last < stream <= MAX_STREAM
+            and stream & 1 == 1
+            and not self.closed
+            and self._stateful is None
+            and not self._said_farewell
+            and len(self.streams) < self.switch.limits.streams
+        )
 
     def _trailers(self, stream: Stream, block: bytes, *, ended: bool) -> None:
         """Take the end of the request; what else stands there, gRPC does not have."""
@@ -206,6 +222,8 @@ class Client(Connection):
     def windows_changed(self, change: int) -> None:
         """The client takes more or less of all answers."""
         for stream in streams_of(self):
+            if stream.made_answer is None:  # it begins with the window as it is then
+                continue
             if not stream.answer.widen(change):
                 raise Broken(Code.FLOW_CONTROL_ERROR, "a window is above 2^31 - 1")
             stream.pump_answer()

@@ -13,9 +13,13 @@ from federation.relay.h2.flow import QUANTUM_BYTES, Piece
 from federation.relay.h2.splitter import Splitter
 from federation.relay.h2.wire import (
     ACK,
+    DATA,
     DEFAULT_FRAME,
     DEFAULT_WINDOW,
     ENABLE_PUSH,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,
     MAX_FRAME_SIZE,
@@ -28,6 +32,7 @@ from federation.relay.h2.wire import (
     frame,
     goaway,
     header_frames,
+    pack_head,
     settings,
     window_update,
 )
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 _JOIN_BYTES = 32 * 1024  # what is shorter is copied into one piece before it is written
 _MOST_CONTROL = 1000  # frames that want an answer, in
 _CONTROL_S = 10.0
+_ENDS = END_HEADERS | END_STREAM
 _LARGEST_FRAME = (1 << 24) - 1
 
 
@@ -78,12 +84,14 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Work on what came."""
+        switch = self.switch
+        switch.read_s = switch.now()
         if not self.closed:
             try:
                 self._splitter.feed(data)
             except Broken as broken:
                 self.die(broken.code, broken.why)
-        self.switch.flush()
+        switch.flush()
 
     def pause_writing(self) -> None:
         """The transport is full: streams wait."""
@@ -156,6 +164,42 @@ class Connection(asyncio.Protocol):
         for piece in header_frames(stream, block, self.max_frame, last=last):
             self.send(piece)
 
+    def send_whole(self, stream: int, block: bytes, body: bytes, trailers: bytes = b"") -> bool:
+        """Write a header block, a body and, if there are any, trailers on a new stream, which the
+        last one ends; False, and nothing written, if anybody would have to wait for that."""
+        size, head, tail = len(body), len(block), len(trailers)
+        if (
+            size > self.window
+            or size > self.stream_window
+            or (size | head | tail) > self.max_frame
+            or self.paused
+            or self.blocked
+            or self._table_news
+        ):
+            return False
+        out = self._out
+        if not out:
+            self.switch.dirty.append(self)
+        self.window -= size
+        self._out_bytes += size + head + tail + 27
+        if trailers:
+            out += (
+                pack_head(head << 8 | HEADERS, END_HEADERS, stream),
+                block,
+                pack_head(size << 8 | DATA, 0, stream),
+                body,
+                pack_head(tail << 8 | HEADERS, _ENDS, stream),
+                trailers,
+            )
+        else:
+            out += (
+                pack_head(head << 8 | HEADERS, END_HEADERS, stream),
+                block,
+                pack_head(size << 8 | DATA, END_STREAM, stream),
+                body,
+            )
+        return True
+
     def greeting(self, pairs: tuple[tuple[int, int], ...]) -> bytes:
         """Return our SETTINGS, and the credit that opens the connection's window."""
         limits = self.switch.limits
@@ -181,6 +225,10 @@ class Connection(asyncio.Protocol):
 
     def on_data(self, stream: int, data: bytes, size: int, *, ended: bool) -> None:
         """A piece of a body came; raises Broken."""
+        raise NotImplementedError
+
+    def take_whole(self, data: bytes, at: int) -> int:
+        """Take calls, or answers, all of whose frames came together; see `Sink`. Raises Broken."""
         raise NotImplementedError
 
     def on_reset(self, stream: int, code: int) -> None:

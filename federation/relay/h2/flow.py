@@ -6,6 +6,7 @@ that was given for it: a slow reader makes its own sender wait, and nobody else.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from federation.relay.h2.wire import DATA, END_STREAM, MAX_WINDOW, pack_head
@@ -28,6 +29,19 @@ class Outlet(Protocol[Owner]):
         ...
 
 
+class Memory:
+    """What all flows of a switch hold together, in bytes, and how much they may."""
+
+    __slots__ = ("held", "most")
+
+    def __init__(self, most: int) -> None:
+        self.held = 0
+        self.most = most
+
+    def __repr__(self) -> str:
+        return f"Memory({self.held} of {self.most})"
+
+
 class Flow:
     """One direction. `granted` is what the sender may still send to us, `window` what we may send
     on; `owed` are bytes that left and whose room has not been given back to the sender."""
@@ -37,6 +51,7 @@ class Flow:
         "granted",
         "held",
         "last_frame",
+        "memory",
         "owed",
         "pieces",
         "sent",
@@ -44,8 +59,9 @@ class Flow:
         "window",
     )
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, memory: Memory | None = None) -> None:
         self.size = size
+        self.memory = memory or Memory(MAX_WINDOW)
         self.granted = size
         self.window = 0
         self.pieces: deque[Piece] = deque()
@@ -69,6 +85,26 @@ class Flow:
         if piece:
             self.pieces.append(piece)
             self.held += len(piece)
+            self.memory.held += len(piece)
+
+    def let_go(self) -> deque[Piece]:
+        """Hold nothing any more; return what was held."""
+        pieces, self.pieces = self.pieces, deque()
+        self.memory.held -= self.held
+        self.held = 0
+        return pieces
+
+    def hold_first(self, pieces: Sequence[Piece]) -> None:
+        """Hold pieces again that were sent, before all others."""
+        size = sum(map(len, pieces))
+        self.pieces.extendleft(reversed(pieces))
+        self.held += size
+        self.memory.held += size
+
+    @property
+    def too_much(self) -> bool:
+        """Whether this holds something while all together hold more than they may."""
+        return self.held > 0 and self.memory.held > self.memory.most
 
     def widen(self, size: int) -> bool:
         """The far end takes more; False if that is more than can be."""
@@ -115,6 +151,7 @@ class Flow:
             sent.append(piece)
             self.last_frame = last
         self.sent += done
+        self.memory.held -= done
         if ends and self.ended and not pieces and not self.last_frame:
             self.last_frame = True
             outlet.send_data(pack_head(DATA, END_STREAM, stream), b"")

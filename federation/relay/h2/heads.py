@@ -24,21 +24,24 @@ _NAME = re.compile(rb":?[!#$%&'*+.^_`|~0-9a-z-]+")
 _FORBIDDEN_BYTES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LONGEST_REMEMBERED = 1024
 _MOST_REMEMBERED = 4096
+_SHORT_TAIL = 3  # bytes; there are few of these, and they come again
 
 
 class TooLarge(Malformed):
     """A proper request with more metadata than is taken."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)  # not frozen: that would cost a microsecond
 class RequestHead:
-    """One call's headers. `block` may go on; `noted` holds the fields that were looked for."""
+    """One call's headers. `block` may go on; `noted` holds the fields that were looked for; heads
+    with the same `kind` say the same, their `apart` fields and timeouts aside (0 = unknown)."""
 
     path: bytes
     block: bytes
     timeout_s: float | None = None
     encoding: bytes = b"identity"
     noted: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
+    kind: int = 0
 
     def __repr__(self) -> str:  # `noted` may hold a key
         return f"RequestHead({self.path.decode('ascii', 'replace')}, {len(self.block)} bytes)"
@@ -61,10 +64,16 @@ class _Known(NamedTuple):
 
 class RequestReader:
     """Reads the heads of requests. Only fields in `passes`, or whose name begins with one of
-    `prefixes`, go on; those in `notes` are noted, whether they go on or not."""
+    `prefixes`, go on; those in `notes` are noted, whether they go on or not, and those in `apart`
+    make no other kind of head."""
 
     def __init__(
-        self, *, passes: Collection[bytes], notes: Collection[bytes], prefixes: tuple[bytes, ...]
+        self,
+        *,
+        passes: Collection[bytes],
+        notes: Collection[bytes],
+        prefixes: tuple[bytes, ...],
+        apart: Collection[bytes] = (),
     ) -> None:
         self._passes = frozenset(passes) | _PSEUDO
         self._notes = frozenset(notes)
@@ -72,6 +81,9 @@ class RequestReader:
         self._huffman = Huffman()
         self._fields: dict[bytes, _Known] = {}
         self._heads: dict[bytes, RequestHead] = {}
+        self._apart = frozenset((*apart, b"grpc-timeout"))
+        self._kinds: dict[object, int] = {}  # what heads say, as a number that is never used again
+        self._last_kind = 0
 
     def __repr__(self) -> str:
         return f"RequestReader({len(self._heads)} heads, {len(self._fields)} fields)"
@@ -114,7 +126,19 @@ class RequestReader:
             raise TooLarge("the request's headers are too large")
         if wrong:
             raise Malformed(wrong)
-        return _head(pseudo, b"".join(passed), noted)
+        head = _head(pseudo, b"".join(passed), noted)
+        head.kind = self._kind(head)
+        return head
+
+    def _kind(self, head: RequestHead) -> int:
+        apart = self._apart
+        said = head.path, *[pair for pair in head.noted.items() if pair[0] not in apart]
+        kind = self._kinds.get(said)
+        if kind is None:
+            if len(self._kinds) >= _MOST_REMEMBERED:
+                self._kinds.clear()
+            kind = self._kinds[said] = self._last_kind = self._last_kind + 1
+        return kind
 
     def _know(self, said: bytes) -> _Known:
         """Read one representation; raises Broken, or Malformed for what no request may say."""
@@ -218,7 +242,9 @@ class AnswerReader:
             found = self._before_tail(block, at)
         if found is None:
             found = self._read(block)
-            self._remember(block, found)
+        elif len(found.noted[self._tail]) > _SHORT_TAIL:
+            return found  # the next one is another
+        self._remember(block, found)
         return found
 
     def _before_tail(self, block: bytes, at: int) -> AnswerHead | None:

@@ -5,6 +5,7 @@ on the way, whether it is tried again. A switch moves frames and decides nothing
 and moves none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -36,6 +37,7 @@ class SwitchLimits:
     idle_s: float = 300.0  # of connections on which nothing runs
     stall_s: float = 30.0  # how long a client may take nothing
     greeting_s: float = 10.0  # for a client to begin
+    memory_bytes: int = 256 << 20  # of all calls, held here since they cannot be sent on
     high_water: int = 1 << 18  # bytes that a transport holds before its streams wait
 
 
@@ -64,7 +66,7 @@ class Failure:
         return self.kind in (Kind.UNREACHABLE, Kind.UNPROCESSED, Kind.REFUSED)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Route:
     """Where a call goes; `headers` are fields that are added, `request` and `answer` change what
     passes."""
@@ -73,6 +75,16 @@ class Route:
     headers: bytes = b""
     request: Rewriter | None = None
     answer: Rewriter | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Held:
+    """The call has to wait, `at_most_s` seconds (within its deadline), and ends with what `late`
+    returns then. When `then` is called, which the switch sets, the handler is asked again."""
+
+    at_most_s: float
+    late: Callable[[], FederationError]
+    then: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,8 +108,9 @@ class Handler(Protocol):
 
     patience: Patience
 
-    def route(self, start: Start) -> Route | Reply | None:
-        """Return where the call goes, None if more of it must be seen; raises FederationError.
+    def route(self, start: Start) -> Route | Reply | Held | None:
+        """Return where the call goes, or that it has to wait, None if more of it must be seen;
+        raises FederationError.
 
         Asked with the head alone, then with each piece until it answers, and again after an attempt
         that failed.

@@ -16,6 +16,7 @@ from federation.relay.h2.wire import (
     END_HEADERS,
     END_STREAM,
     HAS_PRIORITY,
+    HEADERS,
     MAX_STREAM,
     PADDED,
     SETTINGS,
@@ -41,6 +42,10 @@ class Sink(Protocol):
 
     def on_block(self, stream: int, block: bytes, *, ended: bool) -> None:
         """A whole header block came."""
+
+    def take_whole(self, data: bytes, at: int) -> int:
+        """HEADERS without padding begin at `at`; return where the first frame begins that is not
+        taken here, with all that stands before it: a frame is taken only if it came whole."""
 
     def on_reset(self, stream: int, code: int) -> None:
         """The far end gave a stream up."""
@@ -104,29 +109,40 @@ class Splitter:
         if self._held:
             data, self._held = self._held + data, b""
         at, end = self._rest_of_data(data), len(data)
-        readers, sink = self._readers, self._sink
+        sink = self._sink
         while end - at >= 9:
-            head, flags, stream = read_head(data, at)
-            stream &= _STREAM
-            length, kind = head >> 8, head & 255
-            stop = at + 9 + length
-            if length > self._max_frame:
-                raise Broken(Code.FRAME_SIZE_ERROR, "the frame is too large")
-            if self._watch:
-                self._expected(kind, flags, stream)
-            if stop > end:
-                if kind == DATA and self._begin_data(flags, stream, data[at + 9 :], stop - end):
-                    return
-                break
-            if kind <= CONTINUATION:
-                readers[kind](flags, stream, data, at + 9, stop)
+            after = at
+            if data[at + 3] == HEADERS and data[at + 4] == END_HEADERS and not self._watch:
+                after = sink.take_whole(data, at)
+            if after == at:
+                after = self._frame(data, at, end)
             else:
-                self._says_nothing()
-            if sink.closed:
+                self._useless = 0
+            if sink.closed or not after:
                 return
-            at = stop
+            at = after
         if at < end:
             self._held = data[at:]
+
+    def _frame(self, data: bytes, at: int, end: int) -> int:
+        """Read one frame; return where it ends, 0 if there is nothing more to read for now."""
+        head, flags, stream = read_head(data, at)
+        stream &= _STREAM
+        length, kind = head >> 8, head & 255
+        stop = at + 9 + length
+        if length > self._max_frame:
+            raise Broken(Code.FRAME_SIZE_ERROR, "the frame is too large")
+        if self._watch:
+            self._expected(kind, flags, stream)
+        if stop > end:
+            begun = kind == DATA and self._begin_data(flags, stream, data[at + 9 :], stop - end)
+            self._held = b"" if begun else data[at:]
+            return 0
+        if kind <= CONTINUATION:
+            self._readers[kind](flags, stream, data, at + 9, stop)
+        else:
+            self._says_nothing()
+        return int(stop)
 
     def _expected(self, kind: int, flags: int, stream: int) -> None:
         if not self._greeted:

@@ -14,7 +14,7 @@ from federation.relay.h2.message import PEEK_BYTES, PREFIX_BYTES
 from federation.relay.h2.rewriting import WINDOW_BITS, Inflating
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Start:
     """The beginning of a call's first message, not compressed. `size` is what is announced for it,
     compressed or not; `whole`: this is all of it; `ended`: nothing more comes."""

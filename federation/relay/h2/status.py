@@ -37,6 +37,7 @@ class Status(IntEnum):
     UNAUTHENTICATED = 16
 
 
+_OF_TEXT = {b"%d" % status: status for status in Status}
 _OF_HTTP = {
     400: Status.INTERNAL,
     401: Status.UNAUTHENTICATED,
@@ -84,8 +85,11 @@ _CODES = frozenset(int(code) for code in Code)
 
 def parse(text: bytes) -> Status:
     """Return the status in a field; one that is none is UNKNOWN."""
-    number = int(text) if text.isdigit() and len(text) < 4 else 2
-    return Status(number) if number < len(Status) else Status.UNKNOWN
+    found = _OF_TEXT.get(text)
+    if found is None:
+        number = int(text) if text.isdigit() and len(text) < 4 else 2
+        found = Status(number) if number < len(Status) else Status.UNKNOWN
+    return found
 
 
 def fields(status: Status, message: str) -> bytes:

@@ -7,95 +7,60 @@ or because its client left.
 """
 
 import logging
-from collections import deque
 from typing import TYPE_CHECKING
 
-from federation.contract.errors import DeadlineExceeded, FederationError, TooLarge
+from federation.contract.errors import DeadlineExceeded, Exhausted, FederationError, TooLarge
 from federation.relay.errors import BadUpstream
 from federation.relay.h2 import status as statuses
 from federation.relay.h2.flow import Flow, Piece
-from federation.relay.h2.heads import ANSWER, RequestHead
+from federation.relay.h2.heads import ANSWER
 from federation.relay.h2.message import enveloped
-from federation.relay.h2.service import Failure, Handler, Kind, Reply, Route
+from federation.relay.h2.service import Failure, Handler, Held, Kind, Reply, Route
 from federation.relay.h2.start import start_of
+from federation.relay.h2.state import NEVER, CallState
 from federation.relay.h2.status import Status
 from federation.relay.h2.wire import DATA, Code, frame, reset, window_update
 
 if TYPE_CHECKING:
-    from federation.relay.h2.client import Client
     from federation.relay.h2.upstream import Up
 
 log = logging.getLogger(__name__)
 
 _UNROUTED_BYTES = 64 * 1024
 _ALL = 1 << 60
-_NEVER = float("inf")
 
 
-class Stream:
+class Stream(CallState):
     """A call on its way."""
 
-    __slots__ = (
-        "answer",
-        "begun",
-        "client",
-        "ends_s",
-        "first_by_s",
-        "gone",
-        "handler",
-        "head",
-        "number",
-        "replay",
-        "replay_bytes",
-        "request",
-        "route",
-        "seen_sent",
-        "trailers",
-        "up",
-        "up_number",
-    )
-
-    def __init__(self, client: "Client", number: int, head: RequestHead, *, ended: bool) -> None:
-        window = client.switch.limits.window
-        self.client = client
-        self.number = number
-        self.head = head
-        self.handler: Handler | None = None
-        self.request = Flow(window)
-        self.request.ended = ended
-        self.answer = Flow(window)
-        self.answer.window = client.stream_window
-        self.route: Route | None = None
-        self.up: Up | None = None
-        self.up_number = 0
-        self.begun = False  # something of an answer was sent on
-        self.trailers: tuple[bytes, Status] | None = None  # what ends the answer, once it is sent
-        self.replay: list[Piece] | None = []  # what was sent, None = it is not whole
-        self.replay_bytes = 0
-        self.ends_s = self.first_by_s = _NEVER
-        self.seen_sent = -1  # of the answer, when it was last looked at
-        self.gone = False
-
-    def __repr__(self) -> str:
-        way = self.route.backend.name if self.route else "nowhere yet"
-        state = "gone" if self.gone else "answered" if self.begun else "asked"
-        return f"Stream({self.number} to {way}, {state}, {self.request}, {self.answer})"
+    __slots__ = ()
 
     # ------------------------------------------------------------ from the client
 
     def begin(self, handler: Handler) -> None:
         """The head came."""
         self.handler = handler
-        switch = self.client.switch
-        switch.counts.calls += 1
+        self.client.switch.counts.calls += 1
         self._decide()
-        if self.gone:
-            return
-        now_s, patience = switch.now(), handler.patience
+        if not self.gone:
+            self.be_patient(handler)
+
+    def be_patient(self, handler: Handler) -> None:
+        """Take note of how long the call may take."""
+        now_s, patience = self.client.switch.read_s, handler.patience
         if patience.total_s is not None:
             self.ends_s = now_s + patience.total_s
-        if patience.first_s is not None:
-            self.first_by_s = now_s + patience.first_s
+        self._await_first(now_s, handler)
+
+    def _await_first(self, now_s: float, handler: Handler) -> None:
+        """Take note of how long its answer may take to begin, or the call to wait."""
+        if self.gone or self.begun:
+            return
+        first_s = handler.patience.first_s
+        if self.held is not None:
+            first_s = self.held.at_most_s
+        if first_s is not None:
+            self.first_by_s = now_s + first_s
         self._arm(now_s)
 
     def on_request_data(self, data: bytes, size: int, *, ended: bool) -> None:
@@ -109,7 +74,9 @@ class Stream:
         request.ended = ended
         if self.route is None:
             request.hold(data)
-            self._decide()
+            if self.held is None:
+                self._decide()
+            self.bound(request)
             return
         try:
             request.hold(self._rewritten(data))
@@ -120,6 +87,13 @@ class Stream:
             self.pump_request()
         else:
             self._grant()
+        self.bound(request)
+
+    def bound(self, flow: Flow) -> None:
+        """End a call that has to be held where there is no memory for it."""
+        if flow.too_much and not self.gone:
+            why = "This hop already holds as much of calls as it may."
+            self.fail(Exhausted(why, hint="Try again in a second.", reason="no-memory"))
 
     def _rewritten(self, data: Piece) -> Piece:
         rewriter = self.route.request if self.route else None
@@ -146,22 +120,38 @@ class Stream:
         if self.handler is None:
             return
         try:
-            found = self.handler.route(start_of(self.request, self.head.encoding))
-            if isinstance(found, Route):
-                self._go(found)
-            elif isinstance(found, Reply):
-                self._reply(found)
-            elif self.request.held > _UNROUTED_BYTES:
-                raise TooLarge("The call's message is larger than this method takes.")
+            self.follow(self.handler.route(start_of(self.request, self.head.encoding)))
         except FederationError as error:
             self.fail(error)
+
+    def follow(self, found: Route | Reply | Held | None) -> None:
+        """Do as was decided; raises FederationError."""
+        if isinstance(found, Route):
+            self._go(found)
+        elif isinstance(found, Held):
+            self.held, found.then = found, self._go_on
+            if self.handler is not None:
+                self._await_first(self.client.switch.read_s, self.handler)
+        elif isinstance(found, Reply):
+            self._reply(found)
+        elif self.request.held > _UNROUTED_BYTES:
+            raise TooLarge("The call's message is larger than this method takes.")
+
+    def _go_on(self) -> None:
+        """What the call waited for has happened."""
+        switch, handler = self.client.switch, self.handler
+        self.held, self.first_by_s, switch.read_s = None, NEVER, switch.now()
+        if self.gone or handler is None:
+            return
+        self._decide()
+        self._await_first(switch.read_s, handler)
+        switch.flush()
 
     def _go(self, route: Route) -> None:
         self.route = route
         request = self.request
         if route.request is not None and (request.pieces or request.ended):
-            pieces, request.pieces, request.held = request.pieces, deque(), 0
-            for piece in pieces:
+            for piece in request.let_go():
                 request.hold(route.request.feed(bytes(piece)))
             if request.ended:
                 route.request.finish()
@@ -192,7 +182,7 @@ class Stream:
         if self.replay is None or self.handler is None:
             return
         if fits and self.handler.keep(size):
-            self.replay += sent
+            self.replay = [*self.replay, *sent]
             self.replay_bytes += size
         else:
             self.replay = None
@@ -232,7 +222,7 @@ class Stream:
             self._finish()
 
     def _answer_begins(self) -> None:
-        self.begun, self.replay, self.first_by_s = True, None, _NEVER
+        self.begun, self.replay, self.first_by_s = True, None, NEVER
 
     def on_answer_data(self, data: bytes, size: int, *, ended: bool) -> None:
         """A piece of the answer came."""
@@ -253,6 +243,17 @@ class Stream:
             return
         answer.ended = ended
         self.pump_answer()
+        self.bound(answer)
+
+    def answer_bit_by_bit(self, head: bytes, body: bytes, trailers: bytes, status: Status) -> None:
+        """Send on an answer that came whole, as the client takes it."""
+        self.client.send_block(self.number, head, last=False)
+        self.trailers = trailers, status
+        self.answer.take(len(body))
+        self.answer.hold(body)
+        self.answer.ended = True
+        self.pump_answer()
+        self.bound(self.answer)
 
     def pump_answer(self, quantum: int = _ALL) -> None:
         """Send on what came of the answer."""
@@ -311,11 +312,10 @@ class Stream:
         self._decide()
 
     def _rewind(self) -> None:
-        request, replay = self.request, self.replay or []
-        request.pieces.extendleft(reversed(replay))
-        request.held += self.replay_bytes
-        request.last_frame = False
-        self.replay, self.replay_bytes, self.route = [], 0, None
+        request = self.request
+        request.hold_first(self.replay or ())
+        request.last_frame = self.sent_whole = False
+        self.replay, self.replay_bytes, self.route = (), 0, None
         self.answer.granted, self.answer.owed, self.answer.ended = self.answer.size, 0, False
 
     def _broke_off(self, why: str, status: Status) -> None:
@@ -353,7 +353,7 @@ class Stream:
         if up is not None:
             up.blocked.pop(self, None)
             if up.streams.pop(self.up_number, None) is not None:
-                up.busy_s = self.client.switch.now()
+                up.busy_s = self.client.switch.read_s
                 if code is not None and not up.closed:
                     up.send(reset(self.up_number, code))
             up.close_if_done()
@@ -361,18 +361,19 @@ class Stream:
         elif self.route is not None:
             self.route.backend.forget(self)
 
-    def release(self, status: Status | None) -> None:
-        """Leave all tables, once."""
+    def release(self, status: Status | None, sent: int = 0) -> None:
+        """Leave all tables, once; `sent` are bytes of an answer that did not pass `answer`."""
         if self.gone:
             return
         self.gone = True
-        client = self.client
-        client.busy_s = client.switch.now()
+        client, switch = self.client, self.client.switch
+        client.busy_s = switch.read_s
         client.streams.pop(self.number, None)
         client.blocked.pop(self, None)
-        client.switch.wheel.disarm(self)
+        switch.wheel.disarm(self)
+        self.let_go()
         if self.handler is not None:
-            self.handler.ended(status, self.answer.sent)
+            self.handler.ended(status, sent + (self.made_answer.sent if self.made_answer else 0))
         client.close_if_done()
 
     # ------------------------------------------------------------ time
@@ -387,7 +388,8 @@ class Stream:
         if now_s >= self.ends_s:
             self.fail(DeadlineExceeded("The call's deadline passed at this hop."))
         elif now_s >= self.first_by_s:
-            self.fail(DeadlineExceeded("No cluster answered in time."))
+            late = DeadlineExceeded("No cluster answered in time.")
+            self.fail(self.held.late() if self.held is not None else late)
         elif self.answer.held and self.answer.sent == self.seen_sent:
             self.client.switch.counts.broke(client=True, why="the client does not take its answer")
             self.client.send(reset(self.number, Code.CANCEL))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from federation.relay.h2.backend import Backend
 from federation.relay.h2.client import Client
 from federation.relay.h2.connection import Connection
+from federation.relay.h2.flow import Memory
 from federation.relay.h2.service import Counts, Service, SwitchLimits
 from federation.relay.h2.stream import Stream
 from federation.relay.h2.wheel import TICK_S, Wheel
@@ -31,7 +32,9 @@ class Switch:
         self.service = service
         self.limits = limits or SwitchLimits()
         self.now = now  # seconds, monotonic
+        self.read_s = now()  # when something was last read, or the timer ticked
         self.counts = Counts()
+        self.memory = Memory(self.limits.memory_bytes)
         self.wheel: Wheel[Stream] = Wheel()
         self.clients: dict[Client, None] = {}
         self.dirty: list[Connection] = []
@@ -109,7 +112,7 @@ class Switch:
 
     def _tick(self) -> None:
         self._timer = None
-        now_s = self.now()
+        now_s = self.read_s = self.now()
         for stream in self.wheel.due(now_s):
             stream.expired(now_s)
         if now_s - self._swept_s >= _SWEEP_S:

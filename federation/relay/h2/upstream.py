@@ -12,6 +12,7 @@ from federation.relay.h2.connection import Connection, streams_of
 from federation.relay.h2.flow import QUANTUM_BYTES
 from federation.relay.h2.service import Failure, Kind
 from federation.relay.h2.status import Status, of_reset
+from federation.relay.h2.whole import take_answers
 from federation.relay.h2.wire import (
     ENABLE_PUSH,
     HEADER_TABLE_SIZE,
@@ -69,7 +70,7 @@ class Up(Connection):
 
     def _still_good(self) -> bool:
         """Ask now and then whether the certificates still hold."""
-        now_s = self.switch.now()
+        now_s = self.switch.read_s
         if now_s - self._checked_s >= _RECHECK_S and self.transport is not None:
             self._checked_s = now_s
             if not self.backend.dialler.usable(self.transport):
@@ -91,6 +92,19 @@ class Up(Connection):
             stream.pump_request()
         if self._next > _LAST_STREAM:
             self.leave()
+
+    def open_whole(self, stream: "Stream", block: bytes, body: bytes) -> bool:
+        """Begin a call that came whole; False if it has to wait for anything."""
+        number = self._next
+        if not self.send_whole(number, block, body):
+            return False
+        self._next = number + 2
+        self.last, self.busy_s = number, self.switch.read_s
+        self.streams[number] = stream
+        stream.up, stream.up_number, stream.sent_whole = self, number, True
+        if number > _LAST_STREAM:
+            self.leave()
+        return True
 
     def leave(self) -> None:
         """Take no further calls; close when the last one ends."""
@@ -151,6 +165,10 @@ class Up(Connection):
             known.on_answer_block(block, ended=ended)
         elif stream > self.last or not stream & 1:
             raise Broken(Code.PROTOCOL_ERROR, "an answer to nothing")
+
+    def take_whole(self, data: bytes, at: int) -> int:
+        """Take answers that came whole; raises Broken."""
+        return take_answers(self, data, at)
 
     def on_data(self, stream: int, data: bytes, size: int, *, ended: bool) -> None:
         """A piece of an answer; raises Broken."""

@@ -25,10 +25,15 @@ class Wheel(Generic[T]):
 
     def arm(self, one: T, at_s: float) -> None:
         """Let something be due at a time instead of at an earlier chosen one."""
-        self.disarm(one)
+        if one in self._of:
+            self.disarm(one)
         number = int(at_s / TICK_S) + 1
         self._of[one] = number
-        self._buckets.setdefault(number, {})[one] = None
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            self._buckets[number] = {one: None}
+        else:
+            bucket[one] = None
 
     def disarm(self, one: T) -> None:
         """Let something never be due."""

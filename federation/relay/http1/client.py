@@ -5,51 +5,60 @@ as it arrives; or a ForwardError. What the far end says unasked ends the connect
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import cast
+from typing import Protocol, cast
 
 from multidict import CIMultiDict
 
 from federation.relay.failures import (
-    BrokenMidway,
-    ConnectFailed,
     ForwardError,
-    Phase,
-    Refused,
-    SentNoAnswer,
-    TimedOut,
-    broke_off,
-    refused_by_peer,
 )
-from federation.relay.headers import response_headers
-from federation.relay.http1.chunks import LAST, chunk
+from federation.relay.headers import LOAD_HEADER
+from federation.relay.http1.alike import CONTENT_LENGTH, Alike
 from federation.relay.http1.heads import (
-    MAX_HEAD_BYTES,
     BadMessage,
     ResponseHead,
     parse_response,
 )
-from federation.relay.http1.inflow import Inflow
-from federation.relay.http1.reading import PieceReader
+from federation.relay.http1.reading import InPieces
 from federation.relay.http1.waiting import Alarm, Pause
 
 _END = b"\r\n\r\n"
 _ALONE_BYTES = 32 * 1024  # bodies from this size on are not copied behind their head
+ANSWERS_VARY = (CONTENT_LENGTH, LOAD_HEADER.encode(), b"date")  # from answer to answer of a server
 _NO_HEADERS: CIMultiDict[str] = CIMultiDict()
 
 
-class ClientConnection(PieceReader):
+class Exchange(Protocol):
+    """What one request and its answer are to the connection that carries them."""
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        ...
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection ended."""
+        ...
+
+    def expired(self) -> None:
+        """The connection's alarm rang."""
+        ...
+
+    def give_up(self, error: ForwardError) -> None:
+        """End the wait for the answer's head."""
+        ...
+
+
+class ClientConnection(asyncio.Protocol):
     """One connection to an upstream, kept between exchanges.
 
-    What is read at once is bounded: a client that takes little of an answer holds a few pieces.
+    What is read at once of an answer that is passed on bit by bit is bounded (`read_in_pieces`): a
+    client that takes little of it holds a few pieces.
     """
-
-    piece_bytes = 128 * 1024
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
-        self.exchange: Upstream | None = None
+        self.exchange: Exchange | None = None
         self.should_close = False  # no further exchange
         self.proven = False  # whether an answer ever came on it
         self.since_s = 0.0  # when it became idle, on the loop's clock
@@ -58,6 +67,8 @@ class ClientConnection(PieceReader):
         self.alarm = Alarm(self.loop, self._expired)
         self._raw = b""  # the last head, as it came
         self._head: ResponseHead | None = None
+        self._in_pieces = False
+        self._alike: Alike | None = None  # likewise, for exchanges that ask `like_before`
 
     def __repr__(self) -> str:
         state = "busy" if self.exchange else "idle" if self.is_connected() else "closed"
@@ -96,6 +107,13 @@ class ClientConnection(PieceReader):
         else:
             self.spoke(data)
 
+    def read_in_pieces(self, *, bounded: bool) -> None:
+        """Read bounded pieces from now on, or all that is there at once."""
+        if bounded is self._in_pieces or self.transport is None or self.transport.is_closing():
+            return
+        self._in_pieces = bounded
+        self.transport.set_protocol(InPieces(self) if bounded else self)
+
     def head_of(self, raw: bytes, *, to_head: bool) -> ResponseHead:
         """Return a head; answers that follow each other often have the same."""
         if raw == self._raw and self._head is not None and not to_head:
@@ -104,6 +122,19 @@ class ClientConnection(PieceReader):
         if not to_head:
             self._raw, self._head = raw, head
         return head
+
+    def like_before(self, raw: bytes) -> tuple[ResponseHead, Alike] | None:
+        """Return a head like this one, and in what they differ (the values of ANSWERS_VARY); None
+        for what is not understood, or would have to be read anew each time."""
+        alike, head = self._alike, self._head
+        if alike is not None and head is not None and alike.raw is self._raw and alike.fits(raw):
+            return head, alike
+        try:
+            head = self.head_of(raw, to_head=False)
+        except BadMessage:
+            return None
+        self._alike = alike = Alike(self._raw, ANSWERS_VARY)
+        return (head, alike) if alike.plain and alike.fits(raw) else None
 
     def spoke(self, data: bytes) -> None:
         """Something came unasked: the far end means something else than we do."""
@@ -135,249 +166,3 @@ class ClientConnection(PieceReader):
     def _expired(self) -> None:
         if self.exchange is not None:
             self.exchange.expired()
-
-
-class Upstream:
-    """One exchange: the request on its way out, then the answer, head first. `ended` is called once
-    when the exchange gives up its connection."""
-
-    __slots__ = (
-        *("_begun", "_body", "_buffer", "_connection", "_ended", "_error", "_first_byte_s"),
-        *("_head", "_idle_s", "_pause", "_pump", "_sent", "_to_head", "headers", "status"),
-    )
-
-    def __init__(
-        self,
-        connection: ClientConnection,
-        ended: Callable[["Upstream", ClientConnection], None],
-        *,
-        first_byte_s: float,
-        idle_s: float,
-        to_head: bool = False,
-    ) -> None:
-        self.status = 0
-        self.headers = _NO_HEADERS
-        self._connection = connection
-        self._ended: Callable[[Upstream, ClientConnection], None] | None = ended
-        self._first_byte_s = first_byte_s
-        self._idle_s = idle_s
-        self._to_head = to_head
-        self._sent = False  # all of the request
-        self._head: ResponseHead | None = None
-        self._body: Inflow | None = None
-        self._buffer = b""
-        self._pause: Pause | None = None
-        self._pump: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None
-        connection.exchange = self
-
-    def __repr__(self) -> str:
-        return f"Upstream({self.status or 'waiting'})"
-
-    # ------------------------------------------------------------ the request
-
-    def send(self, head: bytes, body: bytes) -> None:
-        """Send a whole request."""
-        transport = self._begin()
-        if len(body) < _ALONE_BYTES:
-            transport.write(head + body if body else head)
-        else:
-            transport.writelines((head, body))
-        self._sent = True
-
-    def send_pieces(self, head: bytes, pieces: AsyncIterator[bytes], *, chunked: bool) -> None:
-        """Send a request whose body comes bit by bit; the answer may begin before its end."""
-        self._begin().write(head)
-        self._pump = self._connection.loop.create_task(self._pumped(pieces, chunked))
-
-    async def _pumped(self, pieces: AsyncIterator[bytes], chunked: bool) -> None:  # noqa: FBT001
-        connection = self._connection
-        try:
-            async for piece in pieces:
-                if not connection.is_connected():
-                    return
-                self._transport().write(chunk(piece) if chunked else piece)
-                if connection.full:
-                    connection.drained = drained = Pause(connection.loop)
-                    await drained
-            if chunked and connection.is_connected():
-                self._transport().write(LAST)
-            self._sent = True
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001  # it comes out where the answer is awaited
-            self._fail(error)
-
-    def _transport(self) -> asyncio.Transport:
-        transport = self._connection.transport
-        if transport is None:
-            raise Refused("its connection broke as it was taken")
-        return transport
-
-    def _begin(self) -> asyncio.Transport:
-        transport = self._transport()
-        if transport.is_closing():
-            raise Refused("its connection broke as it was taken")
-        return transport
-
-    # ------------------------------------------------------------ the answer, as it comes
-
-    def feed(self, data: bytes) -> None:
-        """Take what came; called by the connection."""
-        try:
-            if self._body is None:
-                self._feed_head(data)
-            else:
-                self._feed_body(self._body, data)
-        except BadMessage as error:
-            words = f"its answer is not understood: {error}"
-            self._connection.abort()
-            self._fail(BrokenMidway(words) if self._head else SentNoAnswer(words))
-
-    def _feed_head(self, data: bytes) -> None:
-        if self._buffer:
-            data, self._buffer = self._buffer + data, b""
-        head, data = self._find_head(data)
-        if head is None:
-            self._buffer = data
-            return
-        connection = self._connection
-        self._head, self.status, self.headers = head, head.status, head.headers
-        connection.proven = True
-        connection.alarm.clear()
-        if not head.persistent:
-            connection.should_close = True
-        self._body = body = Inflow(self._transport(), connection.loop, head.length)
-        if head.chunked:
-            body.expect_chunks()
-        if data:
-            self._take_in(body, data)
-        if self._pause is not None:
-            self._pause.wake()
-
-    def _find_head(self, data: bytes) -> tuple[ResponseHead | None, bytes]:
-        """Return the head of the final response, None if it has not come, and what is left."""
-        while data:
-            end = data.find(_END) + 4
-            if end < 4:
-                if len(data) > MAX_HEAD_BYTES or not b"HTTP/1.".startswith(data[:7]):
-                    raise BadMessage("it does not begin like HTTP/1.1")
-                break
-            head = self._connection.head_of(data[:end], to_head=self._to_head)
-            data = data[end:]
-            if head.status >= 200:
-                return head, data
-            if head.status == 101:
-                raise BadMessage("it switches protocols unasked")
-        return None, data
-
-    def _feed_body(self, body: Inflow, data: bytes) -> None:
-        if body.awaited:
-            self._connection.alarm.clear()
-        self._take_in(body, data)
-        body.wake()
-
-    def _take_in(self, body: Inflow, data: bytes) -> None:
-        if (body.feed(data) if not body.ended else 0) != len(data):
-            self._connection.should_close = True  # something follows that nobody asked for
-
-    def lost(self, error: Exception | None) -> None:
-        """The connection ended; called by it."""
-        body = self._body
-        if body is None:
-            if why := refused_by_peer(error):
-                self._fail(ConnectFailed(why))
-            else:
-                self._fail(SentNoAnswer(broke_off(error)))
-        elif error is not None or not body.finish():
-            self._fail(BrokenMidway(broke_off(error)))
-
-    def expired(self) -> None:
-        """Its time is up; called by the connection's alarm."""
-        if self._body is None:
-            self._fail(TimedOut(Phase.FIRST_BYTE, self._first_byte_s))
-        else:
-            self._fail(TimedOut(Phase.IDLE, self._idle_s))
-
-    def give_up(self, error: ForwardError) -> None:
-        """End the wait for the answer's head."""
-        if self._body is None:
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        if self._error is None:
-            self._error = error
-        if self._body is not None:
-            self._body.fail(self._error)
-        elif self._pause is not None:
-            self._pause.wake()
-
-    # ------------------------------------------------------------ who waits for it
-
-    async def answered(self, first_byte_s: float) -> None:
-        """Wait for the head; raises ForwardError, or what the source of the request's body did."""
-        if self._head is None and self._error is None:
-            self._connection.alarm.set(first_byte_s)
-            self._pause = Pause(self._connection.loop)
-            await self._pause
-        if self._head is None:
-            raise self._error or SentNoAnswer("it disconnected")
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of the answer has come: `piece` does not wait."""
-        return self._body is not None and self._body.ended
-
-    def passed_headers(self) -> CIMultiDict[str]:
-        """Return what of the answer's headers goes on, to be added to."""
-        head = self._head
-        if head is None:
-            return CIMultiDict()
-        if head.passed is None:
-            head.passed = response_headers(head.headers)
-        return head.passed.copy()
-
-    async def piece(self) -> bytes:
-        """Return the next piece of the body, b"" at its end; raises BrokenMidway or TimedOut."""
-        body = self._body
-        if body is None:
-            raise RuntimeError("no head has come")
-        while True:
-            found = body.take()
-            if found or body.ended:
-                return found
-            self._connection.alarm.set(self._idle_s)
-            await body.pause()
-            self._connection.alarm.clear()
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body in the pieces in which it arrives; raises as `piece` does."""
-        while found := await self.piece():
-            yield found
-
-    async def read(self, limit: int) -> bytes | None:
-        """Return the rest of the body, or None if it is longer than `limit` bytes."""
-        if self.whole:
-            found = await self.piece()
-            return found if len(found) <= limit else None
-        pieces, size = [], 0
-        while found := await self.piece():
-            pieces.append(found)
-            size += len(found)
-            if size > limit:
-                return None
-        return b"".join(pieces)
-
-    def close(self) -> None:
-        """Give the connection back if both messages ended on it, else close it."""
-        if self._ended is None:
-            return
-        ended, self._ended = self._ended, None
-        connection, body = self._connection, self._body
-        connection.exchange = None
-        connection.alarm.clear()
-        if self._pump is not None:
-            self._pump.cancel()
-        if not (self._sent and body is not None and body.ended):
-            connection.abort()
-        ended(self, connection)

@@ -54,7 +54,7 @@ class RequestHead:
         self.length = 0
         self.expects = False  # `100 Continue` before it sends the body
         self.persistent = minor == 1
-        self.passed: CIMultiDict[str] | None = None  # what of it goes on, once that is known
+        self.passed: tuple[bytes, str] | None = None  # what of it goes on, for who sends it on
         self.sound = False  # whether its target was checked
         self.known: object = None  # what a handler found out of it, for the next one like it
 

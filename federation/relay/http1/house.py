@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from federation.relay.http1.heads import BadMessage
 from federation.relay.http1.messages import Request, StreamResponse
+from federation.relay.http1.quick import Quick
 from federation.relay.transport import Takeover
 
 if TYPE_CHECKING:
@@ -22,9 +23,14 @@ class Respond(Protocol):
     """What the connection asks of an application."""
 
     on_h2: Takeover | None
+    quick: Quick | None
 
     def respond(self, request: Request) -> Coroutine[Any, Any, None]:
         """Answer a request, whatever happens; raises nothing but CancelledError."""
+        ...
+
+    def settle(self, request: Request) -> Coroutine[Any, Any, None]:
+        """Wait until the client has taken enough of an answer that was sent."""
         ...
 
     def about_to_answer(self, request: Request, response: StreamResponse) -> None:
@@ -58,6 +64,7 @@ class House:
         self.emptied = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._second, self._date = -1, ""
+        self._end = self._last_end = b""  # of a head: the date
 
     def __repr__(self) -> str:
         return f"House({len(self.connections)} connections)"
@@ -71,4 +78,12 @@ class House:
         second = int(self._loop.time())
         if second != self._second:
             self._second, self._date = second, formatdate(usegmt=True)
+            self._end = f"Date: {self._date}\r\n\r\n".encode()
+            self._last_end = f"Date: {self._date}\r\nConnection: close\r\n\r\n".encode()
         return self._date
+
+    def head_end(self, *, closes: bool) -> bytes:
+        """Return what concerns the connection of an answer's head, with the end of the head."""
+        if int(self._loop.time()) != self._second:
+            self.date()
+        return self._last_end if closes else self._end

@@ -6,12 +6,14 @@ A reader that falls behind stops the connection from reading (backpressure): lit
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from federation.relay.http1.chunks import ChunkReader
 from federation.relay.http1.heads import UNTIL_CLOSE
 from federation.relay.http1.waiting import Pause
 
 HELD_BYTES = 64 * 1024  # from which on the far end has to wait
+Taker = Callable[[bytes], Pause | None]
 
 
 class Inflow:
@@ -28,9 +30,11 @@ class Inflow:
             "_pause",
             "_paused",
             "_pieces",
+            "_taker",
+            "_trouble",
             "_transport",
         ),
-        *("ended", "left", "received"),
+        *("ended", "left", "received", "wait"),
     )
 
     def __init__(
@@ -47,6 +51,9 @@ class Inflow:
         self._paused = self._dropped = False
         self._pause: Pause | None = None
         self._error: BaseException | None = None
+        self._taker: Taker | None = None  # takes pieces as they come
+        self._trouble: BaseException | None = None  # that it had
+        self.wait: Pause | None = None  # what it wants to be waited for
 
     def __repr__(self) -> str:
         return f"Inflow(received={self.received}, held={self._held}, ended={self.ended})"
@@ -97,9 +104,12 @@ class Inflow:
 
     def wake(self, error: BaseException | None = None) -> None:
         """Let the reader look again; called after `feed`, when the connection is in order."""
-        if self._pause is not None:
-            pause, self._pause = self._pause, None
-            pause.wake(error)
+        if self._pause is None:
+            return
+        if self._taker is not None and not self.ended and error is None and self._error is None:
+            return  # there is nothing to do for who waits
+        pause, self._pause, self._taker = self._pause, None, None
+        pause.wake(error or self._trouble)
 
     @property
     def awaited(self) -> bool:
@@ -110,11 +120,24 @@ class Inflow:
         self.received += len(content)
         if self._dropped:
             return
+        if self._taker is not None:
+            self._pour(self._taker, content)
+            return
         self._held += len(content)
         self._pieces.append(content)
         if self._held > HELD_BYTES and not self.ended:
             self._paused = True
             self._transport.pause_reading()
+
+    def _pour(self, taker: Taker, content: bytes) -> None:
+        """Hand a piece on; what goes wrong comes out where the body is waited for."""
+        try:
+            self.wait = taker(content)
+        except Exception as error:  # noqa: BLE001  # it is raised there
+            self._taker, self._trouble = None, error
+        else:
+            if self.wait is not None:
+                self._taker = None
 
     def _resume(self) -> None:
         self._paused = False
@@ -156,6 +179,19 @@ class Inflow:
         if self._pause is None:
             self._pause = Pause(self._loop)
         return self._pause
+
+    async def pour(self, taker: Taker) -> Pause | None:
+        """Hand pieces to `taker` as they come, without waking who waits here, to the end of the
+        body; or until it returns something to be waited for before the next piece, which this
+        returns. Raises as `take` does, and what `taker` raised; to be called when `take` returned
+        nothing."""
+        self._taker, self.wait = taker, None
+        try:
+            await self.pause()
+        finally:
+            self._taker = None
+        wait, self.wait = self.wait, None
+        return wait
 
     def drop(self) -> None:
         """Forget what is held and let the rest come: nobody reads it."""

@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict
 
-from federation.relay.headers import request_headers
 from federation.relay.http1.chunks import LAST, chunk
 from federation.relay.http1.heads import RequestHead
 from federation.relay.http1.inflow import Inflow
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from federation.relay.http1.server import ServerConnection
 
-_FIRST = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+FIRST = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 _BODYLESS = frozenset({204, 304})
 _COPIED_BYTES = 16 * 1024  # larger pieces are not copied to put them between their line ends
 _READ_BYTES = 1 << 20
@@ -68,15 +67,6 @@ class Request:
     def transport(self) -> "asyncio.Transport":
         """The connection below."""
         return self.connection.transport
-
-    def passed_headers(self, extra: Mapping[str, str]) -> CIMultiDict[str]:
-        """Return what of the headers goes upstream, and `extra`, which replaces."""
-        head = self.head
-        if head.passed is None:
-            head.passed = request_headers(head.headers)
-        passed = head.passed.copy()
-        passed.update(extra)
-        return passed
 
     async def read(self) -> bytes:
         """Return a small body, however slowly it comes; `bodies.read_body` has limits."""
@@ -140,7 +130,7 @@ class StreamResponse:
             fields.append(("Transfer-Encoding", "chunked"))
         else:
             self.closes = True
-        first = _FIRST.get(self.status) or f"HTTP/1.1 {self.status} "
+        first = FIRST.get(self.status) or f"HTTP/1.1 {self.status} "
         return connection.head(request, self, first, fields)
 
     async def write(self, content: bytes) -> None:

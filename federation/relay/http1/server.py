@@ -10,87 +10,62 @@ is left of a request after its answer by `lingering_s`, an answer not taken by w
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 from federation.contract.errors import Invalid
+from federation.relay.http1.alike import CONTENT_LENGTH, Alike
 from federation.relay.http1.heads import (
     BadMessage,
     RequestHead,
     check_beginning,
     parse_request,
-    write_head,
 )
 from federation.relay.http1.house import House
 from federation.relay.http1.inflow import HELD_BYTES, Inflow
-from federation.relay.http1.messages import Request, StreamResponse
-from federation.relay.http1.reading import PieceReader
-from federation.relay.http1.waiting import Alarm, Drive, Pause
+from federation.relay.http1.messages import Request
+from federation.relay.http1.outflow import AnswerWriter
+from federation.relay.http1.quick import UnderWay
+from federation.relay.http1.waiting import Drive
 from federation.relay.transport import PREFACE, Switched
 
 log = logging.getLogger(__name__)
 _END = b"\r\n\r\n"
 _FORGOTTEN_BYTES = 1 << 20
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_VARY = (CONTENT_LENGTH, b"x-request-id", b"traceparent")  # from request to request of a client
 
 
-class ServerConnection(PieceReader):
+class ServerConnection(AnswerWriter):
     """One connection of a client. `on_lost` are called at its end."""
 
     __slots__ = (
-        *("_ahead", "_alarm", "_closes", "_drive", "_forgotten", "_full", "_house", "_in_next"),
-        "_lingering",
-        *(
-            "_head",
-            "_loop",
-            "_other",
-            "_raw",
-            "_parting",
-            "_request",
-            "_remote",
-            "_stall",
-            "_taken",
-            "on_lost",
-        ),
-        *("served", "transport"),
+        *("_ahead", "_alike", "_drive", "_forgotten", "_head", "_in_next", "_lingering", "_other"),
+        *("_parting", "_request", "_under_way", "on_lost", "served"),
     )
 
-    transport: asyncio.Transport
-
     def __init__(self, house: House) -> None:
+        super().__init__(house)
         self.served = 0
         self.on_lost: list[Callable[[], None]] = []
-        self._house = house
-        self._loop = asyncio.get_running_loop()
-        self._alarm = Alarm(self._loop, self._expired)
-        self._stall: Alarm | None = None
         self._ahead = b""  # read, and not yet looked at
-        self._raw = b""  # the last head, as it came
-        self._head: RequestHead | None = None
+        self._alike: Alike | None = None  # the last head, as it came
+        self._head: RequestHead | None = None  # and as it was read
         self._request: Request | None = None  # that is being answered
         self._drive: Drive | None = None
+        self._under_way: UnderWay | None = None  # instead of both
         self._other: Switched | None = None
-        self._remote: str | None = None
-        self._taken: Pause | None = None
-        self._full = self._closes = self._in_next = False
+        self._in_next = False
         self._lingering = self._parting = False
         self._forgotten = 0
 
     def __repr__(self) -> str:
-        return f"ServerConnection({self.remote}, {self._request or 'idle'})"
-
-    @property
-    def remote(self) -> str:
-        """The client's address, "" where there is none."""
-        if self._remote is None:
-            peer = self.transport.get_extra_info("peername")
-            self._remote = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-        return self._remote
+        doing = self._request or self._under_way or "idle"
+        return f"ServerConnection({self.remote}, {doing})"
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered."""
-        return self._request is not None
+        return self._request is not None or self._under_way is not None
 
     # ------------------------------------------------------------ what the transport tells
 
@@ -106,17 +81,26 @@ class ServerConnection(PieceReader):
 
     def data_received(self, data: bytes) -> None:
         """Take what came: of a body, or of the next head."""
-        if self._other is not None:
+        if self._under_way is not None:
+            self._hold(data)
+        elif self._request is not None:
+            self._while_busy(self._request, data)
+        elif self._other is not None:
             self._other.data_received(data)
-            return
-        request = self._request
-        if request is None:
-            if self._parting:
-                self._forget(len(data))
-                return
-            self._ahead = self._ahead + data if self._ahead else data
+        elif self._parting:
+            self._forget(len(data))
+        else:
+            if self._ahead:
+                data = self._ahead + data
+            alike = self._alike
+            if alike is not None and alike.known:  # the likes of it went the short way
+                end = data.find(_END) + 4
+                if end > 3 and alike.fits(raw := data[:end]) and self._quickly(alike, raw, data):
+                    return
+            self._ahead = data
             self._next()
-            return
+
+    def _while_busy(self, request: Request, data: bytes) -> None:
         body = request.body
         if body is not None and not body.ended:
             if self._lingering:
@@ -126,11 +110,17 @@ class ServerConnection(PieceReader):
             if self._lingering and body.ended:
                 self._idle()
         if data and not self._parting:
-            self._ahead += data
             if self._request is None:
+                self._ahead += data
                 self._next()
-            elif len(self._ahead) > HELD_BYTES:
-                self.transport.pause_reading()
+            else:
+                self._hold(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what comes ahead of its time; the client waits before it is much."""
+        self._ahead += data
+        if len(self._ahead) > HELD_BYTES:
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool | None:
         """The client sends no more: it is not waited for."""
@@ -144,6 +134,8 @@ class ServerConnection(PieceReader):
         if self._other is not None:
             self._other.connection_lost(exc)
         self._closes = self._parting = True
+        if self._under_way is not None:
+            self._under_way.abandon()
         self._wake_writer(ConnectionResetError("the client is gone"))
         if self._request is not None and self._request.body is not None:
             self._request.body.fail(ConnectionResetError("the client is gone"))
@@ -179,7 +171,7 @@ class ServerConnection(PieceReader):
             return
         self._in_next = True
         try:
-            while self._request is None and self._ahead and not self._parting:
+            while self._ahead and not (self.busy or self._parting):
                 if not self._begin_next():
                     return
         except BadMessage as error:
@@ -200,15 +192,73 @@ class ServerConnection(PieceReader):
         if end < 4:
             check_beginning(data)
             return False
-        raw = data[:end]
-        if raw == self._raw and self._head is not None:
-            head = self._head  # clients that keep a connection often ask the same again
-        else:
+        raw, alike, head = data[:end], self._alike, self._head
+        if alike is None or head is None or not alike.fits(raw):
             head = parse_request(raw)
-            self._raw, self._head = raw, head
+            self._alike = alike = Alike(raw, _VARY)
+            self._head = head
+        if self._quickly(alike, raw, data):
+            return True
+        if raw != alike.raw:  # like it, but not the same
+            head = parse_request(raw)
         self._ahead = data[end:]
         self._begin(head)
         return True
+
+    def _quickly(self, alike: Alike, raw: bytes, data: bytes) -> bool:
+        """Let a request that is there whole be answered without a coroutine, if the application
+        takes it."""
+        house, head = self._house, self._head
+        quick = house.application.quick
+        if quick is None or head is None or alike.known is False or not alike.plain:
+            return False
+        body_at = len(raw)
+        end = body_at + int(alike.values[0] or 0)
+        if len(data) < end or self._closes or self._full or house.draining:
+            return False
+        under_way = quick(self, head, alike, raw, data[body_at:end])
+        if under_way is None:
+            return False
+        self._ahead = data[end:]
+        self._alarm.clear()
+        self.served += 1
+        self._under_way = under_way
+        under_way.start()
+        return True
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Send the whole answer of the request under way, `head` without its end, and go on with
+        the next request."""
+        self._under_way = None
+        if self.transport.is_closing():
+            return
+        house = self._house
+        closes = self._closes or house.draining
+        self.transport.write(head + house.head_end(closes=closes) + body)
+        if self._full:
+            self._closes = closes
+            self._answer_by(None, house.application.settle)
+        elif closes or self._ahead:
+            self._idle()
+        else:
+            self._alarm.set(house.keepalive_s)
+
+    def hand_over(
+        self, raw: bytes, respond: Callable[[Request], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Let a coroutine answer the request under way; `raw` is its head."""
+        self._under_way = None
+        self._answer_by(raw, respond)
+
+    def _answer_by(
+        self, raw: bytes | None, respond: Callable[[Request], Coroutine[Any, Any, None]]
+    ) -> None:
+        head = self._head
+        if head is None or (raw is not None and self._alike and raw != self._alike.raw):
+            head = parse_request(raw or b"")
+        self._request = request = Request(self, head, None)
+        self._drive = drive = Drive(respond(request), self._done, self._loop)
+        drive.step()
 
     def _begin(self, head: RequestHead) -> None:
         body: Inflow | None = None
@@ -321,78 +371,8 @@ class ServerConnection(PieceReader):
         """Take no new request; close as soon as nothing runs."""
         if self._other is not None:
             self._other.drain()
-        elif self._request is None or self._lingering:
+        elif self.busy and not self._lingering:
+            self._closes = True
+        else:
             self._parting = self._closes = True
             self.transport.close()
-        else:
-            self._closes = True
-
-    # ------------------------------------------------------------ what answers need
-
-    def invite(self, request: Request) -> None:
-        """Ask for the body of a client that waits to be asked."""
-        if request.head.expects:
-            self.write(_CONTINUE)
-
-    def now(self) -> float:
-        """Return the loop's clock, in seconds."""
-        return self._loop.time()
-
-    async def body_piece(self, body: Inflow, patience_s: float) -> None:
-        """Wait for the next piece of a body; raises TimeoutError."""
-        self._alarm.set(max(patience_s, 0.0))
-        try:
-            await body.pause()
-        finally:
-            self._alarm.clear()
-
-    def about_to_answer(self, request: Request, response: StreamResponse) -> None:
-        """Called before the head of an answer is written."""
-        request.begun = True
-        self._house.application.about_to_answer(request, response)
-
-    def head(
-        self, request: Request, response: StreamResponse, first: str, fields: list[tuple[str, str]]
-    ) -> bytes:
-        """Return the head of an answer, with what concerns the connection."""
-        fields.append(("Date", self._house.date()))
-        if response.closes or self._closes or self._house.draining:
-            self._closes = True
-            fields.append(("Connection", "close"))
-        elif not request.head.minor:
-            fields.append(("Connection", "keep-alive"))
-        return write_head(first, fields)
-
-    def write(self, data: bytes) -> None:
-        """Write; raises ConnectionResetError if the client is gone."""
-        if self.transport.is_closing():
-            raise ConnectionResetError("the client is gone")
-        self.transport.write(data)
-
-    def write_all(self, pieces: tuple[bytes, ...]) -> None:
-        """Write pieces without putting them together; raises as `write` does."""
-        if self.transport.is_closing():
-            raise ConnectionResetError("the client is gone")
-        self.transport.writelines(pieces)
-
-    def wait_until_taken(self) -> Pause | None:
-        """Return the wait until the client has taken enough of what was written, None if it has.
-
-        The wait ends with ConnectionResetError if the client goes away."""
-        if not self._full:
-            return None
-        if self._taken is None:
-            self._taken = Pause(self._loop)
-        return self._taken
-
-    def bound_stall(self, seconds: float) -> Alarm:
-        """Let the wait for the client end with TimeoutError in so many seconds."""
-        if self._stall is None:
-            self._stall = Alarm(self._loop, lambda: self._wake_writer(TimeoutError()))
-        self._stall.set(seconds)
-        return self._stall
-
-    def _wake_writer(self, error: BaseException | None = None) -> None:
-        if self._taken is not None:
-            taken, self._taken = self._taken, None
-            taken.wake(error)

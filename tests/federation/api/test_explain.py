@@ -31,13 +31,31 @@ async def test_connected_routers_explain(api: Operator, plane: ControlPlane) -> 
     ]
 
 
+async def test_they_tell_of_a_request_that_is_over(api: Operator, plane: ControlPlane) -> None:
+    held = await api.member("r", PeerRole.ROUTER)
+    async with stream(plane, "router", held) as router:
+        await router.send(router_hello("r"))
+        await router.expect("snapshot")
+        asking = asyncio.create_task(api.call("GET", f"{PATH}?request=abc-1"))
+        question = await router.expect("explain")
+        assert (question.request_id, question.model) == ("abc-1", "")
+        answer = pb.Explanation(id=question.id, error="remembers nothing.")
+        await router.send(pb.RouterMessage(explanation=answer))
+        (told,) = (await asking).json["routers"]
+    assert told["error"] == "remembers nothing."
+
+
 async def test_without_routers_there_is_nothing_to_tell(api: Operator) -> None:
     answer = await api.call("GET", f"{PATH}?model=m&from=192.0.2.1")
     assert (answer.status, answer.json) == (200, {"routers": []})
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?model=m", "?from=192.0.2.1", "?model=m&from=nowhere", "?model=m&form=1.2.3.4"]
+    "query",
+    [
+        *("", "?model=m", "?from=192.0.2.1", "?model=m&from=nowhere", "?model=m&form=1.2.3.4"),
+        *("?request=" + "a" * 129, "?request=a&model=m"),
+    ],
 )
 async def test_incomplete_questions(api: Operator, query: str) -> None:
     answer = await api.call("GET", PATH + query)

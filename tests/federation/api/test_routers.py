@@ -173,6 +173,29 @@ async def test_trust_comes_first(plane: ControlPlane, held: Credentials) -> None
         assert told == plane.publisher.trust.newest
 
 
+async def test_routers_know_each_other_while_they_are_connected(
+    plane: ControlPlane, api: Operator, held: Credentials
+) -> None:
+    other = await api.member("other", PeerRole.ROUTER)
+    async with stream(plane, "router", held) as router:
+        await router.send(router_hello("r"))
+
+        async def until(*names: str) -> None:
+            while [r.name for r in (await router.expect("snapshot")).routers] != [*names]:
+                pass
+
+        await until("r")
+        async with stream(plane, "router", other) as second:
+            await second.send(router_hello("other"))
+            told = await second.expect("snapshot")
+            assert [(r.name, r.url) for r in told.routers] == [
+                ("other", "http://127.0.0.1:7400"),
+                ("r", "http://127.0.0.1:7400"),
+            ]
+            await until("other", "r")
+        await until("r")
+
+
 def hello(
     name: str = "r", url: str = "", latitude: float = 0.0, reverse: str = ""
 ) -> pb.RouterMessage:

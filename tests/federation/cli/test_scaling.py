@@ -43,12 +43,20 @@ def test_what_flags_mean(
     assert (spec.replicas, found.mode, found.min, found.max, found.target) == expected
 
 
+def test_how_long_the_load_must_last() -> None:
+    found = with_scaling(HELD, ScalingFlags(up_s=5.0, down_s=60.0)).scaling
+    assert (found.mode, found.up_s, found.down_s) == (AUTO, 5.0, 60.0)
+    kept = with_scaling(FOLLOWS, ScalingFlags(down_s=60.0)).scaling
+    assert (kept.up_s, kept.down_s) == (FOLLOWS.scaling.up_s, 60.0)
+
+
 @pytest.mark.parametrize(
     "flags",
     [
         ScalingFlags(replicas=2, most=3),
         ScalingFlags(replicas=2, mode=AUTO),
         ScalingFlags(mode=FIXED, target=0.5),
+        ScalingFlags(replicas=2, down_s=60.0),
     ],
 )
 def test_what_contradicts_itself_is_refused(flags: ScalingFlags) -> None:

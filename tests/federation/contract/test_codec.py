@@ -110,6 +110,9 @@ snapshots = st.builds(
         st.builds(t.Replica, model=names, version=numbers, cluster=names), max_size=2
     ).map(tuple),
     access=accesses,
+    routers=st.lists(
+        st.builds(t.RouterSite, name=names, url=names, location=st.none() | locations), max_size=2
+    ).map(tuple),
 )
 
 

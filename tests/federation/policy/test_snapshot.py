@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 from federation.contract.resources import ClusterSpec, DeploymentSpec
+from federation.contract.spiffe import PeerRole
 from federation.contract.types import (
     Connectivity,
     EngineKind,
@@ -9,11 +10,12 @@ from federation.contract.types import (
     ModelRoute,
     ObservedVersion,
     Replica,
+    RouterSite,
     Scheduling,
     VersionState,
 )
 from federation.policy import snapshot
-from federation.policy.events import AliasMoved
+from federation.policy.events import AliasMoved, RouterDisconnected
 from tests.federation.policy.world import ACTOR, World
 
 
@@ -47,6 +49,19 @@ def test_only_warm_versions_of_the_assigned_content_are_replicas() -> None:
     assert world.snapshot().replicas == ()
     world.report("c", world.seen("c"))
     assert len(world.snapshot().replicas) == 1
+
+
+def test_routers_that_are_connected_are_told_to_each_other() -> None:
+    world = served()
+    assert world.snapshot().routers == ()
+    world.router("r")
+    assert world.snapshot().routers == (RouterSite(name="r", url="https://r:7400"),)
+    world.do(RouterDisconnected(name="r", instance="i1"))
+    assert world.snapshot().routers == ()
+    world.connect_router("r")
+    assert len(world.snapshot().routers) == 1
+    world.revoke("r", PeerRole.ROUTER)
+    assert world.snapshot().routers == ()
 
 
 def test_a_draining_cluster_leaves_and_a_cordoned_one_stays() -> None:

@@ -14,6 +14,7 @@ from federation.contract.errors import (
 )
 from federation.relay.errors import (
     BadUpstream,
+    Moved,
     SlowClient,
     WrongMethod,
     error_response,
@@ -71,6 +72,8 @@ def test_a_response_says_when_to_come_back_or_what_is_allowed() -> None:
     assert error_response("/v2", Unavailable("x")).headers["Retry-After"] == "1"
     assert error_response("/v2", WrongMethod("x", allow="POST")).headers["Allow"] == "POST"
     assert "Retry-After" not in error_response("/v2", Invalid("x")).headers
+    moved = error_response("/v2", Moved("x", hint="y", location="https://r.example.net/v2"))
+    assert (moved.status, moved.headers["Location"]) == (307, "https://r.example.net/v2")
 
 
 def test_a_streams_last_event_is_one_data_line() -> None:

@@ -32,6 +32,7 @@ from federation.relay.paths import (
         ("GET", "/v1/models", InferenceTarget(InferenceVerb.MODELS)),
         ("GET", "/v1/models/m", InferenceTarget(InferenceVerb.MODEL, "m")),
         ("GET", "/v1/models/m%40champion", InferenceTarget(InferenceVerb.MODEL, "m@champion")),
+        ("GET", "/v1/nearest?model=m", InferenceTarget(InferenceVerb.NEAREST)),
         ("GET", "/v1/models/m@2", InferenceTarget(InferenceVerb.MODEL, "m@2")),
     ],
 )

@@ -1,6 +1,7 @@
 import pytest
 
 from federation.contract.errors import Invalid, NotFound
+from federation.relay.h2.blocks import Huffman, walk
 from federation.relay.h2.heads import RequestHead
 from federation.relay.h2.message import Named
 from federation.relay.h2.start import Start
@@ -17,10 +18,17 @@ def start(message: bytes, *, whole: bool = True, ended: bool = True) -> Start:
 
 
 def test_request_ids() -> None:
-    assert asking.request_id(head(x_request_id=b"mine-1")) == b"mine-1"
-    made = asking.request_id(head(x_request_id=b"not sane\n"))
-    assert len(made) == 32
-    assert asking.request_id(head()) != asking.request_id(head())
+    ids = asking.Ids()
+
+    def one(given: RequestHead) -> tuple[bytes, bytes]:
+        (field,) = walk(ids.field_of(given), Huffman())
+        return field.name, field.value
+
+    assert one(head(x_request_id=b"mine-1")) == (b"x-request-id", b"mine-1")
+    assert one(head(x_request_id=b"m" * 128)) == (b"x-request-id", b"m" * 128)
+    made = {one(head(x_request_id=b"not sane\n")), *(one(head()) for _ in range(300))}
+    assert len(made) == 301
+    assert {(name, len(value)) for name, value in made} == {(b"x-request-id", 32)}
 
 
 def test_deadlines() -> None:

@@ -12,10 +12,12 @@ from tritonclient.grpc import service_pb2 as pb
 
 from edge_agent.gateway.relay import Refusal
 from federation.contract.errors import Unavailable
+from federation.contract.types import Snapshot
+from router.call import HoldingLimits, ProxyLimits
 from router.policy import table as tables
 from tests.hostile.corpus.messages import NAMING_TWICE, SWALLOWING
 from tests.router.fakes import make_snapshot
-from tests.router.grpc.world import INFER, eventually, request, world
+from tests.router.grpc.world import INFER, World, eventually, request, world
 from tests.router.test_holding import asleep
 
 
@@ -67,19 +69,57 @@ async def refused(call: object) -> tuple[grpc.StatusCode, str]:
     return error.value.code(), error.value.details() or ""
 
 
-async def test_a_model_that_sleeps_is_woken_and_its_caller_told() -> None:
+def sleeping(w: World) -> Snapshot:
+    """Let `digits` sleep; return the snapshot in which it is awake again."""
+    awake = make_snapshot({name: cluster.url for name, cluster in w.clusters.items()})
+    w.state.swap(tables.build(asleep(awake, "digits"), w.state.reach))
+    return replace(awake, version=3)
+
+
+async def test_a_call_waits_until_its_model_is_awake() -> None:
     async with world("eu-1") as w:
-        awake = make_snapshot({name: cluster.url for name, cluster in w.clusters.items()})
-        w.state.swap(tables.build(asleep(awake, "digits"), w.state.reach))
+        awake, stub = sleeping(w), w.stub()
+        calls = [stub.ModelInfer(request(size=size)) for size in (8, 300_000)]
+        await eventually(lambda: dict(w.state.demand()) == {"digits": 2})
+        assert w.state.signals.in_flight("eu-1") == 0
+        w.state.swap(tables.build(awake, w.state.reach))
+        answers = [await call for call in calls]
+        assert [len(a.raw_output_contents[0]) for a in answers] == [8, 300_000]
+        assert not w.state.demand()
+        await eventually(lambda: w.quiet)
+
+
+async def test_a_call_waits_no_longer_than_it_may() -> None:
+    async with world("eu-1", limits=ProxyLimits(holding=HoldingLimits(hold_s=0.1))) as w:
+        sleeping(w)
         call = w.stub().ModelInfer(request())
         code, text = await refused(call)
         assert code is grpc.StatusCode.UNAVAILABLE
-        assert "Model 'digits' sleeps and is woken now" in text
+        assert "Model 'digits' sleeps and was not awake after" in text
         assert ("retry-after", "5") in tuple(await call.trailing_metadata())
+        code, _ = await refused(w.stub().ModelInfer(request(), timeout=0.2))
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: w.quiet and not w.state.demand())
+
+
+async def test_a_caller_that_waits_may_leave() -> None:
+    async with world("eu-1") as w:
+        awake = sleeping(w)
+        call = w.stub().ModelInfer(request())
+        await eventually(lambda: dict(w.state.demand()) == {"digits": 1})
+        call.cancel()
+        await eventually(lambda: w.quiet and not w.state.demand())
+        w.state.swap(tables.build(awake, w.state.reach))
+        assert w.seen() == []
+
+
+async def test_where_no_more_may_wait_the_caller_is_told() -> None:
+    async with world("eu-1", limits=ProxyLimits(holding=HoldingLimits(total=0))) as w:
+        sleeping(w)
+        code, text = await refused(w.stub().ModelInfer(request()))
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert "Model 'digits' sleeps and is woken now" in text
         assert dict(w.state.demand()) == {"digits": 1}
-        w.state.swap(tables.build(replace(awake, version=3), w.state.reach))
-        assert (await w.stub().ModelInfer(request())).model_name == "digits"
-        assert not w.state.demand()
 
 
 async def test_refusals() -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from federation.relay.h2 import wire
-from federation.relay.h2.flow import Flow, Piece
+from federation.relay.h2.flow import Flow, Memory, Piece
 
 SIZE = 1000
 
@@ -122,3 +122,22 @@ def test_more_than_was_granted_is_noticed() -> None:
     assert not flow.take(1)
     assert not flow.widen(1 << 31)
     assert "granted=-1" in repr(flow)
+
+
+def test_what_is_held_is_counted_for_all_together() -> None:
+    memory = Memory(10)
+    one, other = Flow(100, memory), Flow(100, memory)
+    one.hold(b"12345678")
+    assert not one.too_much
+    other.hold(b"123")
+    assert one.too_much
+    assert other.too_much
+    assert not Flow(100, memory).too_much
+    assert list(one.let_go()) == [b"12345678"]
+    assert repr(memory) == "Memory(3 of 10)"
+    outlet = Outlet()
+    other.window = outlet.window = 100
+    sent = other.pump(outlet, other, 1, 100, ends=False)
+    assert memory.held == 0
+    other.hold_first(sent)
+    assert memory.held == other.held == 3

@@ -1,9 +1,12 @@
 """One call: attempts, what is kept for them, ends. More in test_client and test_upstream."""
 
+import struct
+
 import pytest
 
 from federation.relay.h2 import wire
 from federation.relay.h2.message import name_fields
+from federation.relay.h2.service import SwitchLimits
 from tests.federation.relay.h2.rig import CALL, HEADERS, STREAM, block, call, message, rig
 
 
@@ -77,3 +80,18 @@ async def test_repr_tells_where_it_is() -> None:
         assert repr(stream).startswith("Stream(1 to silent, asked, Flow(held=0")
         assert repr(r.switch) == "Switch(1 clients, 1 calls, Wheel(1 due, 1 buckets))"
         assert repr(next(iter(r.switch.clients))) == "Client(open, 1 streams)"
+
+
+async def test_where_there_is_no_memory_a_call_that_must_wait_is_ended() -> None:
+    """One whose client takes nothing; another one, which need not be held, is answered."""
+    limits = SwitchLimits(memory_bytes=3)
+    async with rig(modes=("ok",), limits=limits) as r:
+        slow = await r.client(settings=struct.pack(">HI", wire.INITIAL_WINDOW_SIZE, 0))
+        slow.write(CALL)
+        outcome = await slow.outcome()
+        assert (outcome.status, "holds as much" in outcome.message) == (8, True)
+        quick = await r.client()
+        quick.write(CALL)
+        assert (await quick.outcome()).status == 0
+        await quick.until(lambda: r.quiet)
+        assert r.switch.memory.held == 0

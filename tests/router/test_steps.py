@@ -1,0 +1,68 @@
+import random
+
+import pytest
+
+from federation.contract.access import Tenant
+from federation.contract.errors import NotFound, PermissionDenied
+from federation.runtime.clock import ManualClock
+from router.geo import BUNDLED, Locator
+from router.metrics import Metrics
+from router.policy import table as tables
+from router.policy.access import EVERYONE, Caller
+from router.policy.retry import Failed
+from router.policy.signals import Ending
+from router.state import RouterState
+from router.steps import Steps, load_of
+from tests.router.fakes import make_snapshot
+
+URLS = {"eu-1": "http://127.0.0.1:1", "us-1": "http://127.0.0.1:2"}
+
+
+def steps_on(urls: dict[str, str]) -> Steps:
+    state = RouterState(name="r", clock=ManualClock(), dice=random.Random(1))
+    state.swap(tables.build(make_snapshot(urls)))
+    return Steps(state=state, metrics=Metrics(state), locator=Locator(BUNDLED, ()))
+
+
+def test_a_version_is_chosen_once_a_table() -> None:
+    steps = steps_on(URLS)
+    first = steps.resolve(EVERYONE, "digits", None)
+    assert first.version == 2
+    assert steps.resolve(EVERYONE, "digits", None) is first
+    assert steps.resolve(EVERYONE, "digits@champion", None).version == 1
+    steps.state.swap(tables.build(make_snapshot(URLS, version=2)))
+    assert steps.resolve(EVERYONE, "digits", None) is not first
+    with pytest.raises(NotFound):
+        steps.resolve(EVERYONE, "digit", None)
+    elsewhere = Caller(Tenant(name="t", residency=("us",)))
+    with pytest.raises(PermissionDenied):
+        steps.resolve(elsewhere, "private", None)
+
+
+def test_an_attempt_is_counted_where_it_goes_until_it_ends() -> None:
+    steps = steps_on(URLS)
+    resolved = steps.resolve(EVERYONE, "digits", None)
+    decision = steps.decide(resolved, EVERYONE, None)
+    assert decision.chosen is not None
+    chosen = decision.chosen
+    attempt = steps.begin(chosen, resolved, EVERYONE, 0.0)
+    assert steps.state.signals.in_flight(chosen.cluster) == 1
+    steps.answered(attempt, 503, 7, 0.0)
+    failed = Failed(cluster=chosen.cluster, ending=Ending.REFUSED, reason="saturated")
+    steps.ended(attempt, failed, 0.0, answered=False)
+    assert steps.state.signals.in_flight(chosen.cluster) == 0
+    again = steps.decide(resolved, EVERYONE, None, failed=[failed])
+    assert again.chosen is not None
+    assert again.chosen.cluster != chosen.cluster
+    steps.count(EVERYONE, resolved, chosen, status=200, tokens=3, took_s=0.1)
+    page = steps.metrics.page().decode()
+    assert 'fed_router_attempts_total{reason="refused"} 1.0' in page
+    assert f'cluster="{chosen.cluster}",code_class="2xx",model="digits"' in page
+    assert 'fed_router_tenant_tokens_total{tenant="anonymous"} 3.0' in page
+
+
+def test_a_load_is_a_sane_number() -> None:
+    assert [load_of(text) for text in ("0", "42", "", "-1", "1e3", "9" * 7, "²")] == [
+        *(0, 42),
+        *(None,) * 5,
+    ]
