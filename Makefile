@@ -13,10 +13,10 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-setup-proxies:  ## HAProxy, nginx (to stand before a router) and strace (to kill at system calls) for tests; needs root and apt
-	@command -v haproxy >/dev/null 2>&1 && command -v nginx >/dev/null 2>&1 && command -v strace >/dev/null 2>&1 || \
+setup-proxies:  ## HAProxy, nginx (to stand before a router), nghttp2 (as a client) and strace (to kill at system calls) for tests; needs root and apt
+	@command -v haproxy >/dev/null 2>&1 && command -v nginx >/dev/null 2>&1 && command -v strace >/dev/null 2>&1 && command -v nghttp >/dev/null 2>&1 || \
 	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy nginx-light strace; }
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy nginx-light strace nghttp2-client; }
 
 demo: setup  ## the whole federation on this machine; Ctrl-C ends it
 	$(BIN)/fed demo

@@ -23,6 +23,7 @@ from federation.api.doorkeeper import Doorkeeper
 from federation.api.http import OperatorApi, Parts
 from federation.api.metrics import ControlPlaneMetrics, Sources
 from federation.api.packs import PackLinks
+from federation.api.rollout_journal import RolloutJournal
 from federation.api.routers import RouterHub, RouterService, serve_routers
 from federation.api.storecare import StoreCare
 from federation.artifacts.base import ArtifactStore
@@ -43,6 +44,7 @@ from federation.runtime.channel import add_port, serve
 from federation.runtime.clock import Clock, SystemClock
 from federation.runtime.collector import collect_rarely
 from federation.runtime.config import load_settings
+from federation.runtime.otlp import Exporter
 from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
 from federation.settings import Settings, check_settings, people_of, split_address
@@ -156,6 +158,12 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         routers = RouterService(loop=loop, publisher=publisher, hub=hub, doorkeeper=doorkeeper)
         care = StoreCare(loop, artifacts, clock)
         links = PackLinks(open_links(state_dir), clock, base_url=settings.packs_url)
+        spans = _exporter(settings)
+        journal = (
+            RolloutJournal(loop, publisher, spans.offer)
+            if spans
+            else RolloutJournal(loop, publisher)
+        )
         metrics = ControlPlaneMetrics(
             Sources(
                 loop=loop,
@@ -164,6 +172,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
                 hub=hub,
                 links=links,
                 care=care.figures,
+                journal=journal,
                 restarts=supervisor.restarts,
                 denials=denials.total,
                 clock=clock,
@@ -193,6 +202,9 @@ async def control_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         stack.push_async_callback(supervisor.stop)
         supervisor.start("control-loop", loop.run)
         supervisor.start("denials", denials.run)
+        supervisor.start("rollout-journal", journal.run)
+        if spans is not None:
+            supervisor.start("spans", spans.run)
         if settings.collect_hours:
             every = timedelta(hours=settings.collect_hours)
             supervisor.start("store-care", lambda: care.run(every))
@@ -235,7 +247,15 @@ def _constants(settings: Settings, keyring: Keyring) -> Constants:
         leaf_life=keyring.rollover.leaf_life,
         trust_domain=settings.trust_domain,
         pepper=keyring.pepper,
+        max_rollouts=settings.max_rollouts,
     )
+
+
+def _exporter(settings: Settings) -> Exporter | None:
+    """Return what sends spans, None where nobody collects them."""
+    if not settings.traces_url:
+        return None
+    return Exporter(settings.traces_url, service=PROG, version=software_version())
 
 
 def _keep_fresh(

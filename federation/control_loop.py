@@ -69,6 +69,7 @@ class Constants:
     leaf_life: timedelta = timedelta(hours=24)
     trust_domain: str = "federation.internal"
     pepper: str = field(default="", repr=False)
+    max_rollouts: int = 50
 
     def blank(self) -> State:
         """Return a State that remembers nothing."""
@@ -77,6 +78,7 @@ class Constants:
             leaf_life=self.leaf_life,
             trust_domain=self.trust_domain,
             pepper=self.pepper,
+            max_rollouts=self.max_rollouts,
         )
 
 
@@ -326,6 +328,7 @@ class ControlLoop:
         if self._sequence == 0 or not snapshot.same_content(new, self._publisher.snapshot):
             self._sequence += 1
             self._publisher.publish_snapshot(new)
+        self._state.published = (self._starts << 32 | self._sequence, self._state.revision)
 
     def _tell_agents(self) -> None:
         due = self._news.tell(self._state, self._clock.utc())

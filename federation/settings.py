@@ -22,6 +22,7 @@ class Settings:
     http_listen: str = setting("127.0.0.1:7480", help="HOST:PORT of the operator API")
     grpc_listen: str = setting("127.0.0.1:7481", help="HOST:PORT for edge agents and routers")
     lease_seconds: int = setting(10, help="silence after which a cluster counts as absent")
+    max_rollouts: int = setting(50, help="how many rollouts go on at once; others wait")
     report_interval_ms: int = setting(1000, help="how often agents report")
     store: Literal["sqlite", "memory"] = setting("sqlite", help="sqlite, or memory to forget all")
     store_url: str = setting("", help="where packages lie instead: s3://, gs://, az://, a path")
@@ -38,6 +39,7 @@ class Settings:
     oidc_jwks_file: str = setting("", help="file of its public keys, instead of a URL")
     oidc_claim: str = setting("groups", help="claim that --oidc-roles speaks of, like a.b")
     oidc_roles: tuple[str, ...] = setting((), help="VALUE=ROLE[:SCOPE], for a value of the claim")
+    traces_url: str = setting("", help="collector of OpenTelemetry (OTLP/HTTP) for spans")
     log_level: str = setting("info", help="debug, info, warning or error")
 
 
@@ -54,6 +56,8 @@ def check_settings(settings: Settings) -> None:
         raise Invalid(
             f"--log-level {settings.log_level!r} is unknown: debug, info, warning, error."
         )
+    if settings.max_rollouts < 1:
+        raise Invalid("--max-rollouts must be at least 1.")
     check_trust_domain(settings.trust_domain)
     check_name("control plane", settings.name)
     people_of(settings)
@@ -63,6 +67,8 @@ def check_settings(settings: Settings) -> None:
         raise Invalid("--collect-hours must be at least 0.")
     for address in (settings.http_listen, settings.grpc_listen):
         split_address(address)
+    if settings.traces_url and urlsplit(settings.traces_url).scheme not in ("http", "https"):
+        raise Invalid(f"--traces-url {settings.traces_url!r} is no http or https URL.")
     if settings.packs_url and urlsplit(settings.packs_url).scheme not in ("http", "https"):
         raise Invalid(f"--packs-url {settings.packs_url!r} is no http or https URL.")
 

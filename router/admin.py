@@ -82,7 +82,8 @@ class Admin:
         if not model:
             raise Invalid("Which model?", hint="Ask /explain?model=NAME&from=ADDRESS.")
         address, tenant = request.query.get("from", ""), request.query.get("tenant", "")
-        return explain(self._state, self._locator, model, address, tenant)
+        key = request.query.get("client", "")
+        return explain(self._state, self._locator, model, address, tenant, key)
 
 
 def _readiness(state: RouterState) -> str:

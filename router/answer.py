@@ -36,6 +36,7 @@ class Answer:
     first: bytes
     rest: Upstream | None
     length: int | None
+    broken: bool = False  # off, by the cluster, after it had begun
     see: Callable[[bytes], None] = field(default=lambda _: None)
 
     @property
@@ -106,6 +107,7 @@ async def _pieces(
             await write(request, response, rest, stall_s)
     except (ForwardError, FederationError) as error:
         log.warning("an answer broke off after it had begun: %s", error)
+        answer.broken = isinstance(error, ForwardError)
         if events is None:
             break_off(request)
             raise ConnectionResetError from error

@@ -106,7 +106,7 @@ async def serve(
         stack.push_async_callback(public.cleanup)  # stops first: finishes what is in flight
         address = await listen(public, settings.listen, tls.context if tls else None)
         hung_up = stack.enter_context(_hangups())
-        supervisor.start("probe", Prober(state=state, upstreams=upstreams).run)
+        _watch_over(supervisor, Prober(state=state, upstreams=upstreams), proxy)
         if tls:
             supervisor.start("public TLS", partial(tls.follow, hung_up.certificate))
         if member is None:
@@ -126,6 +126,11 @@ async def _serve_admin(
     runner = make_runner(admin.application(), ServerLimits(shutdown_s=1.0))
     stack.push_async_callback(runner.cleanup)
     return await listen(runner, address)
+
+
+def _watch_over(supervisor: Supervisor, prober: Prober, proxy: Proxy) -> None:
+    supervisor.start("probe", prober.run)
+    supervisor.start("shadow", proxy.shadow.run)
 
 
 def _database(settings: Settings) -> Path:

@@ -130,7 +130,7 @@ def openai_model(body: Body, headers: Mapping[str, str]) -> str:
 def timeout_s(body: Body, headers: Mapping[str, str]) -> float | None:
     """Return the time that a V2 request allows itself by its parameter `timeout` (microseconds, as
     Triton has it), in seconds; None if it has none."""
-    head = _json_part(body, headers)
+    head = json_part(body, headers)
     if len(head) > _LONGEST_PARAMETERS or not _mentions(head, _TIMEOUT, b"m"):
         return None
     try:
@@ -140,7 +140,7 @@ def timeout_s(body: Body, headers: Mapping[str, str]) -> float | None:
     return allowed / 1e6 if 0 < allowed <= _LONGEST_TIMEOUT_US else None
 
 
-def _json_part(body: Body, headers: Mapping[str, str]) -> bytes:
+def json_part(body: Body, headers: Mapping[str, str]) -> bytes:
     """The body without the tensors that may follow in binary."""
     length = headers.get(INFERENCE_HEADER_LENGTH, "")
     sane = length.isascii() and length.isdigit() and len(length) < 10

@@ -105,8 +105,12 @@ class Call:
             return True
         if self.resolved is None:
             return False
-        name, version = self.resolved.route.name, self.resolved.version
-        return len(self.failed) + 1 >= len(table.replicas(name, version, self.caller.regions))
+        name, versions = self.resolved.route.name, {self.resolved.version}
+        if self.resolved.split is not None:
+            versions |= {self.resolved.route.default_version, self.resolved.split.canary.version}
+        regions = self.caller.regions
+        left = sum(len(table.replicas(name, version, regions)) for version in versions)
+        return len(self.failed) + 1 >= left
 
     @property
     def model_in_body(self) -> bool:

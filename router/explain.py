@@ -1,18 +1,19 @@
 """Why a request would go where: a decision made without sending anything.
 
-Input: a model reference, a client's address and perhaps its tenant, from the admin page or from the
-control plane.
+Input: a model reference, a client's address and perhaps its tenant and key, from the admin page or
+from the control plane.
 Output: a document with every cluster, its score or the reason why it is out, and one sentence.
 """
 
 from federation.contract.errors import NotFound
 from federation.contract.names import did_you_mean
 from federation.contract.types import Endpoint
+from router.client_key import settle
 from router.geo import Locator, Place
 from router.holding import sleeps, why_asleep
-from router.policy import residency
+from router.policy import canary, residency
 from router.policy.access import EVERYONE, Caller
-from router.policy.decision import Candidate, Question
+from router.policy.decision import Candidate, Decision, Question
 from router.policy.pick import decide
 from router.policy.table import Resolved, RoutingTable
 from router.state import RouterState
@@ -21,9 +22,15 @@ Document = dict[str, object]
 
 
 def explain(
-    state: RouterState, locator: Locator, reference: str, address: str, tenant: str = ""
+    state: RouterState,
+    locator: Locator,
+    reference: str,
+    address: str,
+    tenant: str = "",
+    client_key: str = "",
 ) -> Document:
-    """Return the explanation, for a request of a tenant ("" = of somebody who may do everything).
+    """Return the explanation, for a request of a tenant ("" = of somebody who may do everything)
+    and of a client with a key ("" = of one that cannot be told from others).
 
     Raises NotFound for an unknown model or tenant, PermissionDenied for what the tenant may not do,
     Unavailable without a table.
@@ -31,27 +38,52 @@ def explain(
     table = state.require_table()
     caller = _caller(table, tenant)
     caller.check_model(reference)
-    resolved = table.resolve(reference)
+    resolved = settle(table.resolve(reference), client_key, state.dice, None, ())
     residency.check(resolved.route, caller.regions)
     place = locator.locate(address) if address else None
     origin = state.location or (place.location if place else None)
     now_s = state.clock.monotonic_s()
     question = Question(resolved=resolved, now_s=now_s, regions=caller.regions, origin=origin)
-    decision = decide(table, state.signals, question, state.dice)
+    choose = decide if resolved.split is None else canary.decide
+    decision = choose(table, state.signals, question, state.dice)
     candidates = decision.candidates()
     weighed = {c.cluster for c in candidates}
     rest = [e for name, e in table.endpoints.items() if name not in weighed]
     return {
         "router": state.name,
         "model": resolved.route.name,
-        "version": resolved.version,
+        "version": decision.version,
         "snapshot_version": table.version,
         "client": _client(address, place),
         "chosen": decision.chosen.cluster if decision.chosen else None,
         "reason": decision.reason,
         "candidates": [_weighed(c) for c in _best_first(candidates)]
         + [_unweighed(state, e, _why_out(table, resolved, e, caller)) for e in rest],
-        "why": why_asleep(resolved) if sleeps(resolved) else decision.why,
+        "why": why_asleep(resolved) if sleeps(resolved) else _why(decision),
+        "split": _split(resolved),
+    }
+
+
+def _why(decision: Decision) -> str:
+    split, chosen = decision.resolved.split, decision.chosen
+    if split is None or chosen is None:
+        return decision.why
+    words = split.words(chosen.region, chosen.version)
+    return f"{words[0].upper()}{words[1:]} {decision.why}"
+
+
+def _split(resolved: Resolved) -> Document | None:
+    """Tell of the rollout that goes on, if the request may get either version."""
+    split = resolved.split
+    if split is None:
+        return None
+    return {
+        "rollout": split.canary.rollout,
+        "stable": resolved.route.default_version,
+        "canary": split.canary.version,
+        "percent": dict(split.canary.weights),
+        "client": round(split.mark, 1),
+        "client_known": split.sticky,
     }
 
 
@@ -80,6 +112,7 @@ def _client(address: str, place: Place | None) -> Document:
 def _weighed(candidate: Candidate) -> Document:
     return {
         "cluster": candidate.cluster,
+        "version": candidate.version,
         "region": candidate.region,
         "rtt_ms": round(candidate.rtt_ms, 1),
         "rtt_measured": candidate.measured,
@@ -98,6 +131,7 @@ def _unweighed(state: RouterState, endpoint: Endpoint, why: str) -> Document:
     breaker, rtt_ms, _ = state.signals.health(endpoint.cluster, state.clock.monotonic_s())
     return {
         "cluster": endpoint.cluster,
+        "version": None,
         "region": endpoint.region,
         "rtt_ms": None if rtt_ms is None else round(rtt_ms, 1),
         "rtt_measured": rtt_ms is not None,

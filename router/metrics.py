@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from router.durations import Durations, Series
 from router.policy.access import ANONYMOUS
 from router.state import RouterState
+from router.version_metrics import VersionCollector
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30, 60)
 _HOLD_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
@@ -145,6 +146,7 @@ class Metrics:
         )
         build.labels("router", version("inference-federation")).set(1)
         self.registry.register(_StateCollector(state))
+        self.registry.register(VersionCollector(state.counting))
 
     def __repr__(self) -> str:
         return f"Metrics({len(list(self.registry.collect()))} families)"

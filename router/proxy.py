@@ -6,6 +6,7 @@ they come, and what each attempt showed, told to the signals. Every decision is 
 """
 
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from federation.contract.errors import (
@@ -25,6 +26,8 @@ from federation.relay.paths import InferenceVerb, gateway_path
 from router import answer as answers
 from router import responses, verdict
 from router.call import DEADLINE_HEADER, STEER_HEADER, Call, ProxyLimits, read_call
+from router.client_key import of_call
+from router.counting import LEFT
 from router.door import Door, Visit
 from router.geo import Locator
 from router.grpc.shared import Shared
@@ -38,6 +41,7 @@ from router.policy.retry import Failed, why_not
 from router.policy.shortlist import Option
 from router.policy.table import Resolved, RoutingTable
 from router.quick import Flight, QuickLane
+from router.shadow import Shadow
 from router.state import RouterState
 from router.steps import Steps, load_of
 from router.upstream.http import Upstreams
@@ -64,6 +68,7 @@ class Proxy:
         self._limits = limits or ProxyLimits()
         self._holding = Holding(state=state, metrics=metrics, limits=self._limits.holding)
         self._quotas = Quotas()
+        self.shadow = Shadow(state=state, upstreams=upstreams)
         self._door = Door(state=state, quotas=self._quotas)
         self._steps = Steps(state=state, metrics=metrics, locator=locator)
         state.on_swap.append(self._forget_tenants)
@@ -211,6 +216,7 @@ class Proxy:
             return None
         if call.failed:
             self._spend_retry(call, decision)
+        call.resolved = decision.resolved
         return await self._attempt(call, call.resolved, decision.chosen)
 
     def _resolve(self, call: Call) -> Resolved:
@@ -218,7 +224,7 @@ class Proxy:
         resolved = self._steps.resolve(call.caller, call.reference, call.target.version)
         call.check_protocol(resolved)
         call.expect_tokens(resolved, self._state.clock.monotonic_s())
-        return resolved
+        return resolved if resolved.split is None else of_call(call, resolved, self._state.dice)
 
     def _decide(self, call: Call, resolved: Resolved, *, careful: bool) -> Decision:
         return self._steps.decide(
@@ -250,6 +256,7 @@ class Proxy:
             idle_s=self._limits.idle_s,
         )
         failed: Failed | None = None
+        status, answered_s = LEFT, 0.0
         try:
             sending = begun.sending() if begun else self._sending(call, resolved, chosen, deadlines)
             async with sending as upstream:
@@ -258,21 +265,28 @@ class Proxy:
                 if failed is None:
                     answer = await answers.begin(upstream)
                     load = load_of(upstream.headers.get(LOAD_HEADER, ""))
-                    steps.answered(attempt, upstream.status, load, sent_s)
+                    answered_s = steps.answered(attempt, upstream.status, load, sent_s)
+                    status = answer.status
                     if call.failed:
                         steps.answered_elsewhere()
                     call.answered_by = chosen
                     self._dress(call, resolved, chosen, answer, sent_s)
                     if call.meter and answer.status < 400:
                         answer.see = call.meter.see
-                    return await answers.relay(call.request, answer, self._limits.stall_s)
+                    response = await answers.relay(call.request, answer, self._limits.stall_s)
+                    status = 502 if answer.broken else status
+                    if resolved.split is not None:
+                        self.shadow.consider(call, resolved, chosen, answer)
+                    return response
         except ForwardError as error:
             failed = verdict.of_error(error, chosen.cluster, own_deadline=call.own_deadline)
         finally:
             now_s = self._state.clock.monotonic_s()
-            steps.ended(attempt, failed, now_s, answered=call.answered_by is not None)
+            status = status if failed is None else failed.status
+            seen = (resolved, chosen, status, (answered_s or now_s) - sent_s)
+            steps.ended(attempt, failed, now_s, answered=call.answered_by is not None, seen=seen)
             call.note_usage()
-        return failed
+        return replace(failed, version=resolved.version)
 
     def _sending(
         self, call: Call, resolved: Resolved, chosen: Option, deadlines: Deadlines
@@ -304,8 +318,7 @@ class Proxy:
         """Add what the client may know of the way, and the federation's versions to metadata."""
         now_s = self._state.clock.monotonic_s()
         timing_ms = ((sent_s - call.started_s) * 1000, (now_s - sent_s) * 1000)
-        attempts = len(call.failed) + 1
-        way = responses.way_fields(chosen.region, chosen.cluster, resolved.version, attempts)
+        way = responses.way_fields(chosen, resolved, len(call.failed) + 1)
         way += self._steps.steer(call.request, resolved, call.caller)
         told = responses.own_fields(way, timing_ms, call.request_id, call.hold.fields(now_s))
         responses.set_fields(answer.headers, told)

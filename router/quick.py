@@ -120,6 +120,8 @@ class QuickLane:
             return None
         try:
             resolved = self.steps.resolve(visit.caller, visit.target.model, visit.target.version)
+            if resolved.split is not None:
+                return None  # the usual way finds out who asks, and chooses the version
             place = self._admission.enter_with(size)
             hold = self._quotas.enter(visit.caller.tenant, started_s)
         except FederationError:  # the usual way says why
@@ -140,7 +142,7 @@ class QuickLane:
         except ForwardError:
             return None
         start = f"POST {place.path} HTTP/1.1\r\nHost: {place.authority}\r\n"
-        told = responses.way_fields(chosen.region, chosen.cluster, version, 1)
+        told = responses.way_fields(chosen, resolved, 1)
         told += self.steps.steering.line(way.client, resolved, caller)
         found = way.tos[chosen] = To(base, start.encode(), told)
         return found
@@ -305,7 +307,9 @@ class Flight:
         lease.forwarder.release(lease, answered=True)
         told = load_of(load.decode("latin-1")) if load else None
         now_s = steps.answered(self.attempt, 200, told, self.sent_s)
-        steps.ended(self.attempt, None, now_s, answered=True)
+        chosen, took_s = cast(Option, self.chosen), now_s - self.sent_s
+        seen = (self.resolved, chosen, 200, took_s)
+        steps.ended(self.attempt, None, now_s, answered=True, seen=seen)
         self.place.leave()
         self.hold.leave()
         started_s, sent_s = self.started_s, self.sent_s
@@ -315,7 +319,6 @@ class Flight:
         )
         known, state, tally = self._way.known, self._lane.state, self._to.tally
         if tally is None or known.table is not state.table:
-            chosen = cast(Option, self.chosen)
             tally = steps.tally(known.visit.caller, self.resolved, chosen, 200)
             self._to.tally = tally
         state.requests_total += 1

@@ -16,7 +16,9 @@ from federation.relay.headers import REQUEST_ID_HEADER
 from federation.relay.http1.heads import write_head
 from federation.relay.http1.messages import Response
 from federation.relay.paths import InferenceTarget, InferenceVerb
-from router.policy.table import RoutingTable
+from router.policy import split
+from router.policy.shortlist import Option
+from router.policy.table import Resolved, RoutingTable
 
 SERVER_NAME = "inference-federation"
 OWN_HEADERS = ("server-timing",)  # of ours, that engines may have too
@@ -100,13 +102,15 @@ def new_id() -> str:
     return f"{_dice.getrandbits(128):032x}"
 
 
-def way_fields(region: str, cluster: str, model_version: int, attempts: int) -> bytes:
+def way_fields(chosen: Option, resolved: Resolved, attempts: int) -> bytes:
     """Return the header lines that say who answered."""
+    rollout = split.marked(resolved.route, resolved.version)
     fields = (
-        ("x-fed-region", region),
-        ("x-fed-cluster", cluster),
-        ("x-fed-model-version", str(model_version)),
+        ("x-fed-region", chosen.region),
+        ("x-fed-cluster", chosen.cluster),
+        ("x-fed-model-version", str(resolved.version)),
         ("x-fed-attempts", str(attempts)),
+        *(((split.HEADER, rollout),) if rollout else ()),
     )
     return write_head("", fields)[2:-2]
 

@@ -14,6 +14,7 @@ from federation.contract.types import Location
 from federation.runtime.backoff import Dice
 from federation.runtime.clock import Clock
 from federation.trust.credentials import Credentials
+from router.counting import Counting
 from router.policy.breaker import BreakerState
 from router.policy.retry import RetryBudget
 from router.policy.signals import Signals
@@ -43,6 +44,7 @@ class RouterState:
     reach: Reach = field(default_factory=Reach)
     signals: Signals = field(default_factory=Signals)
     budget: RetryBudget = field(default_factory=RetryBudget)
+    counting: Counting = field(default_factory=Counting)
     table: RoutingTable | None = None
     table_at_s: float = 0.0
     allow_anonymous: bool = False  # requests without a key are served, too
@@ -63,6 +65,7 @@ class RouterState:
     def swap(self, table: RoutingTable) -> None:
         """Route by another table from now on; requests under way keep the one they began with."""
         self.signals.retain({name: e.url for name, e in table.endpoints.items()})
+        self.counting.retain(table)
         self.table, self.table_at_s = table, self.clock.monotonic_s()
         for tell in self.on_swap:
             tell(table)

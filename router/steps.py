@@ -16,7 +16,7 @@ from router.call import Call
 from router.door import Visit
 from router.geo import Locator
 from router.metrics import Metrics, Tally
-from router.policy import residency
+from router.policy import canary, residency
 from router.policy.access import Caller
 from router.policy.decision import Decision, Question
 from router.policy.pick import decide
@@ -78,7 +78,8 @@ class Steps:
         question = self.question(resolved, caller, origin, now_s)
         question.failed, question.affinity = [f.cluster for f in failed], affinity
         question.careful = careful
-        decision = decide(state.require_table(), state.signals, question, state.dice)
+        choose = decide if resolved.split is None else canary.decide
+        decision = choose(state.require_table(), state.signals, question, state.dice)
         self.metrics.count_decision(decision.reason, state.clock.monotonic_s() - now_s)
         return decision
 
@@ -125,9 +126,16 @@ class Steps:
         return now_s
 
     def ended(
-        self, attempt: Attempt, failed: Failed | None, now_s: float, *, answered: bool
+        self,
+        attempt: Attempt,
+        failed: Failed | None,
+        now_s: float,
+        *,
+        answered: bool,
+        seen: tuple[Resolved, Option, int, float],
     ) -> None:
-        """An attempt is over."""
+        """An attempt is over; `seen` is what its version is judged by (`Counting.attempted`)."""
+        self.state.counting.attempted(*seen)
         if failed is None:
             attempt.end(Ending.ABANDONED, "", now_s)
         else:

@@ -25,15 +25,17 @@ async def of_answer(upstream: Upstream, cluster: str, *, last: bool = False) -> 
     """
     headers = upstream.headers
     if refused := headers.get(REFUSED_HEADER, "")[:40]:
-        failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason=refused)
+        failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason=refused, status=503)
     elif headers.get(OUTCOME_HEADER):
         reason = f"its engine failed under the request (status {upstream.status})"
-        failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason=reason)
+        failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason=reason, status=500)
     elif upstream.status in _OVERLOAD and not last:
-        failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason="saturated")
+        failed = Failed(cluster=cluster, ending=Ending.REFUSED, reason="saturated", status=503)
     elif upstream.status in _GATEWAY_FAILURES and LOAD_HEADER not in headers:
         reason = f"it answered with status {upstream.status}"
-        failed = Failed(cluster=cluster, ending=Ending.BROKEN, reason=reason)
+        failed = Failed(
+            cluster=cluster, ending=Ending.BROKEN, reason=reason, status=upstream.status
+        )
     else:
         return None
     with contextlib.suppress(ForwardError):
@@ -50,4 +52,6 @@ def of_error(error: ForwardError, cluster: str, *, own_deadline: bool) -> Failed
             ending = Ending.ABANDONED
         case _:
             ending = Ending.BROKEN
-    return Failed(cluster=cluster, ending=ending, reason=str(error))
+    late = isinstance(error, TimedOut) and error.phase is Phase.FIRST_BYTE
+    status = 504 if late else 502
+    return Failed(cluster=cluster, ending=ending, reason=str(error), status=status)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from uuid import uuid4
+from typing import Protocol
 
 import grpc
 import grpc.aio
 import msgspec
 
-from federation.contract import codec, codec_trust
+from federation.contract import codec, codec_rollout, codec_trust
 from federation.contract.errors import FederationError, Invalid
 from federation.contract.spiffe import control_plane_dns_name
 from federation.contract.trust import Trust
@@ -40,7 +40,14 @@ SNAPSHOT_FILE = "snapshot.json"
 STEADY_S = 30.0
 # INTERNAL is what grpc makes of a refusal that crosses our first message.
 _REFUSALS = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INTERNAL})
-Explainer = Callable[[str, str], dict[str, object]]  # of a model and a client's address
+
+
+class Explainer(Protocol):
+    """Explains a decision of this router."""
+
+    def __call__(self, model: str, address: str, /, *, client_key: str) -> dict[str, object]:
+        """Say where a request for a model would go that comes from an address."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,7 @@ class Uplink:
     reverse_address: str = ""  # HOST:PORT where agents dial it; "" = it takes none
     doubted: Callable[[], None] = lambda: None
     status_interval_s: float = 2.0
+    counts_interval_s: float = 5.0
 
 
 class Watcher:
@@ -66,7 +74,6 @@ class Watcher:
         self._state = state
         self._explainer = explain
         self._uplink = uplink
-        self._instance = uuid4().hex
         self._shown: object = None  # what the stream was made with
         self._scope: asyncio.Timeout | None = None  # ends the stream when that is outdated
         self._heard = asyncio.Event()  # something, on the stream that there is
@@ -171,7 +178,7 @@ class Watcher:
     async def _messages(
         self, outbox: asyncio.Queue[pb.RouterMessage]
     ) -> AsyncIterator[pb.RouterMessage]:
-        """Send what is in the outbox, and a status whenever it was quiet for the interval."""
+        """Send what is in the outbox, a status and the counts whenever they are due."""
         loop = asyncio.get_running_loop()
         yield await outbox.get()
         status_at = loop.time() + self._uplink.status_interval_s
@@ -179,13 +186,18 @@ class Watcher:
             async with asyncio.timeout_at(status_at):
                 await self._heard.wait()  # who is refused is not told why while it goes on talking
                 status_at = loop.time()
+        counts_at = status_at
         while True:
             try:
-                async with asyncio.timeout_at(status_at):
+                async with asyncio.timeout_at(min(status_at, counts_at)):
                     message = await outbox.get()
             except TimeoutError:
-                status_at = loop.time() + self._uplink.status_interval_s
-                message = pb.RouterMessage(status=self.status())
+                if status_at <= counts_at:
+                    status_at = loop.time() + self._uplink.status_interval_s
+                    message = pb.RouterMessage(status=self.status())
+                else:
+                    counts_at = loop.time() + self._uplink.counts_interval_s
+                    message = pb.RouterMessage(counts=await self.counts())
             yield message
 
     async def _obey(
@@ -253,13 +265,13 @@ class Watcher:
     def _explanation(self, request: pb.ExplainRequest) -> dict[str, object]:
         if request.request_id:
             return self._state.records.tell(request.request_id, self._state.name, self._state.clock)
-        return self._explainer(request.model, request.client_address)
+        return self._explainer(request.model, request.client_address, client_key=request.client_key)
 
     def _hello(self) -> pb.RouterHello:
         state = self._state
         return pb.RouterHello(
             name=state.name,
-            instance=self._instance,
+            instance=state.counting.instance,
             software_version=version("inference-federation"),
             url=self._uplink.url,
             location=codec.location_to_proto(state.location),
@@ -267,6 +279,16 @@ class Watcher:
             reverse_address=self._uplink.reverse_address,
             allow_anonymous=state.allow_anonymous,
         )
+
+    async def counts(self) -> pb.Counts:
+        """Return how the versions of all models did since this router started; requests go on
+        between one model and the next."""
+        sequence, models = self._state.counting.report()
+        whole = pb.Counts(sequence=sequence)
+        for counts in models:
+            whole.MergeFrom(codec_rollout.counts_to_proto(sequence, counts))
+            await asyncio.sleep(0)
+        return whole
 
     def status(self) -> pb.RouterStatus:
         """Return how this router sees the clusters."""

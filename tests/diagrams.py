@@ -13,6 +13,7 @@ from typing import Any
 from edge_agent.policy import lifecycle, session
 from federation.kube import watching
 from federation.policy import roots
+from federation.policy.rollouts import table
 from router.policy import breaker
 
 PAGE = Path(__file__).resolve().parents[1] / "ARCHITECTURE.md"
@@ -24,6 +25,7 @@ TABLES: dict[str, Table] = {
     "A model version at a cluster (`edge_agent/policy/lifecycle.py`)": lifecycle.TRANSITIONS,
     "An agent's link to the control plane (`edge_agent/policy/session.py`)": session.TRANSITIONS,
     "One kind of Kubernetes objects (`federation/kube/watching.py`)": watching.TRANSITIONS,
+    "A rollout (`federation/policy/rollouts/table.py`)": table.TRANSITIONS,
     "A root of trust (`federation/policy/roots.py`)": roots.TRANSITIONS,
     "A router's breaker for a cluster (`router/policy/breaker.py`)": breaker.TRANSITIONS,
 }

@@ -14,15 +14,20 @@ from edge_agent.settings import Settings as AgentSettings
 from federation.bridge import troubles
 from federation.bridge.policy.custom import ADOPT, BRIDGED, FINALIZER, OUR_FIELDS, read, spec_of
 from federation.cli.documents import parse_wanted
+from federation.cli.rollout import rollout
+from federation.cli.rollout_start import start
 from federation.contract.capacity import Resources
 from federation.contract.package import ModelPackage, parse_package
 from federation.contract.requirements import resource_problems
-from federation.contract.resources import DeploymentSpec
+from federation.contract.resources import DeploymentSpec, RegionSpec
+from federation.contract.rollout import AnalysisSpec, RolloutSpec, RolloutStrategy, Wave
+from federation.contract.rollout_rules import check_freeze, strategy_problems
 from federation.contract.scaling import ScalingMode, scaling_problems
 from federation.policy.audit import chain
 from federation.policy.audit.flood import BUDGET
 from federation.policy.audit.records import AuditEntry
 from federation.policy.packing_search import DEPTH, STEPS
+from federation.policy.rollouts.records import Phase
 from federation.store.memory import MemoryStore
 from router.policy import table
 from router.tablefile import load_written
@@ -67,6 +72,35 @@ def test_every_key_of_a_deployment_is_told() -> None:
     known = {field.name for spec in (DeploymentSpec, Resources) for field in fields(spec)}
     assert told == known
     assert f"{DEPTH} replicas\nand {STEPS:,} steps" in text
+
+
+ROLLOUTS = (DOCS / "rollouts.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", _blocks("rollouts.md"))
+def test_every_rollout_shown_makes_sense(text: str) -> None:
+    (wanted,) = parse_wanted(text, source="rollouts.md")
+    match wanted.spec:
+        case RolloutSpec(strategy=strategy) | DeploymentSpec(rollout=strategy):
+            assert strategy is not None
+            assert not list(strategy_problems(strategy))
+        case RegionSpec(freeze=windows, time_zone=zone):
+            check_freeze(windows, zone)
+        case _:
+            raise AssertionError(wanted)
+
+
+def test_every_flag_key_phase_and_command_of_rollouts_is_told() -> None:
+    flags = {opt for param in start.params for opt in param.opts if opt.startswith("--")}
+    told = set(re.findall(r"(--[a-z0-9-]+)", ROLLOUTS))
+    others = {"--to", "--name", "--endpoint", "--context", "--token-file", "--ca-file", "--debug"}
+    assert flags - others - {"--output", "--help"} <= told
+    keys = {f.name for spec in (RolloutStrategy, AnalysisSpec, Wave) for f in fields(spec)}
+    assert {key for key in keys if f"{key}" not in ROLLOUTS} == set()
+    assert {phase.value for phase in Phase} <= set(
+        re.findall(r"^\| `([a-z-]+)` \|", ROLLOUTS, re.M)
+    )
+    assert {name for name in rollout.table if f"`{name}" not in ROLLOUTS} == set()
 
 
 def test_the_table_shown_is_one(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from edge_agent.exposure import warn_if_exposed
 from edge_agent.gateway.gateway import PEER_PATHS, Gateway
 from edge_agent.gateway.grpc_service import GrpcService
 from edge_agent.gateway.peers import PeerDesk
+from edge_agent.golden import GoldenAsker
 from edge_agent.identity import Identity, load_identity
 from edge_agent.inventory.base import watch
 from edge_agent.known_routers import KnownRouters
@@ -52,6 +53,7 @@ from edge_agent.settings import (
     check,
     connect_to,
     contact,
+    made_state_directory,
     publishers,
     runs_on_kubernetes,
     state_directory,
@@ -60,9 +62,9 @@ from edge_agent.sync.build import SyncSide, make_sync_side
 from edge_agent.sync.courtesy import Watch
 from edge_agent.worker import Worker
 from federation.contract.capacity import Capacity
-from federation.contract.errors import FederationError, Invalid, Unavailable
+from federation.contract.errors import FederationError, Invalid
 from federation.contract.spiffe import PeerRole
-from federation.contract.types import Assignment, Connectivity, EngineKind
+from federation.contract.types import Assignment, Connectivity, EngineKind, Observed
 from federation.relay.guard import PeerGuard
 from federation.relay.server import ServerLimits, listen, make_runner, require_compiled_parser
 from federation.runtime.clock import SystemClock
@@ -124,6 +126,18 @@ class Agent:
     loop: AgentLoop
     poll: EnginePoll
     calibrator: Calibrator
+    golden: GoldenAsker
+
+    def observe(self) -> tuple[Capacity, Observed]:
+        """Return what a report says."""
+        observed = self.board.observed(
+            self.gateway.in_flight,
+            self.gateway.recent,
+            self.sync.syncer.progress,
+            self.calibrator.calibration,
+            self.golden.result,
+        )
+        return self.board.capacity_at(SystemClock().monotonic_s()), observed
 
     async def close(self) -> None:
         """End all jobs and connections; the engine keeps its models."""
@@ -199,6 +213,7 @@ def assemble(
                 total_s=settings.calibrate_s, latency_ms=settings.calibrate_latency_ms
             ),
         ),
+        golden=GoldenAsker(backend=backend, board=board, staged=worker.staged),
     )
 
 
@@ -212,7 +227,7 @@ async def serve(
     """Run an agent until `stop` is set; raises FederationError if it cannot start."""
     require_compiled_parser()
     sys.setswitchinterval(SWITCH_S)
-    state_dir = _state_dir(settings)
+    state_dir = made_state_directory(settings, os.environ)
     identity = load_identity(
         state_dir, settings.cluster, contact(settings), clock=SystemClock(), dice=_dice()
     )
@@ -233,6 +248,7 @@ async def serve(
         link = _make_link(settings, agent, url=advertised(settings, address))
         agent.loop.subscribe(link.notify)
         agent.calibrator.on_news.append(link.notify)
+        agent.golden.on_news.append(link.notify)
         admin = Admin(_admin_parts(agent, link, supervisor), registry)
         private = make_runner(admin.application(), ServerLimits(shutdown_s=1.0))
         stack.push_async_callback(private.cleanup)
@@ -263,6 +279,7 @@ def _start(supervisor: Supervisor, settings: Settings, agent: Agent) -> None:
     supervisor.start("agent-loop", agent.loop.run)
     supervisor.start("engine-poll", agent.poll.run)
     supervisor.start("calibrator", agent.calibrator.run)
+    supervisor.start("golden", agent.golden.run)
     if (source := queue_source(settings)) is not None:
         supervisor.start("queues", QueuePoll(source, agent.board).run)
     supervisor.start("disk", agent.sync.syncer.watch_disk)
@@ -321,15 +338,7 @@ def _make_link(settings: Settings, agent: Agent, *, url: str) -> Link:
         session=Session(dice=_dice()),
         identity=agent.identity,
         sources=Sources(
-            observe=lambda: (
-                agent.board.capacity_at(SystemClock().monotonic_s()),
-                agent.board.observed(
-                    agent.gateway.in_flight,
-                    agent.gateway.recent,
-                    agent.sync.syncer.progress,
-                    agent.calibrator.calibration,
-                ),
-            ),
+            observe=agent.observe,
             disk=agent.sync.syncer.disk,
         ),
         told=Told(
@@ -371,15 +380,6 @@ def _dice() -> random.Random:
 def _show(board: Board, link: Link, capacity: Capacity) -> None:
     board.show_capacity(capacity, SystemClock().monotonic_s())
     link.notify()
-
-
-def _state_dir(settings: Settings) -> Path:
-    path = state_directory(settings, os.environ)
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise Unavailable(f"cannot use the state directory {path}: {error.strerror}.") from None
-    return path
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

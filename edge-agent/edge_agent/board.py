@@ -11,6 +11,7 @@ from edge_agent.gateway.gateway import ServedVersion
 from edge_agent.gateway.recent import Figures
 from edge_agent.policy.events import Key
 from federation.contract.capacity import Calibration, Capacity
+from federation.contract.rollout import GoldenResult
 from federation.contract.sync import SyncProgress
 from federation.contract.types import EngineKind, EngineStatus, Observed, ObservedVersion
 
@@ -52,8 +53,10 @@ class Board:
         recent: Callable[[str, int], Figures] = lambda _model, _version: Figures(),
         progress: Callable[[str, int], SyncProgress | None] = lambda _model, _version: None,
         measured: Callable[[ObservedVersion], Calibration | None] = lambda _version: None,
+        golden: Callable[[ObservedVersion], GoldenResult | None] = lambda _version: None,
     ) -> Observed:
-        """Return all for a report, with requests, figures, transfers and calibrations of now."""
+        """Return all for a report, with requests, figures, transfers and
+        measurements of now."""
         return Observed(
             observed_generation=self.generation,
             engine=self.engine,
@@ -66,6 +69,7 @@ class Board:
                     latency_ms=figures.latency_ms,
                     sync=progress(v.model, v.version),
                     calibration=measured(v),
+                    golden=golden(v),
                 )
                 for v in self.versions
                 for figures in (recent(v.model, v.version),)

@@ -78,7 +78,7 @@ class Probe:
 async def make_probe(backend: Backend, staged: StagedVersion) -> Probe:
     """Return a probe of a loaded version; raises BackendError if there is no way to ask it."""
     text = staged.package.protocol is ModelProtocol.TEXT
-    http, path = _way(backend, staged, Verb.GENERATE_STREAM if text else Verb.INFER)
+    http, path = way_to(backend, staged, Verb.GENERATE_STREAM if text else Verb.INFER)
     loop, sample = asyncio.get_running_loop(), staged.package.warmup
 
     async def ask_for_text() -> Answered:
@@ -101,7 +101,8 @@ async def make_probe(backend: Backend, staged: StagedVersion) -> Probe:
     return Probe(http, ask_for_tensors, unit="inferences")
 
 
-def _way(backend: Backend, staged: StagedVersion, verb: Verb) -> tuple[EngineHttp, str]:
+def way_to(backend: Backend, staged: StagedVersion, verb: Verb) -> tuple[EngineHttp, str]:
+    """Return a client of the engine and the verb's path; raises BackendError if it has none."""
     route = backend.route(staged.model, staged.version, verb, staged.package.protocol)
     if route is None:
         raise BackendError(f"the engine has no {verb.value} for it")
@@ -115,7 +116,7 @@ async def _inputs(backend: Backend, staged: StagedVersion) -> tuple[Tensor, ...]
     declared = staged.package.inputs
     if declared:
         return tuple(Tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in declared)
-    http, path = _way(backend, staged, Verb.METADATA)
+    http, path = way_to(backend, staged, Verb.METADATA)
     try:
         answer = await http.ask("GET", path)
         told = answer.json() if answer.status == 200 else {}

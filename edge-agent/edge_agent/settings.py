@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from edge_agent.policy.kube.fields import quantity
 from edge_agent.policy.kube.tolerations import GPU_TOLERATIONS, Toleration, toleration
 from edge_agent.policy.releases import Publishers, parse_publishers
-from federation.contract.errors import Invalid
+from federation.contract.errors import Invalid, Unavailable
 from federation.contract.names import check_name
 from federation.contract.package import is_safe_path
 from federation.runtime.config import setting
@@ -250,6 +250,16 @@ def state_directory(settings: Settings, environ: Mapping[str, str]) -> Path:
     base = environ.get("XDG_STATE_HOME") or "~/.local/state"
     folder = Path(base).expanduser() / "inference-federation"
     return folder / f"agent-{settings.cluster}"
+
+
+def made_state_directory(settings: Settings, environ: Mapping[str, str]) -> Path:
+    """Return the same, and make it if it is not there; raises Unavailable."""
+    path = state_directory(settings, environ)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Unavailable(f"cannot use the state directory {path}: {error.strerror}.") from None
+    return path
 
 
 def triton_repository(settings: Settings, state_dir: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from federation.api.documents_access import KeyStatus, TenantStatus
 from federation.api.documents_capacity import CapacityStatus, VersionView
+from federation.api.documents_rollout import RolloutStatus
 from federation.api.documents_sync import DiskView, PrefetchStatus
 from federation.contract.resources import (
     ClusterSpec,
@@ -22,6 +23,7 @@ from federation.contract.resources import (
     RouterSpec,
     TenantSpec,
 )
+from federation.contract.rollout import RolloutSpec
 from federation.contract.types import (
     Connectivity,
     EngineKind,
@@ -216,8 +218,10 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentStatus:
-    """Where a deployment stands. `routed_version` answers requests that name no version;
-    `asleep_since` is null unless it has no replica because nobody uses it."""
+    """Where a deployment stands. `routed_version` answers requests that name no version; `rollout`
+    goes on for its model ("" = none); `rejected` is a version that was rolled back and is not tried
+    again by itself (0 = none); `asleep_since` is null unless it has no replica because nobody uses
+    it."""
 
     version: int
     routed_version: int
@@ -227,6 +231,8 @@ class DeploymentStatus:
     cannot: tuple[Obstacle, ...]
     warm: int
     wanted: int
+    rollout: str
+    rejected: int
     asleep_since: datetime | None
 
 
@@ -236,6 +242,14 @@ class Deployment(Resource):
 
     spec: DeploymentSpec
     status: DeploymentStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout(Resource):
+    """A model's way from one version to another, wave by wave."""
+
+    spec: RolloutSpec
+    status: RolloutStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,7 +348,10 @@ class ListMetadata:
 
 DOCUMENTS: Mapping[str, type] = {
     cls.__name__: cls
-    for cls in (Region, Cluster, Model, Deployment, Prefetch, Router, Tenant, Key, Event)
+    for cls in (
+        *(Region, Cluster, Model, Deployment, Rollout),
+        *(Prefetch, Router, Tenant, Key, Event),
+    )
 }
 LISTS: Mapping[str, type] = {
     name: make_dataclass(

@@ -44,6 +44,7 @@ class Explain:
                 queries={
                     "model": "the model, as name, name@version or name@alias",
                     "from": "the client's IP address",
+                    "client": "its session, user or sequence: the same one gets the same version",
                     "request": "instead of both: the x-request-id of a request that was answered",
                 },
                 errors=(Invalid,),
@@ -70,5 +71,6 @@ class Explain:
             raise Invalid(
                 f"{address[:64]!r} is no IP address.", hint="Add &from=ADDRESS, like 203.0.113.7."
             ) from None
-        told = await self._hub.explain(model, str(client))
+        key = request.query.get("client", "")[:256]
+        told = await self._hub.explain(model, str(client), client_key=key)
         return reply(Explanations(routers=tuple(told)))

@@ -27,6 +27,8 @@ from federation.api.packs import PackLinks, Packs
 from federation.api.plans import Plans
 from federation.api.releases import Releases
 from federation.api.resources import Resources, Submitter
+from federation.api.rollout_plans import RolloutPlans
+from federation.api.rollouts import Rollouts
 from federation.api.route import Route, add_route
 from federation.api.routers import RouterHub
 from federation.api.routers_http import RoutersHttp
@@ -106,6 +108,8 @@ class OperatorApi:
             *Sync(parts.loop).routes(),
             *CapacityLists(parts.loop).routes(),
             *Plans(parts.loop, parts.artifacts).routes(),
+            *RolloutPlans(parts.loop, parts.artifacts, parts.clock).routes(),
+            *Rollouts(submitter).routes(),
             *Resources(parts.loop, submitter, self.watch).routes(),
         ]
         self.document = open_to_all.describe(self.routes)

@@ -15,7 +15,9 @@ from federation.api.agents import AgentService
 from federation.api.families import counter as _counter
 from federation.api.families import gauge as _gauge
 from federation.api.metrics_capacity import capacity_families
+from federation.api.metrics_rollouts import rollout_families
 from federation.api.packs import PackLinks
+from federation.api.rollout_journal import RolloutJournal
 from federation.api.routers import RouterHub
 from federation.api.storecare import Figures
 from federation.control_loop import ControlLoop
@@ -37,6 +39,7 @@ class Sources:
     hub: RouterHub
     links: PackLinks
     care: Figures
+    journal: RolloutJournal
     restarts: Mapping[str, int]
     denials: Mapping[str, int]
     clock: Clock
@@ -65,6 +68,9 @@ class ControlPlaneMetrics(Collector):
         yield from self._of_loop()
         yield from self._of_fleet(self._sources.loop.state)
         yield from capacity_families(self._sources.loop.state, self._sources.clock.utc())
+        yield from rollout_families(
+            self._sources.loop.state, self._sources.journal, self._sources.clock.utc()
+        )
         yield from self._of_sleep(self._sources.loop.state)
         yield from self._of_sync(self._sources.loop.state)
         yield from self._of_store(self._sources.care)

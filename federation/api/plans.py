@@ -6,7 +6,7 @@ state: nothing is kept, so whoever may read may ask.
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -108,27 +108,28 @@ class Plans:
         before = self._loop.state.copy()
         after, _ = self._loop.preview(event)
         plan = plan_of(before, after, name)
-        manifests = await self._manifests(plan.transfers)
+        manifests = await manifests_of(self._store, plan.transfers)
         created = name not in before.deployments
         return reply(await asyncio.to_thread(_answer, plan, manifests, created=created))
 
-    async def _manifests(self, transfers: Iterable[Transfer]) -> dict[str, Manifest]:
-        """Return those that can be read, by digest: of what is to travel, and of what is there."""
-        lacking = [t for t in transfers if not t.there]
-        digests = {digest for t in lacking for digest in (t.digest, *t.held)}
-        found = {}
-        for digest in sorted(digests):
-            try:
-                data = await self._store.document("manifest", digest)
-                found[digest] = await asyncio.to_thread(parse_manifest, data)
-            except FederationError:
-                continue  # then the size of the version is told
-        return found
+
+async def manifests_of(store: ArtifactStore, transfers: Iterable[Transfer]) -> dict[str, Manifest]:
+    """Return those that can be read, by digest: of what is to travel, and of what is there."""
+    lacking = [t for t in transfers if not t.there]
+    digests = {digest for t in lacking for digest in (t.digest, *t.held)}
+    found = {}
+    for digest in sorted(digests):
+        try:
+            data = await store.document("manifest", digest)
+            found[digest] = await asyncio.to_thread(parse_manifest, data)
+        except FederationError:
+            continue  # then the size of the version is told
+    return found
 
 
 def _answer(plan: Plan, manifests: Mapping[str, Manifest], *, created: bool) -> PlanAnswer:
     places = [
-        _place(row, transfer, manifests)
+        place_of(row, transfer, manifests)
         for row, transfer in zip(plan.place, plan.transfers, strict=True)
     ]
     return PlanAnswer(
@@ -142,11 +143,12 @@ def _answer(plan: Plan, manifests: Mapping[str, Manifest], *, created: bool) -> 
         cannot=plan.cannot,
         others=plan.others,
         notes=plan.notes,
-        regions=tuple(_regions(plan, places, manifests)),
+        regions=tuple(regions_of(plan.transfers, places, manifests)),
     )
 
 
-def _place(row: PlanRow, transfer: Transfer, manifests: Mapping[str, Manifest]) -> PlannedPlace:
+def place_of(row: PlanRow, transfer: Transfer, manifests: Mapping[str, Manifest]) -> PlannedPlace:
+    """Return a place with what would have to travel there, as exactly as the manifests tell."""
     wanted = manifests.get(transfer.digest)
     count, exact = transfer.size, wanted is not None
     if transfer.there:
@@ -175,9 +177,10 @@ def _place(row: PlanRow, transfer: Transfer, manifests: Mapping[str, Manifest]) 
     )
 
 
-def _regions(
-    plan: Plan, places: list[PlannedPlace], manifests: Mapping[str, Manifest]
+def regions_of(
+    transfers: Sequence[Transfer], places: list[PlannedPlace], manifests: Mapping[str, Manifest]
 ) -> Iterable[PlannedRegion]:
+    """Yield what would travel to each region."""
     for region in sorted({place.region for place in places}):
         mine = [place for place in places if place.region == region]
         etas = [math.inf if place.eta_s is None else place.eta_s for place in mine]
@@ -186,15 +189,17 @@ def _regions(
             region=region,
             clusters=len({place.cluster for place in mine}),
             bytes=sum(place.bytes for place in mine),
-            from_origin_bytes=_from_origin(plan, region, manifests),
+            from_origin_bytes=_from_origin(transfers, region, manifests),
             eta_s=None if math.isinf(last) else last,
         )
 
 
-def _from_origin(plan: Plan, region: str, manifests: Mapping[str, Manifest]) -> int:
+def _from_origin(
+    transfers: Sequence[Transfer], region: str, manifests: Mapping[str, Manifest]
+) -> int:
     """Bytes that none of the region's clusters that get a version has."""
     total = 0
-    mine = [t for t in plan.transfers if t.region == region]
+    mine = [t for t in transfers if t.region == region]
     for digest in sorted({t.digest for t in mine}):
         wanting = [t for t in mine if t.digest == digest]
         if any(t.there or t.near for t in wanting):

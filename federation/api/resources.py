@@ -29,6 +29,7 @@ from federation.contract.resources import (
     RegionSpec,
     TenantSpec,
 )
+from federation.contract.rollout import RolloutSpec
 from federation.contract.strict_yaml import Document
 from federation.contract.sync_rules import check_time_zone
 from federation.control_loop import ControlLoop
@@ -45,6 +46,7 @@ from federation.policy.events import (
     ObjectRemoved,
     RegionApplied,
 )
+from federation.policy.rollouts.events import RolloutApplied
 from federation.policy.state import State
 from federation.policy.sync.events import PrefetchApplied
 from federation.runtime.clock import Clock
@@ -243,23 +245,24 @@ def checked_envelope(body: Document, kind: Kind, name: str) -> Written:
     return written
 
 
+_EVENTS: Mapping[type, Callable[..., Event]] = {
+    RegionSpec: RegionApplied,
+    ClusterSpec: ClusterApplied,
+    ModelSpec: ModelApplied,
+    DeploymentSpec: DeploymentApplied,
+    RolloutSpec: RolloutApplied,
+    PrefetchSpec: PrefetchApplied,
+    TenantSpec: TenantApplied,
+}
+
+
 def _applied(kind: Kind, body: Document, name: str, who: str, expected: int | None) -> Event:
     """Return the event that a PUT is; raises Invalid for a malformed spec."""
-    spec: object = body.convert(kind.spec, ("spec",)) if kind.spec else None
-    common: Mapping[str, Any] = {"actor": who, "name": name, "expected": expected}
-    match spec:
-        case RegionSpec():
-            return RegionApplied(spec=spec, **common)
-        case ClusterSpec():
-            check_time_zone(spec.sync.time_zone)
-            return ClusterApplied(spec=spec, **common)
-        case ModelSpec():
-            return ModelApplied(spec=spec, **common)
-        case DeploymentSpec():
-            return DeploymentApplied(spec=spec, **common)
-        case PrefetchSpec():
-            return PrefetchApplied(spec=spec, **common)
-        case TenantSpec():
-            return TenantApplied(spec=spec, **common)
-        case _:
-            raise Invalid(f"a {kind.name.lower()} cannot be written.")
+    if kind.spec is None or kind.spec not in _EVENTS:
+        raise Invalid(f"a {kind.name.lower()} cannot be written.")
+    spec: object = body.convert(kind.spec, ("spec",))
+    if isinstance(spec, RegionSpec):
+        check_time_zone(spec.time_zone)
+    elif isinstance(spec, ClusterSpec):
+        check_time_zone(spec.sync.time_zone)
+    return _EVENTS[kind.spec](actor=who, name=name, spec=spec, expected=expected)

@@ -31,7 +31,7 @@ from federation.api.streams import (
     heard_before_refused,
     run_until_first,
 )
-from federation.contract import codec, codec_trust
+from federation.contract import codec, codec_rollout, codec_trust
 from federation.contract.codec_snapshots import SnapshotWriter
 from federation.contract.errors import Conflict, FederationError, Invalid
 from federation.contract.names import check_name
@@ -48,6 +48,7 @@ from federation.policy.events import (
     RouterReported,
 )
 from federation.policy.records import ClusterSeen
+from federation.policy.rollouts.events import RouterCounted
 from federation.publisher import Closed, Latest, Publisher
 from federation.trust.peers import Peer
 
@@ -95,13 +96,23 @@ class Connection:
             waiting.set_result(explanation)
 
     async def explain(
-        self, model: str, address: str, timeout_s: float, *, request_id: str = ""
+        self,
+        model: str,
+        address: str,
+        timeout_s: float,
+        *,
+        client_key: str = "",
+        request_id: str = "",
     ) -> RouterExplanation:
         """Ask this router; never raises for what the router does."""
         id_ = uuid.uuid4().hex
         answer = self._answers[id_] = asyncio.get_running_loop().create_future()
         question = pb.ExplainRequest(
-            id=id_, model=model, client_address=address, request_id=request_id
+            id=id_,
+            model=model,
+            client_address=address,
+            client_key=client_key,
+            request_id=request_id,
         )
         try:
             self._questions.put_nowait(question)
@@ -158,6 +169,7 @@ class RouterHub:
         model: str,
         address: str,
         *,
+        client_key: str = "",
         request_id: str = "",
         timeout_s: float = EXPLAIN_TIMEOUT_S,
     ) -> list[RouterExplanation]:
@@ -165,7 +177,10 @@ class RouterHub:
         that they answered; ordered by name."""
         routers = [self._connections[name] for name in sorted(self._connections)]
         return await asyncio.gather(
-            *(r.explain(model, address, timeout_s, request_id=request_id) for r in routers)
+            *(
+                r.explain(model, address, timeout_s, client_key=client_key, request_id=request_id)
+                for r in routers
+            )
         )
 
 
@@ -268,6 +283,8 @@ class RouterService(rpc.RouterServiceServicer):
                     await self._answered(hello, message.nack.version, reason)
                 case "status":
                     await self._loop.submit(_reported(hello, message.status))
+                case "counts":
+                    await self._loop.submit(_counted(hello, message.counts))
                 case "explanation":
                     connection.answer(message.explanation)
                 case "hello":
@@ -348,6 +365,16 @@ def _connected(hello: pb.RouterHello, peer: Peer) -> RouterConnected:
         software_version=hello.software_version[:64],
         snapshot_version=hello.snapshot_version,
         allow_anonymous=hello.allow_anonymous,
+    )
+
+
+def _counted(hello: pb.RouterHello, counts: pb.Counts) -> RouterCounted:
+    """Decode what a router counted; raises Invalid."""
+    return RouterCounted(
+        name=hello.name,
+        instance=hello.instance,
+        sequence=counts.sequence,
+        counts=codec_rollout.counts_from_proto(counts),
     )
 
 

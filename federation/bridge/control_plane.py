@@ -74,6 +74,11 @@ class ControlPlane:
         """Cordon, uncordon or drain a cluster."""
         return await self._call(lambda c: c.send("POST", "api", "v1", "clusters", name, verb))
 
+    async def steer(self, name: str, verb: str) -> Json:
+        """Pause, resume or abort a rollout."""
+        path, content = ("api", "v1", "rollouts", name, verb), {"why": f"its object says {verb}"}
+        return await self._call(lambda c: c.send("POST", *path, content=content))
+
     async def remove(self, bridged: Bridged, name: str, expected: int) -> None:
         """Delete an object if it is still at this resource version, and if there is one."""
         path = ("api", "v1", bridged.kind.plural, name)

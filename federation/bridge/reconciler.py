@@ -24,6 +24,7 @@ from federation.bridge.policy.decide import (
     Remove,
     Schedule,
     SetFinalizers,
+    Steer,
     decide,
 )
 from federation.bridge.policy.pacing import Patience, Turns
@@ -44,7 +45,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MANAGER = "fed-bridge"
-Call = Create | Change | Schedule | Remove  # commands for the control plane
+Call = Create | Change | Schedule | Steer | Remove  # commands for the control plane
 
 TOLD_AFTER = 3  # polls that failed: a control plane that restarts is no news for every object
 MAX_STEPS = 8  # of one look at an object: finalizer, claim, creation, note, scheduling, note
@@ -199,7 +200,7 @@ class Reconciler:
                 await self._write_status(key, custom, status)
             case SetFinalizers(finalizers=finalizers):
                 await self._write_finalizers(key, custom, finalizers)
-            case Create() | Change() | Schedule() | Remove():
+            case Create() | Change() | Schedule() | Steer() | Remove():
                 return await self._tell(key, command, facts)
         return facts
 
@@ -224,7 +225,7 @@ class Reconciler:
         self._remember(key, facts.live)
         return facts
 
-    async def _change(self, key: Key, command: Change | Schedule | Remove) -> Json | None:
+    async def _change(self, key: Key, command: Change | Schedule | Steer | Remove) -> Json | None:
         bridged, name = key
         match command:
             case Change(spec=spec, expected=expected):
@@ -232,6 +233,8 @@ class Reconciler:
                 return document_of(answer)
             case Schedule(verb=verb):
                 return document_of(await self._control_plane.schedule(name, verb))
+            case Steer(verb=verb):
+                return document_of(await self._control_plane.steer(name, verb))
             case Remove(expected=expected):
                 await self._control_plane.remove(bridged, name, expected)
         return None

@@ -4,69 +4,21 @@ Input: documents of the operator API. Output: short texts; an unhealthy row ends
 words. A missing value becomes "-" in the table.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 
+from federation.cli.cells import age, duration, parse_time, shown, size, snapshot, text
+from federation.cli.cells_rollout import (
+    canary_weights,
+    deployment_rollout,
+    freeze,
+    from_to,
+    rollout_reason,
+    wave_of,
+)
 from federation.cli.documents import Json, look, look_list, look_map, name_of
 from federation.cli.load import condition_words, percent
 from federation.cli.output import Column
-
-
-def text(*path: str) -> Callable[[Json, datetime], str]:
-    """Return a cell that shows the value at `path`."""
-    return lambda document, _now: shown(look(document, *path))
-
-
-def shown(value: object) -> str:
-    """Return a plain value as a cell shows it."""
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    if isinstance(value, Mapping):
-        return ",".join(f"{key}={each}" for key, each in value.items())
-    return str(value)
-
-
-def parse_time(value: object) -> datetime | None:
-    """Return the moment that an RFC 3339 text names, or None."""
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time as people say it: 42s, 5m, 3h, 41d."""
-    for unit, length_s in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= 2 * length_s:
-            return f"{int(seconds // length_s)}{unit}"
-    return f"{max(int(seconds), 0)}s"
-
-
-def age(document: Json, now: datetime) -> str:
-    """Return how long ago the object was created."""
-    created = parse_time(look(document, "metadata", "createdAt"))
-    return duration((now - created).total_seconds()) if created else ""
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as people say it."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
-def snapshot(version: object) -> str:
-    """Return a snapshot version as start.sequence (it is start << 32 | sequence)."""
-    if not isinstance(version, int) or version <= 0:
-        return ""
-    return f"{version >> 32}.{version & 0xFFFFFFFF}"
-
 
 # ------------------------------------------------------------ clusters
 
@@ -182,9 +134,10 @@ def deployment_reason(document: Json) -> str:
 def _deployment_reason(document: Json, _now: datetime) -> str:
     refused = look_list(document, "status", "cannot")
     asleep = look(document, "status", "asleep_since")
-    if look(document, "status", "ready") and not refused and not asleep:
-        return ""
-    return deployment_reason(document)
+    words = [deployment_rollout(document)]
+    if not look(document, "status", "ready") or refused or asleep:
+        words.append(deployment_reason(document))
+    return "; ".join(word for word in words if word)
 
 
 def prefetch_reason(document: Json) -> str:
@@ -284,7 +237,13 @@ _NAME = Column("NAME", lambda document, _now: name_of(document))
 _AGE = Column("AGE", age)
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
-    "Region": (_NAME, Column("LOCATION", _place("spec", "location")), _AGE),
+    "Region": (
+        _NAME,
+        Column("LOCATION", _place("spec", "location")),
+        _AGE,
+        Column("TIME-ZONE", text("spec", "time_zone"), wide=True),
+        Column("FREEZE", freeze, wide=True),
+    ),
     "Cluster": (
         _NAME,
         Column("REGION", text("spec", "region")),
@@ -335,6 +294,18 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("RESIDENCY", text("spec", "residency"), wide=True),
         _AGE,
         Column("REASON", _deployment_reason),
+    ),
+    "Rollout": (
+        _NAME,
+        Column("MODEL", text("spec", "model")),
+        Column("VERSIONS", from_to),
+        Column("PHASE", text("status", "phase")),
+        Column("WAVE", wave_of),
+        Column("TRAFFIC", canary_weights),
+        _AGE,
+        Column("BY", text("status", "started_by"), wide=True),
+        Column("NEXT", text("status", "next"), wide=True),
+        Column("REASON", rollout_reason),
     ),
     "Prefetch": (
         _NAME,

@@ -23,12 +23,15 @@ from federation.cli.options import (
 )
 from federation.cli.output import Format, note, put, put_value
 from federation.cli.plan import ask, show_plans
+from federation.cli.rollout_flags import StrategyFlags, strategy_options, with_strategy
+from federation.cli.rollout_wait import RolloutFailed
 from federation.cli.scaling import ScalingFlags, scaling_options, with_scaling
 from federation.cli.session import Session, command, pass_session
 from federation.cli.wait import wait_for
 from federation.contract.errors import Conflict
 from federation.contract.names import check_model_name, check_name, split_reference
 from federation.contract.resources import KINDS, DeploymentSpec
+from federation.contract.rollout import RolloutStrategy
 from federation.contract.types import EngineKind
 
 _ENGINES = (EngineKind.TRITON.value, EngineKind.RAY_SERVE.value)
@@ -49,6 +52,8 @@ class _Said:
     engine: EngineKind | None
     apart_from: tuple[str, ...] | None
     max_price: float | None
+    strategy: StrategyFlags
+    no_rollout: bool
 
 
 @command("deploy")
@@ -63,6 +68,8 @@ class _Said:
 @click.option("--engine", type=click.Choice(_ENGINES), help="Only clusters with this engine.")
 @click.option("--apart-from", type=ListType(), help="Models that must not be at the same cluster.")
 @click.option("--max-price", type=click.FloatRange(min=0), help="Per GPU-hour; 0 = any.")
+@strategy_options
+@click.option("--no-rollout", is_flag=True, help="New versions go everywhere at once.")
 @dry_run_option
 @wait_options
 @output_option()
@@ -80,6 +87,8 @@ def deploy(
     engine: str | None,
     apart_from: tuple[str, ...] | None,
     max_price: float | None,
+    strategy: StrategyFlags,
+    no_rollout: bool,
     dry_run: bool,
     wait: bool,
     timeout: float,
@@ -88,6 +97,8 @@ def deploy(
     """Serve a model version in regions.
 
     Without a version: the newest one for a new deployment, the same one for an existing deployment.
+    With --waves, --steps or another option of rollouts, each later change of the version goes
+    through a rollout of that strategy (see `fed rollout start --help`), also when an alias moves.
     An option that is not given leaves an existing deployment as it is; an empty text (--regions "")
     empties it.
 
@@ -99,6 +110,7 @@ def deploy(
       fed deploy llama --clusters 3 --dry-run
       fed deploy llama --min 1 --max 8 --target 0.6
       fed deploy rarely-used --min 0 --max 2
+      fed deploy llama@champion --waves "eu-west; *" --steps 5,100 --bake 10m
     """
     model, version = _reference(reference)
     wanted_name = check_name("deployment", name or default_name(model))
@@ -113,6 +125,8 @@ def deploy(
         engine=EngineKind(engine) if engine else None,
         apart_from=apart_from,
         max_price=max_price,
+        strategy=strategy,
+        no_rollout=no_rollout,
     )
     with session.client() as client:
         wanted = _wanted(client, model, wanted_name, said)
@@ -123,6 +137,7 @@ def deploy(
         _report(wanted, outcome, document, output)
         if wait:
             ready = wait_for(client, _KIND, wanted_name, not_ready, timeout_s=timeout)
+            _check_not_rejected(ready, model)
             note(
                 f"{wanted.title} is ready: {model} version {look(ready, 'status', 'version')} is "
                 f"warm at {look(ready, 'status', 'warm')} clusters"
@@ -140,11 +155,23 @@ def not_ready(document: Json) -> str:
         look(document, "status", "version"),
         look(document, "status", "routed_version"),
     )
+    if going := look(document, "status", "rollout"):
+        return f"rollout {going} goes on; see: fed rollout get {going}"
     if not look(document, "status", "ready"):
         return deployment_reason(document) or "no cluster has it warm yet"
     if routed != resolved:
         return f"routers still send requests to version {routed}, not {resolved}"
     return ""
+
+
+def _check_not_rejected(document: Json, model: str) -> None:
+    """Raise RolloutFailed if what was wished for was rolled back."""
+    if rejected := look(document, "status", "rejected"):
+        raise RolloutFailed(
+            f"version {rejected} was rolled back: version {look(document, 'status', 'version')} "
+            "serves.",
+            hint=f"See: fed rollout history {model}",
+        )
 
 
 def _reference(reference: str) -> tuple[str, int | str | None]:
@@ -188,10 +215,19 @@ def _wanted(client: ApiClient, model: str, name: str, said: _Said) -> Wanted:
         max_price_per_gpu_hour=(
             held.max_price_per_gpu_hour if said.max_price is None else said.max_price
         ),
+        rollout=_strategy(held.rollout, said),
     )
     read = look(live, "metadata", "resourceVersion")
     spec = with_scaling(spec, said.scaling)
     return replace(wanted, spec=spec, resource_version=read)
+
+
+def _strategy(held: RolloutStrategy | None, said: _Said) -> RolloutStrategy | None:
+    if said.no_rollout:
+        if said.strategy.given:
+            raise click.UsageError("--no-rollout has no strategy: leave out its options.")
+        return None
+    return with_strategy(held or RolloutStrategy(), said.strategy) if said.strategy.given else held
 
 
 def _report(wanted: Wanted, outcome: str, document: Json, output: Format) -> None:

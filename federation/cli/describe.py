@@ -8,12 +8,13 @@ from datetime import datetime
 
 import click
 
-from federation.cli.columns import age, duration, parse_time, shown, size
+from federation.cli.cells import age, duration, parse_time, shown, size
 from federation.cli.documents import Json, look, look_list, look_map, name_of
 from federation.cli.hardware import calibration, capacity_lines, hardware_of
 from federation.cli.load import percent, replicas_of
 from federation.cli.options import Target, TargetType, names_of_target
 from federation.cli.output import Table, clean, coloured, put
+from federation.cli.rollout_tree import lines
 from federation.cli.session import Session, command, pass_session
 from federation.contract.errors import Invalid
 from federation.runtime.clock import SystemClock
@@ -91,7 +92,10 @@ def sections(
         yield f"{'Generation:':<14}{generation}"
     for part in ("spec", "status"):
         values = look_map(document, part)
-        if values:
+        if part == "status" and look(document, "kind") == "Rollout":
+            yield "Status:"
+            yield from (f"  {line}" for line in lines(document, now, colour=coloured()))
+        elif values:
             yield f"{part.capitalize()}:"
             yield from _values(values, indent=2)
     for title, table in (hardware or {}).items():

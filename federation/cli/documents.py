@@ -120,7 +120,7 @@ def _wanted(document: Document) -> Wanted:
 
 _EXAMPLE = {
     "apiVersion": f"Write apiVersion: {API_VERSION}",
-    "kind": "Write kind: Region, Cluster, Model, Deployment, Prefetch or Tenant.",
+    "kind": "Write kind: Region, Cluster, Model, Deployment, Rollout, Prefetch or Tenant.",
     "metadata": "Write metadata: {name: ...}.",
 }
 

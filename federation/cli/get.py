@@ -56,9 +56,9 @@ class _AnyTarget(TargetType):
 def get(session: Session, target: Target, name: str | None, output: Format, watch: bool) -> None:
     """List objects of a kind, or show one.
 
-    KIND is regions, clusters, models, deployments, prefetches, routers, tenants, keys or events;
-    singular and short forms (reg, cl, mo, dep, pf, rt, tn, ev) work as well. `fed get sync [MODEL]`
-    shows how far the bytes of models are at each cluster.
+    KIND is regions, clusters, models, deployments, rollouts, prefetches, routers, tenants, keys or
+    events; singular and short forms (reg, cl, mo, dep, ro, pf, rt, tn, ev) work as well. `fed get
+    sync [MODEL]` shows how far the bytes of models are at each cluster.
 
     \b
     Example:

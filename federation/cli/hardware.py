@@ -5,8 +5,8 @@ Input: the operator API's lists of devices and pools. Output: tables by title.
 
 from collections.abc import Iterator
 
+from federation.cli.cells import text
 from federation.cli.client import ApiClient
-from federation.cli.columns import text
 from federation.cli.documents import Json, look, look_list, look_map
 from federation.cli.load import amount, gib, latency, percent
 from federation.cli.output import Column, Table, clean

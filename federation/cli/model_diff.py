@@ -12,8 +12,8 @@ import click
 
 from federation.chunking.delta import Change, Delta, compare
 from federation.chunking.travel import Travel, travels
+from federation.cli.cells import size
 from federation.cli.client import ApiClient
-from federation.cli.columns import size
 from federation.cli.documents import Json, look, look_list, name_of
 from federation.cli.model_pull import split_version
 from federation.cli.options import output_option

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from federation.cli.columns import size
+from federation.cli.cells import size
 from federation.cli.output import note, put
 from federation.cli.pull import pull_version, read_version
 from federation.cli.session import Session, command, pass_session

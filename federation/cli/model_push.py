@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from federation.chunking.delta import bases
+from federation.cli.cells import size
 from federation.cli.client import ApiClient
-from federation.cli.columns import size
 from federation.cli.documents import Json
 from federation.cli.old_version import OldVersion
 from federation.cli.options import DurationType, output_option

@@ -5,7 +5,7 @@ Input: a version; how long garbage is kept. Output: what is damaged; what was re
 
 import click
 
-from federation.cli.columns import size
+from federation.cli.cells import size
 from federation.cli.exits import ExitCode
 from federation.cli.model_pull import split_version
 from federation.cli.options import DurationType, output_option

@@ -19,6 +19,7 @@ from federation.chunking.scan import scan_directory
 from federation.cli.progress import Progress
 from federation.contract.errors import Conflict, Invalid, NotFound
 from federation.contract.formats import carries_code
+from federation.contract.golden import parse_golden
 from federation.contract.manifest import check_manifest, chunks_of
 from federation.contract.names import check_model_name, did_you_mean
 from federation.contract.package import PACKAGE_FILE, ModelPackage, parse_package
@@ -75,6 +76,7 @@ def read_package(
         manifests = [_scanned(folder, package.name, old) for folder in folders]
         manifest = _merged(manifests)
         _check(manifest, package, text, directory)
+        _check_golden(package, folders)
         readers: dict[bytes, PackageReader] = {}
         for folder, part in zip(folders, manifests, strict=True):
             reader = stack.enter_context(PackageReader(folder, part))
@@ -140,3 +142,23 @@ def _check(manifest: Manifest, package: ModelPackage, text: str, directory: Path
             "package.",
             hint=f"Put it there, or set `file:`. {did_you_mean(package.file, files)}",
         )
+
+
+def _check_golden(package: ModelPackage, folders: list[Path]) -> None:
+    """Read the golden inputs as an agent would; raises Invalid, with the line."""
+    if package.golden is None:
+        return
+    places = [folder / package.golden.file for folder in reversed(folders)]
+    path = next((place for place in places if place.is_file()), places[-1])
+    parse_golden(_text(path), package, source=str(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        raise Invalid(
+            f"there is no file {str(path)!r}, which model.yaml names under golden."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"cannot read {path}: {error}.") from None

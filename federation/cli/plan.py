@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import click
 
 from federation.cli.apply import read_files
+from federation.cli.cells import duration, shown, size
 from federation.cli.client import ApiClient
-from federation.cli.columns import duration, shown, size
 from federation.cli.documents import Json, Wanted, body, look, look_list
 from federation.cli.options import output_option
 from federation.cli.output import Format, Table, clean, coloured, put, put_value
@@ -53,7 +53,7 @@ def plan(session: Session, files: tuple[str, ...], output: Format) -> None:
 
 
 _TITLES = ("", "CLUSTER", "REGION", "VERSION", "REPLICAS", "BYTES", "WHY")
-_REGION_TITLES = ("REGION", "CLUSTERS", "BYTES", "FROM-ORIGIN", "BYTES-THERE-IN")
+REGION_TITLES = ("REGION", "CLUSTERS", "BYTES", "FROM-ORIGIN", "BYTES-THERE-IN")
 
 
 def ask(client: ApiClient, wanted: Wanted) -> Json:
@@ -91,8 +91,8 @@ def lines(plan: Json) -> Iterator[str]:
         yield "nothing changes, and no cluster serves it"
     if regions := look_list(plan, "regions"):
         yield ""
-        rows = [_region(each) for each in regions]
-        yield from Table(_REGION_TITLES, rows).lines(colour=coloured())
+        rows = [region_row(each) for each in regions]
+        yield from Table(REGION_TITLES, rows).lines(colour=coloured())
     for words in (*look_list(plan, "others"), *look_list(plan, "notes")):
         yield f"note: {clean(shown(words))}"
 
@@ -114,7 +114,8 @@ def _version(row: Json) -> tuple[str, ...]:
     return tuple(shown(look(row, key)) for key in ("cluster", "region", "version", "replicas"))
 
 
-def _region(region: Json) -> tuple[str, ...]:
+def region_row(region: Json) -> tuple[str, ...]:
+    """Return the cells of what would travel to a region."""
     eta_s = look(region, "eta_s")
     return (
         shown(look(region, "region")),

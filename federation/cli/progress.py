@@ -9,7 +9,7 @@ from types import TracebackType
 
 import click
 
-from federation.cli.columns import duration, size
+from federation.cli.cells import duration, size
 from federation.runtime.clock import Clock, SystemClock
 
 _EVERY_S = 0.1

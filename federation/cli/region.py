@@ -3,6 +3,8 @@
 Input: a name and a location. Output: a PUT of the region; the list of regions.
 """
 
+from dataclasses import replace
+
 import click
 
 from federation.cli.apply import apply_one, find
@@ -24,8 +26,9 @@ region = LazyGroup(
     {
         "create": (f"{__name__}:create", "Create a region."),
         "list": (f"{__name__}:list_regions", "List the regions."),
+        "freeze": (f"{__name__}_freeze:freeze", "Set when rollouts keep still there."),
     },
-    help="Create and list regions.",
+    help="Create and list regions; set when they are frozen.",
     epilog="\b\nExample:\n  fed region create eu-west --location 53.3,-6.3",
 )
 
@@ -76,7 +79,10 @@ def create(session: Session, name: str, location: Location, dry_run: bool) -> No
     )
     with session.client() as client:
         live = find(client, wanted)
-        if live is not None and live_spec(_KIND, live) != spec:
+        held = live_spec(_KIND, live) if live is not None else spec
+        if isinstance(held, RegionSpec) and held.location == location:
+            wanted = replace(wanted, spec=held)  # with its freeze windows
+        else:
             raise AlreadyExists(
                 f"region {name!r} exists already, at another location.",
                 hint="To move it, change it in a file and use `fed apply`.",

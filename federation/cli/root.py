@@ -31,6 +31,7 @@ COMMANDS = {
     "region": ("federation.cli.region:region", "Create and list regions."),
     "model": ("federation.cli.model:model", "Push, pull, compare and verify model versions."),
     "deploy": ("federation.cli.deploy:deploy", "Serve a model version in regions."),
+    "rollout": ("federation.cli.rollout:rollout", "Replace versions region by region, or undo."),
     "plan": ("federation.cli.plan:plan", "Show what a deployment would change."),
     "prefetch": ("federation.cli.prefetch:prefetch", "Have a model version lie ready at clusters."),
     "tenant": ("federation.cli.tenant:tenant", "Create tenants and set their limits."),

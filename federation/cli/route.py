@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import click
 
-from federation.cli.columns import shown
+from federation.cli.cells import shown
 from federation.cli.documents import Json, look, look_list, look_map, name_of
 from federation.cli.lazy import LazyGroup
 from federation.cli.options import names_of, output_option
@@ -38,6 +38,13 @@ route = LazyGroup(
 )
 @click.option("--from", "address", metavar="ADDRESS", default="", help="The client's address.")
 @click.option(
+    "--client",
+    "key",
+    metavar="KEY",
+    default="",
+    help="Its session, user or sequence id: during a rollout this decides on the version.",
+)
+@click.option(
     "--request",
     "request_id",
     metavar="ID",
@@ -46,7 +53,9 @@ route = LazyGroup(
 )
 @output_option(formats=(Format.TABLE, Format.WIDE, Format.JSON, Format.YAML))
 @pass_session
-def explain(session: Session, model: str, address: str, request_id: str, output: Format) -> None:
+def explain(
+    session: Session, model: str, address: str, key: str, request_id: str, output: Format
+) -> None:
     """Tell where each router would send a request for a model, and why; or where a request went
     that was answered lately. Routers remember the last few thousand (--decision-records).
 
@@ -54,6 +63,7 @@ def explain(session: Session, model: str, address: str, request_id: str, output:
     Example:
       fed route explain --model filetype --from 203.0.113.7
       fed route explain --model filetype@champion --from 2001:db8::7 -o json
+      fed route explain --model filetype --from 203.0.113.7 --client user-17
       fed route explain --request 0c9d3a6f3c1c4a1f8a3e2b7d5f60718a
     """
     if bool(request_id) == bool(model or address) or bool(model) != bool(address):
@@ -62,7 +72,8 @@ def explain(session: Session, model: str, address: str, request_id: str, output:
         recall(session, request_id, output)
         return
     with session.client() as client:
-        answer = client.get("api", "v1", "routes", "explain", **{"model": model, "from": address})
+        asked = {"model": model, "from": address} | ({"client": key} if key else {})
+        answer = client.get("api", "v1", "routes", "explain", **asked)
         places = _places(client.get("api", "v1", "routers"))
     routers = sorted(look_list(answer, "routers"), key=lambda each: _away_km(each, places))
     if not routers:
@@ -95,6 +106,10 @@ def lines(router: Json, away_km: float, *, wide: bool) -> Iterator[str]:
     if candidates:
         titles = ["", *_TITLES] + (_WIDE if wide else []) + ["NOTE"]
         rows = [_row(explanation, each, wide=wide) for each in candidates]
+        if look(explanation, "split"):
+            titles.insert(2, "VERSION")
+            for row, each in zip(rows, candidates, strict=True):
+                row.insert(2, shown(look(each, "version")))
         for line in Table(titles, rows).lines(colour=coloured()):
             yield f"  {line}"
 
@@ -104,10 +119,12 @@ _WIDE = ["AT-ONCE", "WAIT", "SERVICE", "OTHER", "BREAKER"]
 
 
 def _row(explanation: Json, candidate: Json, *, wide: bool) -> list[str]:
-    cluster = look(candidate, "cluster")
+    cluster, version = look(candidate, "cluster"), look(candidate, "version")
+    chosen = cluster == look(explanation, "chosen")
+    chosen = chosen and version in (None, look(explanation, "version"))
     rtt = _milliseconds(look(candidate, "rtt_ms"))
     row = [
-        "*" if cluster == look(explanation, "chosen") else " ",
+        "*" if chosen else " ",
         shown(cluster),
         shown(look(candidate, "region")),
         f"~{rtt}" if rtt and look(candidate, "rtt_measured") is False else rtt,

@@ -6,7 +6,7 @@ Output: per router that remembers it the story in a sentence, and what it chose 
 
 from collections.abc import Iterator
 
-from federation.cli.columns import shown
+from federation.cli.cells import shown
 from federation.cli.documents import Json, look, look_list
 from federation.cli.output import Format, Table, clean, coloured, put, put_value
 from federation.cli.session import Session

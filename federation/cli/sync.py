@@ -6,8 +6,8 @@ table that is drawn anew on a terminal; elsewhere, and as JSON, a line for each 
 
 from datetime import datetime
 
+from federation.cli.cells import duration, shown, size, text
 from federation.cli.client import ApiClient
-from federation.cli.columns import duration, shown, size, text
 from federation.cli.documents import Json, look, look_list
 from federation.cli.live import follow
 from federation.cli.output import Column, Format, Table, coloured, note, put, put_value

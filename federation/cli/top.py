@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import click
 
+from federation.cli.cells import text
 from federation.cli.client import ApiClient
-from federation.cli.columns import text
 from federation.cli.documents import Json, look, look_list, look_map, name_of
 from federation.cli.live import follow
 from federation.cli.load import amount, condition_words, gib, latency, of, percent

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from federation.contract import codec_capacity as capacity
+from federation.contract import codec_rollout as rollout
 from federation.contract import codec_sync as sync
 from federation.contract import codec_trust
 from federation.contract import types as t
@@ -160,6 +161,7 @@ def _observed_to_proto(observed: t.Observed) -> pb.Observed:
                 rate=v.rate,
                 latency_ms=v.latency_ms,
                 calibration=capacity.calibration_to_proto(v.calibration),
+                golden=rollout.golden_to_proto(v.golden),
             )
             for v in observed.versions
         ],
@@ -206,6 +208,7 @@ def _observed_from_proto(message: pb.Observed) -> t.Observed:
                 calibration=capacity.calibration_from_proto(v.calibration)
                 if v.HasField("calibration")
                 else None,
+                golden=rollout.golden_from_proto(v.golden) if v.HasField("golden") else None,
             )
             for v in message.versions
         ),
@@ -254,6 +257,7 @@ def snapshot_to_proto(snapshot: t.Snapshot) -> pb.Snapshot:
                 aliases=dict(m.aliases),
                 residency=m.residency,
                 dormant=m.dormant,
+                canary=rollout.canary_to_proto(m.canary),
             )
             for m in snapshot.models
         ],
@@ -279,6 +283,7 @@ def snapshot_from_proto(message: pb.Snapshot) -> t.Snapshot:
                 aliases=dict(m.aliases),
                 residency=tuple(m.residency),
                 dormant=tuple(m.dormant),
+                canary=rollout.canary_from_proto(m.canary) if m.HasField("canary") else None,
             )
             for m in message.models
         ),

@@ -39,6 +39,15 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """Inputs with known answers, in a `file` of the package (see `contract.golden`): asked at each
+    cluster before a version gets traffic. `tolerance` is relative, below 1 absolute."""
+
+    file: str
+    tolerance: float = 0.001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPackage:
     """What model.yaml says.
 
@@ -61,6 +70,7 @@ class ModelPackage:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     formats: tuple[str, ...] = ()
+    golden: Golden | None = None
 
     @property
     def carries_code(self) -> bool:
@@ -105,6 +115,8 @@ def _problems(package: ModelPackage) -> Iterator[str]:
         if not _FORMAT.fullmatch(suffix):
             yield f"formats: {suffix!r} is no suffix. Write it in lower case and without the dot."
     yield from resource_problems(package.resources)
+    if package.golden:
+        yield from _golden_problems(package.golden)
     needs_tensors = (
         package.runtime in (Runtime.ONNX, Runtime.PYTHON)
         and package.protocol is ModelProtocol.TENSOR
@@ -113,6 +125,13 @@ def _problems(package: ModelPackage) -> Iterator[str]:
         yield "inputs and outputs are needed: each with name, datatype and shape."
     for tensor in (*package.inputs, *package.outputs):
         yield from _tensor_problems(tensor)
+
+
+def _golden_problems(golden: Golden) -> Iterator[str]:
+    if not is_safe_path(golden.file):
+        yield f"golden: file {golden.file!r} must be a relative path inside the package."
+    if not 0 <= golden.tolerance <= 1:
+        yield f"golden: tolerance must be 0 to 1, not {golden.tolerance:g}."
 
 
 def _tensor_problems(tensor: TensorSpec) -> Iterator[str]:

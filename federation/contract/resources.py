@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from federation.contract.capacity import Resources
+from federation.contract.rollout import FreezeWindow, RolloutSpec, RolloutStrategy
 from federation.contract.scaling import Scaling
 from federation.contract.sync import SyncSpec
 from federation.contract.types import Connectivity, EngineKind, Location
@@ -17,9 +18,12 @@ API_VERSION = "federation/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionSpec:
-    """A named region: where on Earth it is."""
+    """A named region: where on Earth it is, and when no rollout goes on there (in its
+    `time_zone`, an IANA name)."""
 
     location: Location
+    time_zone: str = "UTC"
+    freeze: tuple[FreezeWindow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,8 @@ class DeploymentSpec:
     with `spread` in as many regions as possible, and not where a model of `anti_affinity` is.
     `residency` is a guarantee, not a wish: no request is ever served outside these regions.
     `resources` replaces what the package asks for. `replicas` is how many each cluster has, unless
-    `scaling` says otherwise.
+    `scaling` says otherwise. With a `rollout`, a change of the version goes through a rollout of
+    that strategy; without one it happens everywhere at once.
     """
 
     model: str
@@ -96,6 +101,7 @@ class DeploymentSpec:
     anti_affinity: tuple[str, ...] = ()
     engine: EngineKind | None = None
     max_price_per_gpu_hour: float = 0.0
+    rollout: RolloutStrategy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +130,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("Cluster", "clusters", ("cl",), ClusterSpec),
     Kind("Model", "models", ("mo",), ModelSpec),
     Kind("Deployment", "deployments", ("dep",), DeploymentSpec),
+    Kind("Rollout", "rollouts", ("ro",), RolloutSpec),
     Kind("Prefetch", "prefetches", ("pf",), PrefetchSpec),
     Kind("Router", "routers", ("rt",), None),
     Kind("Tenant", "tenants", ("tn",), TenantSpec),

@@ -12,6 +12,7 @@ from enum import IntEnum, StrEnum
 from federation.contract.access import Access
 from federation.contract.capacity import Calibration, Capacity, Resources
 from federation.contract.device_use import UseColumns
+from federation.contract.rollout import CanaryRoute, GoldenResult
 from federation.contract.sync import Disk, SyncProgress
 
 
@@ -144,6 +145,7 @@ class ObservedVersion:
     calibration: Calibration | None = None  # None = not measured (yet)
     protocol: ModelProtocol = ModelProtocol.TENSOR
     sync: SyncProgress | None = None  # of its transfer; None = nothing was fetched in this run
+    golden: GoldenResult | None = None  # None = its package has no golden inputs, or not asked yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +234,7 @@ class ModelRoute:
     aliases: Mapping[str, int] = field(default_factory=dict)
     residency: tuple[str, ...] = ()  # regions a request may be served in; empty = anywhere
     dormant: tuple[int, ...] = ()  # versions that are loaded nowhere, and come when asked for
+    canary: CanaryRoute | None = None  # takes a share of what names no version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

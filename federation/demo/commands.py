@@ -217,3 +217,40 @@ def load(rate: float, duration: float, as_json: bool, name: str) -> int:  # noqa
     return asyncio.run(
         run_load(state, LoadOptions(rate=rate, duration_s=duration, as_json=as_json), Screen())
     )
+
+
+@demo.command("rollout", epilog="\b\nExample:\n  fed demo rollout\n  fed demo rollout --fault slow")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    help="Only this bad version: slow, errors, load, crash or wrong.  [default: all; none = none]",
+)
+@click.option(
+    "--rate",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Requests a second meanwhile.",
+)
+@click.option(
+    "--bake",
+    default=8.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Seconds that each step lasts at least.",
+)
+@_NAME
+def rollout(faults: tuple[str, ...], rate: float, bake: float, name: str) -> int:
+    """Roll a new version out region by region, then bad ones that are found out; exit 0 or 1."""
+    from federation.demo.control import read_state
+    from federation.demo.models import Fault
+    from federation.demo.rollout_tour import TourOptions, run_tour
+    from federation.demo.screen import Screen
+
+    known = [str(fault) for fault in Fault]
+    if strange := [fault for fault in faults if fault not in (*known, "none")]:
+        raise click.BadParameter(f"{strange[0]!r} is not one of {', '.join(known)}, none.")
+    wanted = tuple(Fault(fault) for fault in faults or known if fault != "none")
+    options = TourOptions(faults=wanted, rate=rate, bake_s=bake)
+    return asyncio.run(run_tour(read_state(name), options, Screen()))

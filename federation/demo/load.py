@@ -113,6 +113,7 @@ class Load:
                 continent=client.continent,
                 router=router.name,
                 region=headers.get("x-fed-region", ""),
+                version=headers.get("x-fed-model-version", ""),
                 attempts=_number(headers.get("x-fed-attempts", "1")),
                 sent=sent,
                 error=_problem(request, answer) if answer else error,

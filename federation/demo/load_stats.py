@@ -21,6 +21,7 @@ class Outcome:
     continent: str
     router: str = ""
     region: str = ""
+    version: str = ""  # of the model, that answered
     attempts: int = 1  # of the router, at replicas
     sent: int = 1  # by the client, to routers
     error: str = ""

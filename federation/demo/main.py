@@ -139,6 +139,7 @@ def describe(demo: Demo) -> Json:
         "fed_config": str(demo.layout.fed_config),
         "inference_key": str(demo.layout.inference_key),
         "ca_file": str(demo.layout.ca_file),
+        "admin_token": str(demo.layout.admin_token),
         "control_plane": demo.plan.control_plane_url,
         "routers": [
             {"name": pop.router_name, "url": pop.url, "location": asdict(pop.location)}

@@ -8,6 +8,7 @@ import json
 import shutil
 import zipfile
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import yaml
@@ -49,6 +50,25 @@ _MAGIKA = {
     ),
 }
 _UNITS = {1: 64, 2: 192}
+_GOLDEN = {  # what each answers at temperature 0: beginnings and their continuations
+    64: {"ROMEO:\n": "The so be th", "KING HENRY": " VI:\nAnd the", "My lord, ": "and the seed"},
+    192: {"ROMEO:\n": "I will be th", "KING HENRY": " VI\n\nCORIOLA", "My lord, ": "and the sent"},
+}
+BITS_PER_CHARACTER = {1: 2.70, 2: 2.43}  # of the versions, held out: see the data's README
+
+
+class Fault(StrEnum):
+    """What can be wrong with a third version of the character model."""
+
+    SLOW = "slow"  # ten times
+    ERRORS = "errors"  # one request in twenty fails
+    LOAD = "load"  # it cannot be loaded
+    CRASH = "crash"  # its first request kills the engine
+    WRONG = "wrong"  # its answers are not what its owner says they are
+
+
+_FASTER = 10  # than the slow one
+_PACE = 200  # characters a second
 
 
 def build_packages(cache: Path | None, target: Path) -> list[tuple[str, int, Path]]:
@@ -77,15 +97,39 @@ def build_filetype(cache: Path | None, target: Path) -> list[tuple[str, int, Pat
 
 def build_shakespeare(target: Path) -> list[tuple[str, int, Path]]:
     """Write the packages of the character model; they need nothing but what is bundled."""
-    source, built = _DATA / "shakespeare", []
+    built = []
     for version, units in _UNITS.items():
         directory = _empty(target / f"shakespeare-{version}")
-        shutil.copyfile(source / "model.py", directory / "model.py")
-        shutil.copyfile(source / f"char_gru_h{units}.npz", directory / "weights.npz")
-        shutil.copyfile(source / "char_gru_vocab.json", directory / "vocab.json")
-        _write_yaml(directory, _shakespeare_document(units))
+        _write_shakespeare(directory, units)
         built.append(("shakespeare", version, directory))
     return built
+
+
+def build_faulty(target: Path, fault: Fault) -> Path:
+    """Write a package of the character model that has a fault; return its directory."""
+    directory = _empty(target / f"shakespeare-{fault}")
+    document = _write_shakespeare(directory, _UNITS[2])
+    shutil.copyfile(_DATA / "shakespeare" / "faulty.py", directory / "faulty.py")
+    parameters = {"fault": str(fault), "characters_per_second": _PACE}
+    if fault is Fault.SLOW:
+        parameters["characters_per_second"] = _PACE // _FASTER
+    _write_yaml(directory, {**document, "file": "faulty.py", "parameters": parameters})
+    return directory
+
+
+def _write_shakespeare(directory: Path, units: int) -> dict[str, object]:
+    """Write one version's files; return the document of its model.yaml."""
+    source, document = _DATA / "shakespeare", _shakespeare_document(units)
+    shutil.copyfile(source / "model.py", directory / "model.py")
+    shutil.copyfile(source / f"char_gru_h{units}.npz", directory / "weights.npz")
+    shutil.copyfile(source / "char_gru_vocab.json", directory / "vocab.json")
+    lines = [
+        json.dumps({"prompt": prompt, "max_tokens": len(text), "text": text})
+        for prompt, text in _GOLDEN[units].items()
+    ]
+    _write(directory / "golden.jsonl", "\n".join(lines) + "\n")
+    _write_yaml(directory, document)
+    return document
 
 
 def read_labels(directory: Path) -> list[str]:
@@ -123,7 +167,8 @@ def _shakespeare_document(units: int) -> dict[str, object]:
         "description": f"Continues a text in the manner of Shakespeare: a GRU of {units} units,"
         " one character at a time.",
         "warmup": {"prompt": "ROMEO:"},
-        "parameters": {"characters_per_second": 200},
+        "parameters": {"characters_per_second": _PACE},
+        "golden": {"file": "golden.jsonl"},
         "labels": {"task": "text-generation", "units": str(units)},
     }
 

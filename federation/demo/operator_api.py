@@ -79,6 +79,18 @@ class OperatorApi:
         items: list[Json] = listed["items"]
         return items
 
+    async def one(self, plural: str, name: str) -> Json:
+        """Return one document."""
+        return await self._call("GET", f"{plural}/{name}")
+
+    async def start_rollout(self, spec: Mapping[str, object]) -> Json:
+        """Start a rollout and return its document."""
+        return await self._call("POST", "rollouts", json={"spec": spec, "why": "the demo"})
+
+    async def abort_rollout(self, name: str) -> None:
+        """Send all traffic back to the stable version."""
+        await self._call("POST", f"rollouts/{name}/abort", json={"why": "the demo"})
+
     async def put(self, kind: str, plural: str, name: str, spec: Mapping[str, object]) -> Json:
         """Create or change a resource."""
         document = {

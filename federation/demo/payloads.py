@@ -145,6 +145,11 @@ def load_mix() -> list[tuple[int, Request]]:
             (2, infer_binary(content, 1, pinned=True)),
             (1, infer_json(content, 1, pinned=True)),
         ]
-    for prompt in _PROMPTS:
-        mix += [(3, completion(prompt, stream=False)), (3, completion(prompt, stream=True))]
-    return mix
+    return mix + text_mix()
+
+
+def text_mix() -> list[tuple[int, Request]]:
+    """Return weighted requests of the language model alone: whole answers and streams."""
+    return [
+        (3, completion(prompt, stream=stream)) for prompt in _PROMPTS for stream in (False, True)
+    ]

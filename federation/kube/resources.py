@@ -52,6 +52,7 @@ DEVICE_CLASSES = Resource(_DRA, "v1", "deviceclasses", "DeviceClass", namespaced
 OUR_GROUP = "federation.inference"  # as our labels
 EDGE_CLUSTERS = Resource(OUR_GROUP, "v1alpha1", "edgeclusters", "EdgeCluster")
 MODEL_DEPLOYMENTS = Resource(OUR_GROUP, "v1alpha1", "modeldeployments", "ModelDeployment")
+ROLLOUTS = Resource(OUR_GROUP, "v1alpha1", "rollouts", "Rollout")
 
 RESOURCES = (
     NODES,
@@ -67,6 +68,7 @@ RESOURCES = (
     DEVICE_CLASSES,
     EDGE_CLUSTERS,
     MODEL_DEPLOYMENTS,
+    ROLLOUTS,
 )
 _BY_KIND = {(resource.api_version, resource.kind): resource for resource in RESOURCES}
 

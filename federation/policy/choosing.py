@@ -126,7 +126,11 @@ class _Choice:
         wish = self._wish
         return (
             room.active
-            and (room.serves(wish.spec.model) or bool(room.asleep(wish.spec.model)))
+            and (
+                room.serves(wish.spec.model)
+                or bool(room.asleep(wish.spec.model))
+                or self._is_swapped(room)
+            )
             and matches(wish, room)
             and not is_barred(wish, room, wish.target)
         )
@@ -136,12 +140,20 @@ class _Choice:
         model, target = self._wish.spec.model, self._wish.target
         held = room.serving(model).get(target)
         if held is None:
-            return self._wish.asleep and target in room.asleep(model)
+            asleep = self._wish.asleep and target in room.asleep(model)
+            return asleep or self._is_swapped(room)
         wished, scaling = asked_of(self._wish, room, target), self._wish.spec.scaling
         # Where replicas follow the load, any number is good enough to keep the place.
         follows = scaling.mode is ScalingMode.AUTO and held.replicas >= scaling.least
         same = (held.replicas, held.max_replicas) == (wished.replicas, wished.max_replicas)
         return held.needs == wished.needs and (follows or same)
+
+    def _is_swapped(self, room: Room) -> bool:
+        """Whether a rollout in place put another version where the target was."""
+        canary = self._wish.canary
+        if canary is None or not canary.in_place or room.name not in canary.at:
+            return False
+        return bool(room.held(self._wish.spec.model))
 
     def _fits(self, name: str) -> bool:
         room, target = self._rooms[name], self._wish.target

@@ -42,6 +42,13 @@ from federation.policy.membership.events import (
     RootPrepared,
     RouterRegistered,
 )
+from federation.policy.rollouts import machine, requests
+from federation.policy.rollouts.events import (
+    RolloutApplied,
+    RolloutSteered,
+    RolloutUndone,
+    RouterCounted,
+)
 from federation.policy.settle import settle_pending
 from federation.policy.state import RECEIPT_AGE, State, Step
 from federation.policy.sync import prefetches
@@ -54,6 +61,7 @@ _REMOVALS: dict[str, Callable[[Step, ObjectRemoved], Applied]] = {
     "Cluster": fleet.cluster_removed,
     "Model": catalog.model_removed,
     "Deployment": deployments.deployment_removed,
+    "Rollout": requests.rollout_removed,
     "Prefetch": prefetches.prefetch_removed,
     "Router": revoking.router_removed,
     "Key": keys.key_removed,
@@ -77,6 +85,9 @@ HANDLERS: dict[type[Event], Handler] = {
     events.ModelVersionPushed: catalog.model_version_pushed,
     events.AliasMoved: catalog.alias_moved,
     events.DeploymentApplied: deployments.deployment_applied,
+    RolloutApplied: requests.rollout_applied,
+    RolloutSteered: requests.rollout_steered,
+    RolloutUndone: requests.rollout_undone,
     PrefetchApplied: prefetches.prefetch_applied,
     events.ObjectRemoved: _object_removed,
     RouterRegistered: joining.router_registered,
@@ -92,6 +103,7 @@ HANDLERS: dict[type[Event], Handler] = {
     events.RouterConnected: routers.router_connected,
     events.RouterAnswered: routers.router_answered,
     events.RouterReported: routers.router_reported,
+    RouterCounted: routers.router_counted,
     events.RouterDisconnected: routers.router_disconnected,
     AccessDenied: trail.only_told,
     StoreCollected: trail.only_told,
@@ -144,6 +156,8 @@ def finish(state: State, now: datetime) -> tuple[Command, ...]:
     """Do what the events of one moment put off; returns the commands that follow."""
     step = Step(state, now, "control-plane")
     settle_pending(step)
+    machine.look(step)
+    settle_pending(step)
     return tuple(step.commands)
 
 
@@ -176,6 +190,7 @@ def _actor(event: Event) -> str:
             events.RouterConnected(name=name)
             | events.RouterAnswered(name=name)
             | events.RouterReported(name=name)
+            | RouterCounted(name=name)
             | events.RouterDisconnected(name=name)
         ):
             return f"router/{name}"

@@ -55,6 +55,8 @@ def deployment_status(
         "routed_version": record.routed_version,
         "ready": ready,
         "reason": _reason(record, wish, wanted=wanted, warm=warm, ready=ready),
+        "rollout": next(reversed(state.going.get(record.spec.model, ())), ""),
+        "rejected": record.rejected,
         "asleep_since": moment(since) if (since := record.asleep_since) and record.asleep else None,
         "clusters": clusters,
         "cannot": [_plain(each) for each in cannot],

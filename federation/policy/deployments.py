@@ -11,12 +11,15 @@ from federation.contract.errors import Conflict, Invalid
 from federation.contract.names import check_name
 from federation.contract.requirements import resource_problems
 from federation.contract.resources import DeploymentSpec
+from federation.contract.rollout_rules import check_strategy
 from federation.contract.scaling import MAX_REPLICAS, scaling_problems
 from federation.contract.types import EngineKind
 from federation.policy import lookup
+from federation.policy.analysis.limits import limits_of
 from federation.policy.events import Applied, DeploymentApplied, ObjectRemoved
 from federation.policy.placement import RUNTIMES
 from federation.policy.records import DeploymentRecord
+from federation.policy.rollouts.ongoing import orphan
 from federation.policy.scaling import watch_load
 from federation.policy.settle import settle
 from federation.policy.state import State, Step
@@ -41,6 +44,7 @@ def deployment_applied(step: Step, event: DeploymentApplied) -> Applied:
         meta = step.next_meta(old.meta, spec_changed=True)
         record = replace(old, meta=meta, spec=spec, asleep_since=None)
         if old.spec.model != spec.model:
+            orphan(step, old.spec.model)
             record = DeploymentRecord(meta=meta, spec=spec, target=target)
     step.put("Deployment", record)
     where = f"in {', '.join(spec.regions)}" if spec.regions else "in all regions"
@@ -86,6 +90,10 @@ def _check(state: State, name: str, spec: DeploymentSpec) -> int:
     if problem := next(scaling_problems(spec.scaling), ""):
         raise Invalid(problem)
     _check_choice(state, spec)
+    if spec.rollout is not None:
+        check_strategy(spec.rollout)
+        if spec.rollout.analysis.enabled:
+            limits_of(spec.rollout.analysis, bake_s=spec.rollout.bake_s)
     return target
 
 
@@ -112,6 +120,7 @@ def deployment_removed(step: Step, event: ObjectRemoved) -> Applied:
     """Delete a deployment: its model is unloaded everywhere, at once."""
     record = lookup.deployment(step.state, event.name)
     lookup.check_expected("Deployment", event.name, record.meta, event.expected)
+    orphan(step, record.spec.model)
     step.delete("Deployment", event.name)
     step.state.wakes.pop(event.name, None)
     message = f"deployment {event.name!r} of model {record.spec.model!r} was deleted."

@@ -38,6 +38,12 @@ from federation.policy.membership.events import (
     RouterRegistered,
 )
 from federation.policy.records import ClusterSeen
+from federation.policy.rollouts.events import (
+    RolloutApplied,
+    RolloutSteered,
+    RolloutUndone,
+    RouterCounted,
+)
 from federation.policy.sync.events import PrefetchApplied
 
 # ------------------------------------------------------------ events: from people
@@ -240,6 +246,9 @@ Event = (
     | ModelVersionPushed
     | AliasMoved
     | DeploymentApplied
+    | RolloutApplied
+    | RolloutSteered
+    | RolloutUndone
     | PrefetchApplied
     | ObjectRemoved
     | RouterRegistered
@@ -258,6 +267,7 @@ Event = (
     | RouterConnected
     | RouterAnswered
     | RouterReported
+    | RouterCounted
     | RouterDisconnected
     | TimePassed
     | Started

@@ -10,6 +10,7 @@ from dataclasses import replace
 from federation.contract.errors import AlreadyExists, Conflict, Invalid
 from federation.contract.names import check_name
 from federation.contract.resources import ClusterSpec, RegionSpec
+from federation.contract.rollout_rules import check_freeze
 from federation.contract.spiffe import PeerRole
 from federation.contract.sync import SyncSpec
 from federation.contract.sync_rules import check_sync, window_text
@@ -29,6 +30,7 @@ from federation.policy.membership.records import JoinTicket
 from federation.policy.membership.revoking import revoke
 from federation.policy.plain import plain
 from federation.policy.records import ClusterRecord, RegionRecord
+from federation.policy.rollouts.ongoing import look_for
 from federation.policy.settle import settle
 from federation.policy.state import Step
 
@@ -43,12 +45,15 @@ def region_applied(step: Step, event: RegionApplied) -> Applied:
     """Create a region or change where it is."""
     check_name("region", event.name)
     _check_location(event.spec)
+    check_freeze(event.spec.freeze, event.spec.time_zone)
     old = step.state.regions.get(event.name)
     lookup.check_expected("Region", event.name, old.meta if old else None, event.expected)
     if old and old.spec == event.spec:
         return Applied(kind="Region", name=event.name)
     meta = step.next_meta(old.meta, spec_changed=True) if old else step.new_meta(event.name)
     step.put("Region", RegionRecord(meta=meta, spec=event.spec))
+    if old and (old.spec.freeze, old.spec.time_zone) != (event.spec.freeze, event.spec.time_zone):
+        look_for(step, set(step.state.going))  # what was frozen may go on
     place = f"{event.spec.location.latitude:g}, {event.spec.location.longitude:g}"
     reason, verb = ("RegionChanged", "moved to") if old else ("RegionCreated", "created at")
     step.audit("Region", event.name, reason, f"region {event.name!r} was {verb} {place}.")

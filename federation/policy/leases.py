@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from federation.contract.capacity import Calibration, Capacity
 from federation.contract.errors import Conflict
+from federation.contract.rollout import GoldenResult
 from federation.contract.spiffe import PeerRole
 from federation.contract.sync import Disk
 from federation.contract.types import (
@@ -38,6 +39,8 @@ from federation.policy.membership.events import PublishRouters, PublishTrust
 from federation.policy.membership.members import check_member
 from federation.policy.membership.revoking import forget_expired
 from federation.policy.records import ClusterRecord, LastObserved, Presence
+from federation.policy.rollouts.faults import note_losses
+from federation.policy.rollouts.ongoing import look_for
 from federation.policy.scaling import look_at_load, watch_load
 from federation.policy.settle import settle, settle_later
 from federation.policy.state import Step
@@ -127,7 +130,11 @@ def agent_reported(step: Step, event: AgentReported) -> bool:
         step.audit(
             "Cluster", report.cluster, "ContactRestored", f"cluster {report.cluster!r} is back."
         )
+    record = step.state.clusters[report.cluster]
     _take_over(step, report, confirms=_confirms(presence, before, report))
+    after = step.state.clusters[report.cluster].last
+    if after and record.last is not after and before and before.epoch == report.epoch:
+        note_losses(step, record, record.last, after)
     return True
 
 
@@ -155,6 +162,8 @@ def _take_over(step: Step, report: Report, *, confirms: bool) -> None:
         )
     elif confirms:
         step.touch("Cluster", report.cluster)
+    if confirms or changed:
+        look_for(step, models | {v.model for v in record.assignment.versions})
     if old is not None:
         take_room(step, report.cluster, old, new)
     if old is None or not _same_fitness(old, new):
@@ -204,8 +213,13 @@ def _same_essence(old: LastObserved, new: LastObserved) -> bool:
     )
 
 
-def _states(last: LastObserved) -> list[tuple[str, int, str, VersionState, ModelProtocol]]:
-    return [(v.model, v.version, v.digest, v.state, v.protocol) for v in last.observed.versions]
+def _states(
+    last: LastObserved,
+) -> list[tuple[str, int, str, VersionState, ModelProtocol, GoldenResult | None]]:
+    return [
+        (v.model, v.version, v.digest, v.state, v.protocol, v.golden)
+        for v in last.observed.versions
+    ]
 
 
 def _measured(last: LastObserved) -> list[tuple[str, int, Calibration]]:
@@ -265,6 +279,8 @@ def time_passed(step: Step, _event: TimePassed) -> bool:
             f"nothing was heard of cluster {name!r} for {silent:.0f} s: requests go elsewhere.",
         )
         step.touch("Cluster", name)
+        versions = state.clusters[name].assignment.versions if name in state.clusters else ()
+        look_for(step, {v.model for v in versions})
     if scaled := look_at_load(step):
         settle_later(step, scaled)
     if settle_is_due(step) or over:
@@ -285,6 +301,8 @@ def started(step: Step, _event: Started) -> bool:
             reason = "the control plane starts anew: connect again"
             step.emit(CloseAgent(cluster=name, epoch=record.epoch, reason=reason))
     step.wake_at(expires_at)
+    step.state.started_at = step.now
+    look_for(step, set(step.state.going))
     forget_expired(step)
     watch_load(step)
     step.emit(PublishTrust(), PublishRouters())

@@ -27,6 +27,7 @@ _REMEDY = {
     "Cluster": "Register it with: fed cluster register {name} --region REGION",
     "Model": "Push it with: fed model push DIRECTORY",
     "Deployment": "Create it with: fed deploy MODEL --name {name}",
+    "Rollout": "Start one with: fed rollout start MODEL --to VERSION",
     "Prefetch": "Create it with: fed prefetch MODEL@VERSION --name {name}",
     "Key": "Make it with: fed key create {name}",
     "Tenant": "Create it with: fed tenant create {name}",

@@ -10,10 +10,9 @@ there any more goes at once. Nothing ever goes because contact was lost, or beca
 room than before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
 
 from federation.contract.capacity import Resources
 from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
@@ -26,6 +25,7 @@ from federation.policy.records import (
     ModelRecord,
     VersionRecord,
 )
+from federation.policy.rollouts.placing import Canary
 from federation.policy.rooms import PRICE_LABEL, Room, price_of
 from federation.policy.standing import reserved
 
@@ -58,9 +58,9 @@ _FITS = Verdict(fit=Fit.FITS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A deployment with its versions looked up. `wanted` holds the target and the pinned ones;
-    `urgency` is that of the target; `apart` are the models that must not be where it is. `asleep`:
-    nobody uses it, so it only lies ready."""
+    """A deployment with its versions looked up. `wanted` holds the target, the pinned ones and the
+    canary of a rollout, which is for some clusters only; `urgency` is that of the target; `apart`
+    are the models that must not be where it is. `asleep`: nobody uses it, so it only lies ready."""
 
     spec: DeploymentSpec
     target: int
@@ -69,12 +69,31 @@ class Wish:
     versions: Mapping[int, VersionRecord]  # all of the model
     apart: frozenset[str] = frozenset()
     asleep: bool = False
+    canary: Canary | None = None
     _judged: dict[tuple[str, int], tuple[Room, int, Verdict]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    _orders: dict[bool, tuple[int, ...]] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
     _told: dict[int, AssignedVersion] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it wants nothing but its target."""
+        return len(self.wanted) == 1 and self.canary is None
+
+    def wanted_at(self, cluster: str) -> tuple[int, ...]:
+        """Return the versions that a chosen cluster shall have, the target first."""
+        canary = self.canary
+        here = canary is None or cluster in canary.at or canary.version in self.spec.pinned_versions
+        if (found := self._orders.get(here)) is None:
+            wanted = (n for n in self.wanted if here or canary is None or n != canary.version)
+            found = tuple(sorted(wanted, key=lambda each: (each != self.target, each)))
+            self._orders[here] = found
+        return found
 
     def assigned(self, version: int) -> AssignedVersion:
         """Return what a cluster is told about one of the wanted versions: with the fewest replicas,
@@ -83,6 +102,8 @@ class Wish:
             return told
         scaling = self.spec.scaling
         fixed = scaling.mode is ScalingMode.FIXED
+        canary = self.canary
+        urgent = canary is not None and canary.urgent and canary.version == version
         told = self._told[version] = AssignedVersion(
             model=self.spec.model,
             version=version,
@@ -90,6 +111,7 @@ class Wish:
             replicas=0 if self.asleep else self.spec.replicas if fixed else scaling.least,
             max_replicas=scaling.max if scaling.mode is ScalingMode.ENGINE else 0,
             stage_only=self.asleep,
+            urgency=Urgency.ROLLBACK if urgent else Urgency.NORMAL,
             needs=self.needs(version),
         )
         return told
@@ -100,12 +122,16 @@ class Wish:
 
 
 def wish_of(
-    deployment: DeploymentRecord, model: ModelRecord, apart: frozenset[str] = frozenset()
+    deployment: DeploymentRecord,
+    model: ModelRecord,
+    apart: frozenset[str] = frozenset(),
+    canary: Canary | None = None,
 ) -> Wish:
     """Look up the versions that a deployment names; raises NotFound or Invalid if one is gone."""
     spec = deployment.spec
-    target = lookup.resolve(model, spec.version)
-    numbers = sorted({target, *spec.pinned_versions})
+    target = deployment.target or lookup.resolve(model, spec.version)
+    second = (canary.version,) if canary and not canary.withdrawn else ()
+    numbers = sorted({target, *spec.pinned_versions, *second})
     return Wish(
         spec=spec,
         target=target,
@@ -114,6 +140,7 @@ def wish_of(
         versions={v.version: v for v in model.versions},
         apart=apart,
         asleep=deployment.asleep,
+        canary=canary,
     )
 
 
@@ -158,6 +185,8 @@ def asked_of(wish: Wish, room: Room, number: int) -> AssignedVersion:
         there = room.serving(wish.spec.model)
         those = [there[number]] if number in there else there.values()
         asked = max((held.replicas for held in those), default=0)
+    elif wish.canary and (held := room.serving(wish.spec.model).get(number)):
+        asked = max(asked, held.replicas)  # traffic moves between two versions: neither shrinks
     return replace(wanted, replicas=scaling.within(asked))
 
 
@@ -265,44 +294,13 @@ def _room_words(wish: Wish, room: Room, wanted: AssignedVersion) -> str:
     )
 
 
-class Warmth(Protocol):
-    """Where versions of a model are warm for good: told by a report that is about the newest
-    assignment."""
+def is_settled(wish: Wish, room: Room, ahead: Collection[int] = ()) -> bool:
+    """Whether it is plain that nothing changes at a chosen cluster: the short way round `place`.
 
-    def here(self, room: Room, version: AssignedVersion) -> bool:
-        """Whether a version is warm at this cluster."""
-
-    def elsewhere(self, room: Room, number: int) -> bool:
-        """Whether a wanted version is warm at another chosen cluster that is in contact."""
-
-
-def place(wish: Wish, room: Room, *, chosen: bool, warmth: Warmth) -> tuple[AssignedVersion, ...]:
-    """Return the versions of the wish's model that the cluster shall serve, ordered by number.
-
-    `chosen`: the wish is for this cluster (see `choosing`).
+    `ahead` are the versions that shall lie ready there.
     """
-    current = room.serving(wish.spec.model)
-    result = _given(wish, room, room.asleep(wish.spec.model) | current) if chosen else {}
-    here = result.get(wish.target)
-    for number in current.keys() - result.keys():
-        if is_barred(wish, room, number):
-            continue
-        if wish.asleep:
-            may_go = True  # nobody uses it anywhere
-        elif chosen and not is_barred(wish, room, wish.target):
-            may_go = here is not None and warmth.here(room, here)
-        else:
-            may_go = warmth.elsewhere(room, number if number in wish.wanted else wish.target)
-        if not may_go or room.record.scheduling is Scheduling.DRAINING:
-            result[number] = current[number]
-    _make_urgent(wish, result, current)
-    return tuple(result[number] for number in sorted(result))
-
-
-def is_settled(wish: Wish, room: Room) -> bool:
-    """Whether it is plain that nothing changes at a chosen cluster: the short way round `place`."""
-    if len(wish.wanted) > 1:
-        return False
+    if ahead or not wish.is_plain:
+        return _all_settled(wish, room, ahead)
     held, needs = room.held(wish.spec.model), wish.needs(wish.target)
     if wish.asleep:
         return held == (wish.assigned(wish.target),) and not is_barred(wish, room, wish.target)
@@ -320,54 +318,37 @@ def is_settled(wish: Wish, room: Room) -> bool:
     )
 
 
+def _all_settled(wish: Wish, room: Room, ahead: Collection[int]) -> bool:
+    """The same while a rollout goes on, or versions are pinned or lie ready."""
+    held, wanted = room.held(wish.spec.model), wish.wanted_at(room.name)
+    ready = [number for number in ahead if number not in wanted]
+    if wish.asleep or wish.urgency is Urgency.ROLLBACK or len(held) != len(wanted) + len(ready):
+        return False
+    for version in held:
+        number = version.version
+        if is_barred(wish, room, number):
+            return False
+        if number in ready:
+            if not version.stage_only or version.urgency is not Urgency.PREFETCH:
+                return False
+        elif (
+            number not in wanted
+            or version.stage_only
+            or not _as_asked(wish, room, version)
+            or version.needs != wish.needs(number)
+        ):
+            return False
+    return True
+
+
 def _as_asked(wish: Wish, room: Room, held: AssignedVersion) -> bool:
     if wish.spec.scaling.mode is ScalingMode.FIXED:  # quickly: this is asked most often
         return held.replicas == wish.spec.replicas and not held.max_replicas
-    return _same_number(held, asked_of(wish, room, wish.target))
+    return _same_number(held, asked_of(wish, room, held.version))
 
 
 def _same_number(held: AssignedVersion, wanted: AssignedVersion) -> bool:
     return (held.replicas, held.max_replicas) == (wanted.replicas, wanted.max_replicas)
-
-
-def _given(
-    wish: Wish, room: Room, current: Mapping[int, AssignedVersion]
-) -> dict[int, AssignedVersion]:
-    """Return the wanted versions that a chosen cluster shall have: the target before the others, so
-    that they don't take its room."""
-    result: dict[int, AssignedVersion] = {}
-    for number in sorted(wish.wanted, key=lambda each: (each != wish.target, each)):
-        fit = judge(wish, room, number, tell=False).fit
-        if fit is Fit.FITS:
-            result[number] = _kept_urgent(sized(wish, room, number), current.get(number))
-            if len(wish.wanted) > 1:
-                room.give(wish.spec.model, _joined(room.held(wish.spec.model), result[number]))
-        elif fit is Fit.KEEPS and number in current:
-            result[number] = current[number]
-    return result
-
-
-def _joined(held: tuple[AssignedVersion, ...], new: AssignedVersion) -> tuple[AssignedVersion, ...]:
-    others = (version for version in held if version.version != new.version)
-    return tuple(sorted((*others, new), key=lambda version: version.version))
-
-
-def _kept_urgent(wanted: AssignedVersion, held: AssignedVersion | None) -> AssignedVersion:
-    """A version that is there already stays as urgent as it was: no news without a reason."""
-    same = held is not None and held.digest == wanted.digest
-    return replace(wanted, urgency=held.urgency) if same and held else wanted
-
-
-def _make_urgent(
-    wish: Wish, result: dict[int, AssignedVersion], current: Mapping[int, AssignedVersion]
-) -> None:
-    """Where another version of the model is, the way back to the target must not wait."""
-    if wish.urgency is not Urgency.ROLLBACK:
-        return
-    here = result.get(wish.target)
-    others = (current.keys() | result.keys()) - {wish.target}
-    if here is not None and others:
-        result[wish.target] = replace(here, urgency=Urgency.ROLLBACK)
 
 
 def is_barred(wish: Wish, room: Room, number: int) -> bool:
@@ -381,7 +362,7 @@ def reasons(wish: Wish, room: Room) -> tuple[str, ...]:
     not as it wants them."""
     has = room.serving(wish.spec.model)
     told = []
-    for number in wish.wanted:
+    for number in wish.wanted_at(room.name):
         held, wanted = has.get(number), asked_of(wish, room, number)
         reason = judge(wish, room, number).reason
         if not reason and held is not None and reserved(held) < reserved(wanted):

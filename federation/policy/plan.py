@@ -96,7 +96,7 @@ def plan_of(before: State, after: State, name: str) -> Plan:
         cannot=tuple(obstacles(wish, rooms, chosen)),
         others=tuple(_others(before, after, wish.spec.model)),
         notes=tuple(_notes(wish, rooms, chosen)),
-        transfers=tuple(_transfer(after, wish, rooms[row.cluster], row) for row in place),
+        transfers=tuple(transfer_of(after, wish, rooms[row.cluster], row) for row in place),
     )
 
 
@@ -169,7 +169,8 @@ def _notes(wish: Wish, rooms: Rooms, chosen: set[str]) -> Iterator[str]:
         yield f"when nobody used it for {idle_s:g} s it has no replica, until a request comes"
 
 
-def _transfer(state: State, wish: Wish, room: Room, row: PlanRow) -> Transfer:
+def transfer_of(state: State, wish: Wish, room: Room, row: PlanRow) -> Transfer:
+    """Return what has to come to a cluster so that it has a version of the wish."""
     version, record = wish.wanted[row.version], room.record
     seen = record.last.observed.versions if record.last else ()
     mine = (v.digest for v in seen if v.model == wish.spec.model and v.state in WITH_BYTES)

@@ -29,6 +29,7 @@ from federation.policy.membership.records import (
     RouterRecord,
 )
 from federation.policy.meta import Meta
+from federation.policy.rollouts.records import EvidenceRecord, RolloutRecord
 from federation.policy.sync.records import PrefetchRecord
 
 
@@ -108,13 +109,15 @@ class DeploymentRecord:
 
     `target` is the version that its spec meant when that was last looked up, `urgency` how urgent
     it became by that; `served` are the last versions that were routed to, the newest one last.
-    `asleep_since`: nobody used it for so long that it has no replica until it is asked for.
+    `rejected` is a version that was rolled back (0 = none): the wish is not followed while it means
+    that one. `asleep_since`: nobody used it for so long that it has no replica until asked for.
     """
 
     meta: Meta
     spec: DeploymentSpec
     routed_version: int = 0
     target: int = 0
+    rejected: int = 0
     urgency: Urgency = Urgency.NORMAL
     served: tuple[int, ...] = ()
     asleep_since: datetime | None = None
@@ -213,6 +216,8 @@ PERSISTENT: dict[str, type] = {
     "Cluster": ClusterRecord,
     "Model": ModelRecord,
     "Deployment": DeploymentRecord,
+    "Rollout": RolloutRecord,
+    "Evidence": EvidenceRecord,
     "Prefetch": PrefetchRecord,
     "Router": RouterRecord,
     "Tenant": TenantRecord,

@@ -22,6 +22,7 @@ from federation.policy.standing import (
     assigned_versions,
     capacity_trouble,
     has_bytes,
+    keeps_room,
     reserved,
     room_bytes,
 )
@@ -151,7 +152,7 @@ class Room:
         return self._packing
 
     def _claims(self, versions: Iterable[AssignedVersion]) -> Iterator[Claim]:
-        return (self._claim(v) for v in versions if v.needs.gpus and not v.stage_only)
+        return (self._claim(v) for v in versions if v.needs.gpus and keeps_room(v))
 
     def _claim(self, version: AssignedVersion) -> Claim:
         claim = self._same.claim(version)
@@ -269,6 +270,7 @@ class Rooms:
         self.state = state
         self._rooms: dict[str, Room] = {}
         self._holders: dict[str, set[str]] | None = None
+        self._found: dict[str, set[str]] = {}  # holders that were asked for one by one
         self._rankings: dict[tuple[Resources, Hashable], Ranking] = {}
         self._shared: dict[Hashable, Ranking] = {}
         self._same = Same()
@@ -299,6 +301,9 @@ class Rooms:
         self[name].renew(self.state.clusters[name])
         if self._holders is not None:
             self._index(name)
+        for model, found in self._found.items():
+            if assigned_versions(self.state.clusters[name], model):
+                found.add(name)
 
     def ranking(
         self, needs: Resources, key: Hashable, by_region: Mapping[str, list[str]]
@@ -317,7 +322,10 @@ class Rooms:
     def holders(self, model: str) -> set[str]:
         """Return the clusters that were given any version of a model."""
         if self._holders is None:
-            return {n for n, r in self.state.clusters.items() if assigned_versions(r, model)}
+            if (found := self._found.get(model)) is None:
+                found = {n for n, r in self.state.clusters.items() if assigned_versions(r, model)}
+                self._found[model] = found
+            return found
         return self._holders.get(model, set())
 
     def models(self) -> set[str]:

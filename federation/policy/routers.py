@@ -17,6 +17,9 @@ from federation.policy.events import (
 from federation.policy.membership.events import PublishRouters
 from federation.policy.membership.members import check_member
 from federation.policy.records import RouterPresence
+from federation.policy.rollouts import evidence
+from federation.policy.rollouts.events import RouterCounted
+from federation.policy.rollouts.ongoing import look_for, waits_for_routers
 from federation.policy.settle import settle_later
 from federation.policy.sleeping import wake_for
 from federation.policy.state import Step
@@ -64,6 +67,7 @@ def router_answered(step: Step, event: RouterAnswered) -> bool:
         step.audit("Router", event.name, "SnapshotRefused", message)
     else:
         new = replace(router, rejection="", snapshot_version=event.snapshot_version)
+        look_for(step, {m for m in step.state.going if waits_for_routers(step.state, m)})
     step.state.routers[event.name] = new
     step.touch("Router", event.name)
     return True
@@ -87,6 +91,14 @@ def router_reported(step: Step, event: RouterReported) -> bool:
     before = {name: seen.healthy for name, seen in router.clusters.items()}
     if before != {name: seen.healthy for name, seen in event.clusters.items()}:
         step.touch("Router", event.name)
+    return True
+
+
+def router_counted(step: Step, event: RouterCounted) -> bool:
+    """Take what a router counted; it is judged with this batch of events or a later one."""
+    if _current(step, event.name, event.instance) is None:
+        return False
+    evidence.take(step, event)
     return True
 
 

@@ -11,16 +11,21 @@ from dataclasses import dataclass, replace
 from federation.contract.types import AssignedVersion, Assignment, Urgency
 from federation.policy.choosing import choose, matches
 from federation.policy.events import Assign
+from federation.policy.giving import place
 from federation.policy.lookup import resolve
-from federation.policy.placement import Wish, is_settled, place, sized, wish_of
+from federation.policy.placement import Wish, is_settled, sized, wish_of
 from federation.policy.records import ClusterRecord, DeploymentRecord
+from federation.policy.rollouts.following import follows
+from federation.policy.rollouts.placing import canary_of
 from federation.policy.rooms import Room, Rooms
 from federation.policy.routing import choose_version
 from federation.policy.standing import (
+    apart,
     assigned_versions,
     is_routable,
     is_up_to_date,
     is_warm,
+    keeps_room,
     reserved,
     warm_versions,
 )
@@ -29,6 +34,7 @@ from federation.policy.sync.staging import Staging, stage, stagings
 
 ByModel = dict[str, tuple[AssignedVersion, ...]]
 _SERVED = 16  # versions that a deployment remembers to have been routed to
+_SLICE = 3  # models that are settled with one batch of events
 _ALL = frozenset({"*"})  # no model is called so
 
 
@@ -41,11 +47,16 @@ def settle_later(step: Step, models: Iterable[str] | None = None) -> None:
 
 
 def settle_pending(step: Step) -> None:
-    """Settle what was put off."""
-    models = step.state.unsettled
-    if models:
-        step.state.unsettled = frozenset()
-        settle(step, None if models >= _ALL else models)
+    """Settle what was put off: all of it, or some models now and the others with the next batch of
+    events, so that a batch does not take long however many rollouts go on."""
+    state, models = step.state, step.state.unsettled
+    if not models:
+        return
+    now = models if models >= _ALL else frozenset(sorted(models)[:_SLICE])
+    state.unsettled = models - now
+    settle(step, None if models >= _ALL else now)
+    if state.unsettled:
+        step.wake_at(step.now)
 
 
 def settle(step: Step, models: Iterable[str] | None = None) -> None:
@@ -84,14 +95,15 @@ class Wishes(Mapping[str, Wish]):
     def __init__(self, state: State) -> None:
         self._state = state
         self._names = {d.spec.model: name for name, d in state.deployments.items()}
-        self._apart = _apart(state)
+        self._apart = apart(state)
         self._known: dict[str, Wish] = {}
 
     def __getitem__(self, model: str) -> Wish:
         if (found := self._known.get(model)) is None:
             deployment = self._state.deployments[self._names[model]]
-            apart = self._apart.get(model, frozenset())
-            found = wish_of(deployment, self._state.models[model], apart)
+            others = self._apart.get(model, frozenset())
+            canary = canary_of(self._state, model)
+            found = wish_of(deployment, self._state.models[model], others, canary)
             self._known[model] = found
         return found
 
@@ -114,18 +126,8 @@ def wishes_of(state: State) -> Wishes:
 def wish_in(state: State, deployment: DeploymentRecord) -> Wish:
     """Return the wish of one deployment."""
     model = deployment.spec.model
-    return wish_of(deployment, state.models[model], _apart(state).get(model, frozenset()))
-
-
-def _apart(state: State) -> dict[str, frozenset[str]]:
-    """Return the models that must not be where a model is, whichever of the two says so."""
-    found: dict[str, frozenset[str]] = {}
-    for deployment in state.deployments.values():
-        model = deployment.spec.model
-        for other in deployment.spec.anti_affinity:
-            found[model] = found.get(model, frozenset()) | {other}
-            found[other] = found.get(other, frozenset()) | {model}
-    return found
+    others = apart(state).get(model, frozenset())
+    return wish_of(deployment, state.models[model], others, canary_of(state, model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +142,16 @@ class _Wanted:
 def _frees(record: ClusterRecord, changes: ByModel) -> bool:
     """Whether something goes from a cluster, or becomes less."""
     for model, versions in changes.items():
-        new = {(v.version, v.stage_only): v for v in versions}
+        new = {v.version: v for v in versions}
         for held in assigned_versions(record, model):
-            kept = new.get((held.version, held.stage_only))
-            if kept is None or reserved(kept) < reserved(held) or kept.needs != held.needs:
+            kept = new.get(held.version)
+            if kept is None or (keeps_room(held) and _has_less(kept, held)):
                 return True
     return False
+
+
+def _has_less(new: AssignedVersion, old: AssignedVersion) -> bool:
+    return not keeps_room(new) or reserved(new) < reserved(old) or new.needs != old.needs
 
 
 def _differs(held: AssignedVersion, wanted: AssignedVersion) -> bool:
@@ -168,7 +174,7 @@ def _waiting(
         held = room.asleep(model) | room.serving(model)
         if matches(wish, room) and any(
             number not in held or _differs(held[number], sized(wish, room, number))
-            for number in wish.wanted
+            for number in wish.wanted_at(name)
         ):
             yield model
     for model, wanted in staged.items():
@@ -184,8 +190,9 @@ def _note_targets(step: Step, models: set[str] | None) -> None:
         if models is not None and model not in models:
             continue
         target = resolve(step.state.models[model], record.spec.version)
-        if target == record.target:
+        if follows(step, record, target):
             continue
+        record = step.state.deployments[name]
         new = retargeted(record, target)
         step.put("Deployment", replace(new, meta=step.next_meta(record.meta)))
         if new.urgency is Urgency.ROLLBACK:
@@ -218,7 +225,8 @@ def _placed(rooms: Rooms, wanted: _Wanted) -> ByModel:
     changed: ByModel = {}
     for name in sorted(names):
         room = rooms[name]
-        if wish and name in chosen and not wanted.staged and is_settled(wish, room):
+        ahead = {s.version.version for s in wanted.staged if s.selects(room.record)}
+        if wish and name in chosen and is_settled(wish, room, ahead):
             continue  # the short way: it is as it shall be, or it is known that nothing can come
         current = assigned_versions(room.record, model)
         versions: tuple[AssignedVersion, ...] = ()

@@ -28,8 +28,8 @@ def rest(step: Step) -> set[str]:
         scaling = record.spec.scaling
         if not scaling.may_sleep or record.asleep or record.spec.model in asked_for:
             continue
-        if not _is_idle(state, record):
-            continue
+        if record.spec.model in state.going or not _is_idle(state, record):
+            continue  # who rolls out wants to see it serve
         since = min(before.get(name, step.now), step.now)
         if (step.now - since).total_seconds() < scaling.down_s:
             state.idle[name] = since

@@ -5,7 +5,7 @@ last one. Clusters that lost contact stay in it with `present` False; draining c
 and so do those that are no members (any more).
 """
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -25,6 +25,7 @@ from federation.contract.types import (
 from federation.policy.access.travelling import access_of
 from federation.policy.placement import Wish
 from federation.policy.records import ClusterRecord, RegionRecord
+from federation.policy.rollouts.placing import hidden, route_of
 from federation.policy.settle import wishes_of
 from federation.policy.standing import is_present, is_routable, warm_versions
 from federation.policy.state import State
@@ -72,9 +73,9 @@ class Parts:
             and known.endpoint.present is present
         ):
             return known
-        measured = _measured(record)
+        measured, before = _measured(record), dict(known.warm) if known is not None else {}
         warm = {
-            (v.model, v.version): _replica(known, v, name, measured.get((v.model, v.version)))
+            (v.model, v.version): _replica(before, v, name, measured.get((v.model, v.version)))
             for v in warm_versions(record)
         }
         endpoint = _endpoint(record, region, present=present)
@@ -90,7 +91,10 @@ def _measured(record: ClusterRecord) -> dict[tuple[str, int], Calibration]:
 
 
 def _replica(
-    known: _Part | None, version: AssignedVersion, cluster: str, measured: Calibration | None
+    before: Mapping[tuple[str, int], Replica],
+    version: AssignedVersion,
+    cluster: str,
+    measured: Calibration | None,
 ) -> Replica:
     replica = Replica(
         model=version.model,
@@ -99,8 +103,8 @@ def _replica(
         concurrency=measured.concurrency if measured else 0,
         latency_ms=measured.latency_ms if measured else 0.0,
     )
-    same = (held for _, held in known.warm if held == replica) if known else iter(())
-    return next(same, replica)
+    held = before.get((version.model, version.version))
+    return held if held is not None and held == replica else replica
 
 
 def build(
@@ -110,13 +114,15 @@ def build(
 
     With the `parts` of the last one it is quicker, and the same.
     """
-    wishes = wishes_of(state)
+    wishes, unseen = wishes_of(state), hidden(state)
     endpoints: list[Endpoint] = []
     replicas: dict[tuple[str, int], list[Replica]] = {}
     static: dict[tuple[str, int], ObservedVersion] = {}
     for part in (parts or Parts()).of(state):
         endpoints.append(part.endpoint)
         for key, replica in part.warm:
+            if unseen and (*key, part.endpoint.cluster) in unseen:
+                continue
             if key[0] in wishes:
                 replicas.setdefault(key, []).append(replica)
         unclaimed = {(v.model, v.version): v for v in part.shown if v.model not in state.models}
@@ -151,7 +157,7 @@ def same_content(one: Snapshot, other: Snapshot) -> bool:
 def _route(state: State, wish: Wish, routed: int, loaded: Container[tuple[str, int]]) -> ModelRoute:
     model = state.models[wish.spec.model]
     default = routed or wish.target
-    come = {default, *wish.wanted} if wish.spec.scaling.may_sleep else ()
+    come = {default, wish.target, *wish.spec.pinned_versions} if wish.spec.scaling.may_sleep else ()
     return ModelRoute(
         name=wish.spec.model,
         default_version=default,
@@ -159,6 +165,7 @@ def _route(state: State, wish: Wish, routed: int, loaded: Container[tuple[str, i
         aliases=dict(sorted(model.spec.aliases.items())),
         residency=tuple(sorted(wish.spec.residency)),
         dormant=tuple(sorted(v for v in come if (wish.spec.model, v) not in loaded)),
+        canary=route_of(state, wish.spec.model),
     )
 
 

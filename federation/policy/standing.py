@@ -13,6 +13,7 @@ from federation.contract.types import (
     Connectivity,
     ObservedVersion,
     Scheduling,
+    Urgency,
     VersionState,
 )
 from federation.policy.records import ClusterRecord, VersionRecord
@@ -29,6 +30,17 @@ WITH_BYTES = frozenset(
         VersionState.CACHED,
     }
 )
+
+
+def apart(state: State) -> dict[str, frozenset[str]]:
+    """Return the models that must not be where a model is, whichever of the two says so."""
+    found: dict[str, frozenset[str]] = {}
+    for deployment in state.deployments.values():
+        model = deployment.spec.model
+        for other in deployment.spec.anti_affinity:
+            found[model] = found.get(model, frozenset()) | {other}
+            found[other] = found.get(other, frozenset()) | {model}
+    return found
 
 
 def is_present(state: State, cluster: str) -> bool:
@@ -115,6 +127,14 @@ def reserved(version: AssignedVersion) -> int:
     """Return for how many replicas of a version room is counted: for all that its engine may
     start."""
     return max(version.replicas, version.max_replicas)
+
+
+def keeps_room(version: AssignedVersion) -> bool:
+    """Whether GPUs are counted for a version: where it is loaded, or waits for its predecessor to
+    be unloaded (a rollout in place)."""
+    return not version.stage_only or (
+        version.replicas > 0 and version.urgency is not Urgency.PREFETCH
+    )
 
 
 def serving_versions(record: ClusterRecord, model: str) -> tuple[AssignedVersion, ...]:

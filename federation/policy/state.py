@@ -5,13 +5,17 @@ Input: records from the store, then the deciders of this package. Output: what `
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from federation.contract.types import Report
 from federation.policy.access.records import KeyRecord, TenantRecord
+from federation.policy.analysis.analysis import Analysis
+from federation.policy.analysis.desk import Desk
+from federation.policy.analysis.reference import References
 from federation.policy.audit.records import Head
 from federation.policy.autoscaling import Scale
 from federation.policy.events import Applied, Command, Delete, PublishSnapshot, Put, Touch, WakeAt
@@ -28,6 +32,7 @@ from federation.policy.records import (
     RetiredModel,
     RouterPresence,
 )
+from federation.policy.rollouts.records import EvidenceRecord, RolloutRecord, going_by_model
 from federation.policy.sync.records import PrefetchRecord
 
 AUDIT_LIMIT = 2_000
@@ -50,6 +55,8 @@ class State:
     clusters: dict[str, ClusterRecord] = field(default_factory=dict)
     models: dict[str, ModelRecord] = field(default_factory=dict)
     deployments: dict[str, DeploymentRecord] = field(default_factory=dict)
+    rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
+    evidence: dict[str, EvidenceRecord] = field(default_factory=dict)  # of rollouts that go on
     prefetches: dict[str, PrefetchRecord] = field(default_factory=dict)
     registered_routers: dict[str, RouterRecord] = field(default_factory=dict)
     tenants: dict[str, TenantRecord] = field(default_factory=dict)
@@ -68,6 +75,19 @@ class State:
     look_at: datetime | None = None  # when the load is looked at next
     idle: dict[str, datetime] = field(default_factory=dict)  # deployments nobody uses, since when
     wakes: dict[str, int] = field(default_factory=dict)  # how often a deployment was woken
+    max_rollouts: int = 50  # that go on at the same time; others wait
+    going: dict[str, tuple[str, ...]] = field(default_factory=dict)  # rollouts by model, not over
+    rollout_due: dict[str, datetime] = field(default_factory=dict)  # when to look at each next
+    rollout_sent: dict[str, int] = field(default_factory=dict)  # which snapshot routers must have
+    rollout_losses: dict[tuple[str, str], str] = field(default_factory=dict)  # and why, by cluster
+    desk: Desk = field(default_factory=Desk, compare=False)  # what is known of the canaries now
+    saved: dict[str, datetime] = field(default_factory=dict)  # when that was stored last
+    references: References = field(
+        default_factory=References, compare=False
+    )  # what is usual, by model and region
+    zone: Callable[[str], tzinfo] = ZoneInfo  # a region's time zone, by name
+    published: tuple[int, int] = (0, 0)  # the newest snapshot, and the revision that it tells of
+    started_at: datetime | None = None  # when this process began to decide
     ignored_reports: int = 0  # stale, or of a cluster that is unknown
 
     def __repr__(self) -> str:
@@ -85,6 +105,8 @@ class State:
             "Cluster": self.clusters,
             "Model": self.models,
             "Deployment": self.deployments,
+            "Rollout": self.rollouts,
+            "Evidence": self.evidence,
             "Prefetch": self.prefetches,
             "Router": self.registered_routers,
             "Tenant": self.tenants,
@@ -103,6 +125,8 @@ class State:
         for name in self.__slots__:
             if isinstance(value := getattr(self, name), dict):
                 setattr(other, name, dict(value))
+        analyses = {name: each.copy() for name, each in self.desk.analyses.items()}
+        other.desk, other.references = Desk(analyses=analyses), References()
         return other
 
 
@@ -112,6 +136,9 @@ def restore(records: Mapping[str, Mapping[str, object]], *, revision: int, blank
     state.revision = revision
     for kind, by_name in records.items():
         state.table(kind).update(by_name)
+    for name, kept in state.evidence.items():
+        state.desk.analyses[name] = Analysis.from_json(kept.analysis)
+    state.going = going_by_model(state.rollouts)
     state.audit = dict(sorted(state.audit.items(), key=lambda item: item[1].id))
     state.receipts = dict(sorted(state.receipts.items(), key=lambda item: item[1].at))
     return state
@@ -159,6 +186,7 @@ class Step:
         | RouterRecord
         | ModelRecord
         | DeploymentRecord
+        | RolloutRecord
         | PrefetchRecord
         | TenantRecord
         | KeyRecord,
@@ -169,7 +197,10 @@ class Step:
         self.emit(Put(kind=kind, name=meta.name, record=record, revision=meta.resource_version))
 
     def put_quietly(
-        self, kind: str, name: str, record: RetiredModel | Receipt | RevocationRecord | Head
+        self,
+        kind: str,
+        name: str,
+        record: RetiredModel | Receipt | RevocationRecord | Head | EvidenceRecord,
     ) -> None:
         """Remember something that watchers do not see."""
         self.state.table(kind)[name] = record

@@ -25,6 +25,8 @@ from federation.policy.records import (
     ModelRecord,
     RegionRecord,
 )
+from federation.policy.rollouts.records import RolloutRecord
+from federation.policy.rollouts.rollout_view import rollout_status
 from federation.policy.rooms import Rooms
 from federation.policy.router_view import router_status
 from federation.policy.state import State
@@ -64,6 +66,7 @@ def _document(
     | ClusterRecord
     | ModelRecord
     | DeploymentRecord
+    | RolloutRecord
     | PrefetchRecord
     | RouterRecord
     | TenantRecord,
@@ -124,6 +127,11 @@ def _deployment(state: State, name: str, now: datetime, rooms: Rooms | None = No
     return _document("Deployment", record, deployment_status(state, record, now, rooms))
 
 
+def _rollout(state: State, name: str, now: datetime) -> Document:
+    record: RolloutRecord = lookup.find("Rollout", state.rollouts, name)
+    return _document("Rollout", record, rollout_status(state, record, now))
+
+
 def _prefetch(state: State, name: str, now: datetime) -> Document:
     record: PrefetchRecord = lookup.find("Prefetch", state.prefetches, name)
     return _document("Prefetch", record, prefetch_status(state, record, now))
@@ -173,6 +181,7 @@ _VIEWS: dict[str, Callable[[State, str, datetime], Document]] = {
     "Cluster": _cluster,
     "Model": _model,
     "Deployment": _deployment,
+    "Rollout": _rollout,
     "Prefetch": _prefetch,
     "Router": _router,
     "Tenant": _tenant,

@@ -6,7 +6,6 @@ headers, and sees to it that these run, whatever the message says.
 """
 
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING
 
 from federation.contract.errors import FederationError, NotFound, TooLarge, Unavailable
 from federation.contract.types import Location, ModelProtocol
@@ -21,6 +20,7 @@ from federation.relay.headers import (
     REFUSED_HEADER,
 )
 from router.call import SESSION_HEADER
+from router.client_key import grpc_key, settle
 from router.grpc.asking import (
     check_reference,
     deadline_s,
@@ -40,34 +40,22 @@ from router.grpc.methods import (
     server_metadata,
 )
 from router.grpc.record import CallRecord
-from router.grpc.refusing import NO_GRPC
 from router.grpc.telling import load_of, way
+from router.grpc.verdict import OUTCOME, of_failure
 from router.grpc.ways import Way, key_of, ours
 from router.holding import sleeps
-from router.policy import affinity, residency
+from router.policy import affinity, residency, split
 from router.policy.decision import Decision, Reason
 from router.policy.pick import pick
-from router.policy.retry import Failed, Limits, why_not
-from router.policy.signals import Attempt, Ending
+from router.policy.retry import Limits, why_not
+from router.policy.signals import Attempt
 from router.policy.table import Resolved
 from router.policy.usage import estimate
 from router.responses import SERVER_NAME
 
-if TYPE_CHECKING:
-    pass
-
 _REPLAY = b"x-federation-replay"
 _SESSION = SESSION_HEADER.encode()
 _LOAD, _REFUSED, _OUTCOME = (n.encode() for n in (LOAD_HEADER, REFUSED_HEADER, OUTCOME_HEADER))
-_ENDINGS = {
-    Kind.UNREACHABLE: Ending.UNREACHABLE,
-    Kind.UNPROCESSED: Ending.BROKEN,
-    Kind.REFUSED: Ending.REFUSED,
-    Kind.BROKEN: Ending.BROKEN,
-    Kind.GIVEN_UP: Ending.BROKEN,
-}
-
-
 _EVER_S = float("inf")
 # Bound here, for to look up a member of an enumeration takes a quarter of a microsecond.
 _ROUTER, _MODEL_READY, _TENSOR = Need.ROUTER, Need.MODEL_READY, ModelProtocol.TENSOR
@@ -105,7 +93,7 @@ class RouterCall(CallRecord):
         if self._held is not None:  # it waited for a model to wake
             self._held_s += self._held.leave()
             self._held, self._failed = None, ()
-        route = self._send(self._named)
+        route = self._send(self._named, start)
         if key is not None and isinstance(route, Route) and rpc.plain and not self._session:
             self._service.ways.keep(key, self._way(rpc, self._named), self._started_s)
         return route
@@ -136,15 +124,16 @@ class RouterCall(CallRecord):
         now_s = service.now_s()
         short, ours = way.short(resolved, state, now_s)
         picked = None
-        if resolved.route.protocol is _TENSOR:
+        if resolved.route.protocol is _TENSOR and resolved.split is None:
             picked = pick(short, state.signals, now_s, state.dice)
         if picked is None:
-            return self._send(way.named)
+            return self._send(way.named, start)
         chosen, reason, _ = picked
         residency.assure(resolved.route, way.caller.regions, chosen)
         sent_s = service.now_s()
         self._shared.metrics.count_decision(reason, sent_s - now_s)
-        self._resolved, self._chosen, self._sent_s = resolved, chosen, sent_s
+        self._resolved, self._chosen = resolved, chosen
+        self._sent_s, self._answered_s = sent_s, 0.0
         self._attempt = Attempt(state.signals, chosen.lane, sent_s)
         return Route(service.backend(chosen.cluster, chosen.url), self._told + ours)
 
@@ -198,10 +187,14 @@ class RouterCall(CallRecord):
     def _never_twice(self) -> bool:
         return self._head.one(_REPLAY).strip().lower() == b"never"
 
-    def _send(self, named: Named) -> Route | Held:
+    def _send(self, named: Named, start: Start) -> Route | Held:
         """Choose a cluster."""
         first = self._resolved is None
-        resolved = self._resolved = self._resolve(named)
+        resolved = self._resolve(named)
+        if resolved.split is not None:
+            key = grpc_key(self._head.one(_SESSION), start.message)
+            resolved = settle(resolved, key, self._state.dice, self._resolved, self._failed)
+        self._resolved = resolved
         text = resolved.route.protocol is not _TENSOR
         if first and text and self._hold is not None and self._inferring:
             self._hold.expect_tokens(estimate(self._request_size), self._started_s)
@@ -213,8 +206,10 @@ class RouterCall(CallRecord):
             raise self._given_up(decision.why, full=decision.reason is Reason.FULL)
         if self._failed:
             self._spend_retry(decision)
+        resolved = self._resolved = decision.resolved
         residency.assure(resolved.route, self._caller.regions, chosen)
         self._chosen, self._sent_s = chosen, self._state.clock.monotonic_s()
+        self._answered_s = 0.0
         self._attempt = self._state.signals.begin(
             chosen.cluster, resolved.route.name, resolved.version, self._sent_s
         )
@@ -288,7 +283,7 @@ class RouterCall(CallRecord):
             return Failure(kind=Kind.REFUSED, why=said, reason=said)
         if _OUTCOME in answer.noted:
             why = f"its engine failed under the call (status {answer.grpc_status.decode()})"
-            return Failure(kind=Kind.BROKEN, why=why, reason="outcome")
+            return Failure(kind=Kind.BROKEN, why=why, reason=OUTCOME)
         if alone and answer.grpc_status == b"14" and _LOAD not in answer.noted:
             return Failure(kind=Kind.BROKEN, why="it answered that it is unavailable")
         return None
@@ -302,13 +297,14 @@ class RouterCall(CallRecord):
             waited_ms = (now_s - self._sent_s) * 1000
             load = load_of(answer) if answer.noted else None
             self._attempt.first_byte(waited_ms, load, now_s)
-        self._answered_by = self._chosen
+        self._answered_by, self._answered_s = self._chosen, now_s
         if self._failed:
             self._state.budget.refund(now_s)
             self._shared.metrics.failovers.inc()
-        chosen, version = self._chosen, self._resolved.version
-        attempts = len(self._failed) + 1
-        return answer.block + self._told + way(chosen.region, chosen.cluster, version, attempts)
+        chosen, resolved, attempts = self._chosen, self._resolved, len(self._failed) + 1
+        canary = split.marked(resolved.route, resolved.version)
+        told = way(chosen.region, chosen.cluster, resolved.version, attempts, canary)
+        return answer.block + self._told + told
 
     def lost(self, failure: Failure, *, again: bool) -> None:
         """An attempt failed; raises FederationError if it is not to be made again."""
@@ -316,14 +312,8 @@ class RouterCall(CallRecord):
         chosen = self._chosen
         if chosen is None:
             raise Unavailable(failure.why)
-        ending = _ENDINGS[failure.kind]
-        if failure.reason == NO_GRPC:
-            ending = Ending.ABANDONED  # it serves HTTP as well as ever
-        elif failure.reason == "outcome":
-            ending = Ending.REFUSED
-        reason = failure.why if failure.kind is Kind.UNREACHABLE else failure.reason or failure.why
-        failed = Failed(cluster=chosen.cluster, ending=ending, reason=reason)
-        self._end_attempt(ending, reason, now_s)
+        failed = of_failure(failure, chosen)
+        self._end_attempt(failed.ending, failed.reason, now_s, failed.status)
         self._failed = (*self._failed, failed)
         why = "" if failure.nothing_done else self._unreplayable
         if not again:

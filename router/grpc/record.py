@@ -14,14 +14,12 @@ from federation.relay.h2.message import Named
 from federation.relay.h2.service import Patience
 from federation.relay.h2.status import Status
 from federation.relay.transport import Inbound
-from router.grpc.asking import (
-    LONGEST_MS,
-)
-from router.grpc.methods import (
-    Rpc,
-)
+from router.counting import LEFT
+from router.grpc.asking import LONGEST_MS
+from router.grpc.methods import Rpc
 from router.grpc.refusing import Story, given_up
 from router.grpc.telling import http_status
+from router.grpc.verdict import NO_GRPC
 from router.holding import RETRY_AFTER_S, Asleep, HeldPlace
 from router.policy.access import EVERYONE, Caller
 from router.policy.admission import Place
@@ -45,6 +43,7 @@ class CallRecord:
 
     __slots__ = (
         "_answered_by",
+        "_answered_s",
         "_attempt",
         "_caller",
         "_chosen",
@@ -84,7 +83,7 @@ class CallRecord:
         self._chosen: Option | None = None
         self._answered_by: Option | None = None
         self._attempt: Attempt | None = None
-        self._sent_s = 0.0
+        self._sent_s = self._answered_s = 0.0
         self._failed: tuple[Failed, ...] = ()
         self._place: Place | None = None
         self._hold: Hold | None = None
@@ -134,7 +133,7 @@ class CallRecord:
         ending, why = _ABANDONED, ""
         if status is _LATE and self.patience.total_s is None:
             ending, why = Ending.BROKEN, "no answer in time"
-        self._end_attempt(ending, why, now_s)
+        self._end_attempt(ending, why, now_s, http_status(status))
         if self._hold is None:
             return
         if self._held is not None:
@@ -148,10 +147,14 @@ class CallRecord:
             self._place.leave()
         self._count(status, used, now_s)
 
-    def _end_attempt(self, ending: Ending, reason: str, now_s: float) -> None:
+    def _end_attempt(self, ending: Ending, reason: str, now_s: float, status: int) -> None:
         attempt, self._attempt = self._attempt, None
-        if attempt is not None:
+        if attempt is not None and self._resolved and self._chosen:
             attempt.end(ending, reason, now_s)
+            if reason != NO_GRPC:
+                took_s = (self._answered_s or now_s) - self._sent_s
+                status = 200 if self._answered_s and status == LEFT else status
+                self._state.counting.attempted(self._resolved, self._chosen, status, took_s)
             self._shared.metrics.count_attempt("answered" if self._answered_by else ending)
 
     def _count(self, status: Status | None, tokens: int, now_s: float) -> None:

@@ -13,9 +13,8 @@ from federation.contract.errors import (
     Unavailable,
 )
 from federation.relay.h2.status import Unimplemented
+from router.grpc.verdict import NO_GRPC
 from router.policy.retry import Failed
-
-NO_GRPC = "no-grpc"  # a gateway whose engine speaks none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

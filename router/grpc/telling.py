@@ -9,6 +9,7 @@ from federation.relay.h2.blocks import literal
 from federation.relay.h2.heads import AnswerHead
 from federation.relay.h2.status import Status
 from federation.relay.headers import LOAD_HEADER
+from router.policy.split import HEADER
 
 _LOAD = LOAD_HEADER.encode()
 _HTTP = {
@@ -37,9 +38,10 @@ def load_of(answer: AnswerHead) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def way(region: str, cluster: str, version: int, attempts: int) -> bytes:
-    """Return the fields that say who answered."""
-    return b"".join(
+def way(region: str, cluster: str, version: int, attempts: int, rollout: str = "") -> bytes:
+    """Return the fields that say who answered, and the rollout whose canary it was."""
+    canary = literal(HEADER.encode(), rollout.encode()) if rollout else b""
+    return canary + b"".join(
         (
             literal(b"x-fed-region", region.encode()),
             literal(b"x-fed-cluster", cluster.encode()),

@@ -5,7 +5,7 @@ out only when somebody asks.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from federation.contract.types import Location
@@ -50,6 +50,7 @@ class Candidate:
     """One cluster as it was weighed; `excluded` tells in words why it was out, "" if it was in."""
 
     cluster: str
+    version: int
     region: str
     url: str
     rtt_ms: float
@@ -100,8 +101,16 @@ class Decision:
 
     @property
     def version(self) -> int:
-        """Its version."""
-        return self._question.resolved.version
+        """The version that answers; the stable one where nothing does."""
+        return self.chosen.version if self.chosen else self._question.resolved.version
+
+    @property
+    def resolved(self) -> Resolved:
+        """What was asked for, with the version that answers."""
+        resolved = self._question.resolved
+        if resolved.split is None or self.version == resolved.version:
+            return resolved
+        return replace(resolved, version=self.version)
 
     @property
     def desperate(self) -> bool:
@@ -110,10 +119,9 @@ class Decision:
 
     def candidates(self) -> list[Candidate]:
         """Return all clusters as they look to this request."""
-        short, question = self._short, self._question
-        bonus = bonuses(short.options, question.affinity)
-        chosen = self.chosen
-        return [_candidate(o, short, question, bonus.get(o, 0.0), chosen) for o in short.options]
+        options, question = self._short.options, self._question
+        bonus = bonuses(options, question.affinity)
+        return [weighed(o, question, self.chosen, bonus.get(o, 0.0)) for o in options]
 
     @property
     def why(self) -> str:
@@ -155,9 +163,10 @@ class Decision:
         return f"Every cluster that serves {what} has failed this request."
 
 
-def _candidate(
-    option: Option, short: Shortlist, question: Question, bonus: float, chosen: Option | None
+def weighed(
+    option: Option, question: Question, chosen: Option | None, bonus: float = 0.0
 ) -> Candidate:
+    """Return an option as it looks to a request."""
     lane, now_s = option.lane, question.now_s
     out = option.why
     if option.cluster in question.failed:
@@ -171,6 +180,7 @@ def _candidate(
     state = lane.place.breaker.state
     return Candidate(
         cluster=option.cluster,
+        version=option.version,
         region=option.region,
         url=option.url,
         rtt_ms=option.rtt_ms,

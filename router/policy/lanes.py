@@ -39,6 +39,7 @@ class Lane:
         "away",
         "back_at_s",
         "breaker",
+        "canary",
         "concurrency",
         "declared",
         "declared_ms",
@@ -85,6 +86,7 @@ class Lane:
         self.held_because = ""
         self.errors = 0.0  # the share of failures among the last answers
         self.picks = 0
+        self.canary = False  # then being slow is for its rollout to judge, and nothing to avoid
         self.away = False  # it was out, and is to come back gradually
         self.back_at_s = float("-inf")
 
@@ -115,7 +117,8 @@ class Lane:
     def cost_ms(self, now_s: float) -> float:
         """Return the time that one more request would take there, the way not counted.
 
-        It is `service_ms + wait_ms(now_s)`, or what requests take that are not answered yet. The
+        It is `service_ms + wait_ms(now_s)`, or what requests take that are not answered yet (not
+        of a canary: it is judged, not avoided). The
         load is worked out here once more: every decision does this a dozen times.
         """
         cost, own = self.service_ms, self.own
@@ -130,7 +133,7 @@ class Lane:
             beyond += self.echo * (own - self.own_then)
         if beyond > 0.0:
             cost += self.hold_ms * beyond / self.concurrency
-        if self.awaiting:
+        if self.awaiting and not self.canary:
             age = (now_s - self.awaiting_sum_s / self.awaiting) * self.overdue
             if age > cost:
                 return age

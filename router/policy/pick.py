@@ -13,6 +13,7 @@ many routers with the same view do not all choose the same cluster.
 from collections.abc import Mapping, Sequence
 
 from federation.runtime.backoff import Dice
+from router.policy import split
 from router.policy.affinity import bonuses
 from router.policy.breaker import BreakerState
 from router.policy.decision import Decision, Question, Reason
@@ -72,21 +73,21 @@ def pick(
         if score < least:
             least = score
     short.scored = scored
-    chosen = _among(scored, least, dice)
+    chosen = among(scored, least, dice)
     if chosen is None or _must_wait(chosen, short, now_s, dice):
         return None
-    return chosen, _done(short, chosen), least
+    return chosen, done(short, chosen), least
 
 
 def bring_up_to_date(short: Shortlist, signals: Signals, now_s: float) -> None:
     """Look at the lanes again, or order them anew, if what is known of them is too old."""
     if short.stamp != signals.stamp or now_s >= short.fresh_until_s:
-        _refresh(short, signals, now_s)
+        refresh(short, signals, now_s)
     elif now_s >= short.ordered_until_s:
         short.order(now_s)
 
 
-def _among(scored: Sequence[tuple[float, Option]], least: float, dice: Dice) -> Option | None:
+def among(scored: Sequence[tuple[float, Option]], least: float, dice: Dice) -> Option | None:
     """One of the near equals: the nearer to the least, the more often."""
     band = NEAR_EQUAL_SHARE * least
     if band < NEAR_EQUAL_MS:
@@ -123,7 +124,7 @@ def _must_wait(option: Option, short: Shortlist, now_s: float, dice: Dice) -> bo
     return lane.limit < _NEVER and lane.in_flight(now_s) >= lane.limit
 
 
-def _done(short: Shortlist, chosen: Option) -> Reason:
+def done(short: Shortlist, chosen: Option) -> Reason:
     """Count a choice; return why it was made."""
     short.picks += 1
     chosen.lane.picks += 1
@@ -153,12 +154,12 @@ def _carefully(short: Shortlist, question: Question, dice: Dice) -> Decision:
         return Decision(short, question, None, Reason.FULL)
     desperate = not roomy
     pool = roomy or _least_bad(left, now_s)
-    open_ = [o for o in pool if not _capped(o, short, now_s, dice)] or pool
+    open_ = [o for o in pool if not capped(o, short, now_s, dice)] or pool
     bonus = bonuses(open_, question.affinity) if question.affinity else {}
     scored = [(_score(o, now_s, bonus.get(o, 0.0)), o) for o in open_]
     least = min(score for score, _ in scored)
-    chosen = _among(scored, least, dice) or scored[0][1]
-    decision = Decision(short, question, chosen, _done(short, chosen), least)
+    chosen = among(scored, least, dice) or scored[0][1]
+    decision = Decision(short, question, chosen, done(short, chosen), least)
     if desperate:
         decision.reason = Reason.DESPERATE
     elif chosen in bonus:
@@ -182,7 +183,8 @@ def _least_bad(left: Sequence[Option], now_s: float) -> Sequence[Option]:
     return tiers[min(tiers)]
 
 
-def _capped(option: Option, short: Shortlist, now_s: float, dice: Dice) -> bool:
+def capped(option: Option, short: Shortlist, now_s: float, dice: Dice) -> bool:
+    """Whether a cluster has had its share for now."""
     lane = option.lane
     if option.ceiling < 1.0 and lane.picks > option.ceiling * (short.picks + 8):
         return True
@@ -210,7 +212,7 @@ def shortlist(table: RoutingTable, signals: Signals, question: Question) -> Shor
     if len(signals.lists) > 4096:
         signals.lists.clear()
     options = []
-    prefer = signals.prefer
+    prefer, canary = signals.prefer, bool(split.marked(resolved.route, resolved.version))
     for endpoint in table.replicas(key[0], key[1], key[2]):
         lane = signals.lane(endpoint.cluster, key[0], key[1])
         replica = table.replica[key[0], key[1], endpoint.cluster]
@@ -218,14 +220,16 @@ def shortlist(table: RoutingTable, signals: Signals, question: Question) -> Shor
             limit = replica.concurrency * signals.queue_depth
             lane.declare(replica.concurrency, replica.latency_ms, limit)
         rank = prefer.index(endpoint.region) if endpoint.region in prefer else len(prefer)
+        lane.canary = canary
         option = Option(endpoint, lane, signals.ceilings.get(endpoint.cluster, 1.0), rank)
+        option.version = key[1]
         option.rtt_ms = prior_ms(place, endpoint.location)
         options.append(option)
     found = signals.lists[key] = Shortlist(table, options)
     return found
 
 
-def _refresh(short: Shortlist, signals: Signals, now_s: float) -> None:
+def refresh(short: Shortlist, signals: Signals, now_s: float) -> None:
     """Look at every lane again, and order them anew."""
     options = short.options
     seen = [o.lane for o in options if o.lane.service.count]

@@ -15,11 +15,13 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """One attempt that did not answer."""
+    """One attempt that did not answer; `version` is the one that it was sent to."""
 
     cluster: str
     ending: Ending
     reason: str
+    version: int = 0
+    status: int = 502  # it counts as an answer with this status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ class Option:
         "rtt_ms",
         "seed",
         "url",
+        "version",
         "way_ms",
         "why",
     )
@@ -45,6 +46,7 @@ class Option:
         self.cluster = endpoint.cluster
         self.region = endpoint.region
         self.url = endpoint.url
+        self.version = 0
         self.ceiling = ceiling
         self.rank = rank
         self.rtt_ms = 0.0
@@ -63,6 +65,7 @@ class Shortlist:
 
     __slots__ = (
         "best",
+        "by_cluster",
         "fresh_until_s",
         "home_ms",
         "options",
@@ -78,6 +81,7 @@ class Shortlist:
     def __init__(self, table: object, options: Sequence[Option]) -> None:
         self.table = table  # that it was made from
         self.options = options
+        self.by_cluster = {option.cluster: option for option in options}
         self.best: list[Option] = []
         self.panic = False
         self.picks = 0

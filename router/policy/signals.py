@@ -153,7 +153,7 @@ class Attempt:
             lane.breaker.succeeded(0, now_s)
         elif reason:
             lane.breaker.failed(trial, reason, now_s)
-        elif too_slow(self._mine_ms, lane):
+        elif not lane.canary and too_slow(self._mine_ms, lane):
             lane.breaker.failed(trial, _slow(self._mine_ms, lane), now_s)
         else:
             lane.breaker.succeeded(trial, now_s)
@@ -306,7 +306,7 @@ def unlike_its_peers(lane: Lane, usual_errors: float) -> str:
     """Return why a lane is to be ejected, "" = it is not."""
     if lane.errors >= max(FAILING, 2.0 * usual_errors):
         return f"{lane.errors:.0%} of its last answers were failures"
-    if too_slow(lane.service.fast, lane):
+    if not lane.canary and too_slow(lane.service.fast, lane):
         return _slow(lane.service.fast, lane)
     return ""
 

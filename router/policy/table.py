@@ -26,12 +26,14 @@ class Reach:
     reverse: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made for each call of gRPC
 class Resolved:
-    """A model reference after its version is chosen."""
+    """A model reference after its version is chosen. With a `split` the request names no version,
+    and `version` is the stable one until a cluster is chosen."""
 
     route: ModelRoute
     version: int
+    split: "split.Split | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class RoutingTable:
                 reason="unknown-model",
             )
         if version is None and not wanted:
-            return Resolved(route=route, version=split.choose(route))
+            return Resolved(route=route, version=route.default_version, split=split.of(route))
         if version is None and wanted in route.aliases:
             return Resolved(route=route, version=route.aliases[wanted])
         number = _number(wanted) if version is None else version

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from federation.kube.errors import NotFound
-from federation.kube.resources import EDGE_CLUSTERS, MODEL_DEPLOYMENTS, Resource
+from federation.kube.resources import EDGE_CLUSTERS, MODEL_DEPLOYMENTS, ROLLOUTS, Resource
 from tests.contract.kube_servers import Server
 from tests.fakes.kube_schemas import definitions
 
@@ -32,6 +32,10 @@ def deployment(server: Server, name: str = "one", **spec: Any) -> Obj:
     return custom(server, MODEL_DEPLOYMENTS, name, {"model": "m", **spec})
 
 
+def rollout(server: Server, name: str = "one", **spec: Any) -> Obj:
+    return custom(server, ROLLOUTS, name, {"model": "m", "version": 2, **spec})
+
+
 def custom(server: Server, resource: Resource, name: str, spec: Obj) -> Obj:
     metadata = {"name": name, "namespace": server.namespace}
     found: Obj = {"apiVersion": resource.api_version, "kind": resource.kind}
@@ -50,7 +54,7 @@ async def installed(server: Server) -> AsyncIterator[None]:
             except NotFound:
                 await server.api.request("POST", DEFINITIONS.path(), body=definition)
                 made.append(name)
-        for resource in (EDGE_CLUSTERS, MODEL_DEPLOYMENTS):
+        for resource in (EDGE_CLUSTERS, MODEL_DEPLOYMENTS, ROLLOUTS):
             await _served(server, resource)
         yield
     finally:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from federation.kube.errors import Conflict, NotFound, Refused
-from federation.kube.resources import EDGE_CLUSTERS, MODEL_DEPLOYMENTS
-from tests.contract.kube_definitions import DEFINITIONS, cluster, deployment, installed
+from federation.kube.resources import MODEL_DEPLOYMENTS, ROLLOUTS, resource_of
+from tests.contract.kube_definitions import DEFINITIONS, cluster, deployment, installed, rollout
 from tests.contract.kube_servers import SERVERS, Server, kube_server
 from tests.fakes.kube_schemas import HAS_CEL, definitions
 
@@ -30,9 +30,7 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 async def create(server: Server, obj: Obj) -> Obj:
     """Create it with strict validation."""
-    plural = "edgeclusters" if obj["kind"] == "EdgeCluster" else "modeldeployments"
-    resource = EDGE_CLUSTERS if plural == "edgeclusters" else MODEL_DEPLOYMENTS
-    path = resource.path(server.namespace)
+    path = resource_of(obj).path(server.namespace)
     return await server.api.request("POST", path, query=STRICT, body=obj)
 
 
@@ -72,7 +70,20 @@ EVERYTHING: Obj = {
     "antiAffinity": ["other"],
     "engine": "triton",
     "maxPricePerGpuHour": 2,
+    "rollout": {"waves": [{"regions": ["eu"]}, {"regions": ["*"]}], "steps": [5, 100]},
     "deletionPolicy": "Keep",
+}
+STRATEGY: Obj = {
+    "waves": [
+        {"regions": ["eu"], "approval": True},
+        {"clusters": ["lab-1"], "clusterLabels": {"tier": "gold"}},
+        {"regions": ["*"]},
+    ],
+    "steps": [1, 12.5, 100],
+    "bakeSeconds": 90,
+    "analysis": {"maxErrorRate": 0.02, "maxP95Ratio": 1.5, "onInconclusive": "promote"},
+    "inPlace": True,
+    "allowSignatureChange": False,
 }
 WINDOW = {"start": "22:00", "end": "06:00", "days": ["mon", "fri"], "maxMbytesPerSecond": 20}
 
@@ -86,6 +97,8 @@ async def test_what_is_right_is_taken(server: Server) -> None:
     spec: Obj = {"labels": labels, "sync": sync, "connectivity": "reverse"}
     spec |= {"scheduling": "cordoned"}
     await create(server, cluster(server, **spec))
+    made = await create(server, rollout(server, strategy=STRATEGY, paused=False))
+    assert made["spec"]["strategy"] == STRATEGY
 
 
 WRONG: list[tuple[Obj, str]] = [
@@ -105,6 +118,14 @@ WRONG_CLUSTERS: list[tuple[Obj, str]] = [
     ({"region": "EU west"}, "region"),
     ({"connectivity": "unknown"}, "connectivity"),
 ]
+WRONG_ROLLOUTS: list[tuple[Obj, str]] = [
+    ({"model": ""}, "model"),
+    ({"strategy": {"steps": [0, 100]}}, "steps"),
+    ({"strategy": {"steps": []}}, "steps"),
+    ({"strategy": {"analysis": {"maxErrorRate": 5}}}, "maxErrorRate"),
+    ({"strategy": {"analysis": {"maxP95Ratio": 0.2}}}, "maxP95Ratio"),
+    ({"strategy": {"analysis": {"onInconclusive": "hope"}}}, "onInconclusive"),
+]
 BROKEN: list[tuple[Obj, str]] = [
     ({"regions": ["eu", "us"], "residency": ["eu"]}, "outside of the residency"),
     ({"antiAffinity": ["m"]}, "apart from itself"),
@@ -122,6 +143,17 @@ BROKEN_CLUSTERS: list[tuple[Obj, str]] = [
 ]
 
 
+BROKEN_ROLLOUTS: list[tuple[Obj, str]] = [
+    ({"strategy": {"steps": [5, 25]}}, "the last step must be 100"),
+    ({"strategy": {"waves": [{"approval": True}]}}, "names regions, clusters or labels"),
+    ({"strategy": {"waves": [{"regions": ["eu", "*"]}]}}, "stands alone"),
+    (
+        {"strategy": {"bakeSeconds": 60, "analysis": {"maxBakeSeconds": 30}}},
+        "cannot be less than bakeSeconds",
+    ),
+]
+
+
 async def refused(server: Server, obj: Obj, told: str) -> None:
     with pytest.raises(Refused, match=told) as caught:
         await create(server, obj)
@@ -133,6 +165,19 @@ async def test_schemas_refuse(server: Server) -> None:
         await refused(server, deployment(server, **spec), told)
     for spec, told in WRONG_CLUSTERS:
         await refused(server, cluster(server, **spec), told)
+    for spec, told in WRONG_ROLLOUTS:
+        await refused(server, rollout(server, **spec), told)
+
+
+@needs_cel
+async def test_a_rollout_does_not_change(server: Server) -> None:
+    await create(server, rollout(server, strategy=STRATEGY))
+    path = ROLLOUTS.path(server.namespace, "one")
+    told = await server.api.merge(path, {"spec": {"paused": True}}, manager="test")
+    assert told["spec"]["paused"] is True
+    for change in ({"version": 3}, {"model": "n"}, {"strategy": {"steps": [100]}}):
+        with pytest.raises(Refused, match="a rollout does not change"):
+            await server.api.merge(path, {"spec": change}, manager="test")
 
 
 @needs_cel
@@ -141,6 +186,8 @@ async def test_rules_refuse(server: Server) -> None:
         await refused(server, deployment(server, **spec), told)
     for spec, told in BROKEN_CLUSTERS:
         await refused(server, cluster(server, **spec), told)
+    for spec, told in BROKEN_ROLLOUTS:
+        await refused(server, rollout(server, **spec), told)
 
 
 async def test_names_are_those_of_the_control_plane(server: Server) -> None:

@@ -7,6 +7,7 @@ was seen with. A family that has no series yet is left out: nothing could be dra
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -34,12 +35,14 @@ from federation.contract.types import (
 )
 from federation.contract.v1 import federation_pb2 as pb
 from federation.kube.api import KubeApi
+from federation.policy.rollouts.records import Phase
 from federation.relay.connections import ConnectionLimits, Connections
 from federation.runtime.clock import SystemClock
 from router.connection_metrics import ConnectionCollector
 from router.policy import table as tables
 from router.upstream.reverse import ReversePool
 from tests.fakes.control_plane import agent_hello, operator, running, stream
+from tests.federation.policy.rollouts.test_next_words import RECORD, at
 from tests.pki import credentials_for, make_authority
 from tests.router.fakes import make_snapshot
 from tests.router.test_metrics import make
@@ -67,6 +70,8 @@ async def control_plane_page(folder: Path) -> str:
             await agent.send(_report(epoch))
             await agent.expect("lease_renewed")
             await api.call("GET", "/api/v1/regions", headers={"Authorization": ""})
+            weighed = (replace(RECORD.waves[0], weight=5.0),)
+            plane.loop.state.rollouts["m-2"] = at(Phase.BAKING, waves=weighed)
             answer = await api.call("GET", "/metrics", headers={"Authorization": ""})
             return answer.body.decode()
 

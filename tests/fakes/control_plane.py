@@ -258,8 +258,18 @@ async def stream(
     plane: ControlPlane, service: str, credentials: Credentials
 ) -> AsyncIterator[Peer]:
     """Open a stream of "agent" or "router" with a certificate."""
-    server = control_plane_dns_name(plane.keyring.identity.trust_domain)
-    async with connect(plane.grpc_address, credentials.channel_credentials(), server) as channel:
+    domain = plane.keyring.identity.trust_domain
+    async with stream_to(plane.grpc_address, service, credentials, domain=domain) as peer:
+        yield peer
+
+
+@asynccontextmanager
+async def stream_to(
+    address: str, service: str, credentials: Credentials, *, domain: str = "federation.internal"
+) -> AsyncIterator[Peer]:
+    """Open a stream of "agent" or "router" to a control plane that may be another process."""
+    server = control_plane_dns_name(domain)
+    async with connect(address, credentials.channel_credentials(), server) as channel:
         call: Any
         if service == "agent":
             call = rpc.AgentServiceStub(channel).Connect()

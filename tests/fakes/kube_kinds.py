@@ -50,6 +50,7 @@ KINDS = (
     ),
     Kind("federation.inference", "v1alpha1", "edgeclusters", "EdgeCluster"),
     Kind("federation.inference", "v1alpha1", "modeldeployments", "ModelDeployment"),
+    Kind("federation.inference", "v1alpha1", "rollouts", "Rollout"),
 )
 
 

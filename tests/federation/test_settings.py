@@ -26,6 +26,12 @@ def test_the_defaults_are_those_of_the_manual() -> None:
     assert people_of(settings) is None
 
 
+def test_spans_go_to_an_http_url() -> None:
+    with pytest.raises(Invalid, match="traces-url"):
+        check_settings(Settings(state_dir="x", traces_url="collector:4318"))
+    check_settings(Settings(state_dir="x", traces_url="http://collector:4318"))
+
+
 @pytest.mark.parametrize("url", ["cdn.example/packs", "ftp://x", "//x"])
 def test_packs_are_fetched_by_http(url: str) -> None:
     with pytest.raises(Invalid, match="packs-url"):

@@ -6,12 +6,14 @@ import pytest
 
 from federation.contract.access import Access, Tenant
 from federation.contract.errors import NotFound, PermissionDenied, Unavailable
+from federation.contract.rollout import CanaryRoute
 from federation.contract.types import Location, Snapshot
 from federation.runtime.clock import ManualClock
 from router.explain import explain
 from router.geo import Locator
 from router.policy import table as tables
 from router.policy.signals import Ending
+from router.policy.split import standing
 from router.state import RouterState
 from tests.router.fakes import make_snapshot
 
@@ -113,3 +115,41 @@ def test_a_tenants_residency_and_models_are_respected(locator: Locator) -> None:
         explain(state, locator, "poet", "", "euro")
     with pytest.raises(NotFound, match="no tenant 'eura'"):
         explain(state, locator, "digits", "", "eura")
+
+
+def test_a_rollout_is_told_with_the_clients_place_in_it(locator: Locator) -> None:
+    canary = CanaryRoute(rollout="ro-1", version=1, weights={"us": 25.0})
+    snapshot = make_snapshot({"us-1": "http://h:1", "eu-1": "http://h:2"})
+    digits, *rest = snapshot.models
+    state = make_state(replace(snapshot, models=(replace(digits, canary=canary), *rest)))
+    state.signals.probed("us-1", 10.0, "", 0.0)
+    state.signals.probed("eu-1", 90.0, "", 0.0)
+    marks = {f"c{i}": standing("ro-1", f"c{i}")[0] for i in range(40)}
+    taken = next(client for client, mark in marks.items() if mark < 25)
+    left = next(client for client, mark in marks.items() if mark >= 25)
+    document = explain(state, locator, "digits", "", client_key=taken)
+    assert (document["version"], document["chosen"]) == (1, "us-1")
+    assert document["split"] == {
+        "rollout": "ro-1",
+        "stable": 2,
+        "canary": 1,
+        "percent": {"us": 25.0},
+        "client": round(marks[taken], 1),
+        "client_known": True,
+    }
+    begin = f"Canary, ro-1: client {marks[taken]:.1f} < 25 % in us. us-1 has the least"
+    assert str(document["why"]).startswith(begin)
+    found = document["candidates"]
+    assert isinstance(found, list)
+    assert [(row["cluster"], row["version"], row["excluded"]) for row in found] == [
+        ("us-1", 1, None),
+        ("eu-1", 2, None),
+        ("us-1", 2, "the canary, version 1, answers"),
+    ]
+    other = explain(state, locator, "digits", "", client_key=left)
+    assert other["version"] == 2
+    assert str(other["why"]).startswith(f"Stable, ro-1: client {marks[left]:.1f} ≥ 25 % in us.")
+    assert explain(state, locator, "digits@champion", "")["split"] is None
+    unknown = explain(state, locator, "digits", "")["split"]
+    assert isinstance(unknown, dict)
+    assert unknown["client_known"] is False

@@ -49,7 +49,8 @@ def test_an_attempt_is_counted_where_it_goes_until_it_ends() -> None:
     assert steps.state.signals.in_flight(chosen.cluster) == 1
     steps.answered(attempt, 503, 7, 0.0)
     failed = Failed(cluster=chosen.cluster, ending=Ending.REFUSED, reason="saturated")
-    steps.ended(attempt, failed, 0.0, answered=False)
+    steps.ended(attempt, failed, 0.0, answered=False, seen=(resolved, chosen, 503, 0.01))
+    assert 1 in (sum(counts.refused) for counts in steps.state.counting.counts.values())
     assert steps.state.signals.in_flight(chosen.cluster) == 0
     again = steps.decide(resolved, EVERYONE, None, failed=[failed])
     assert again.chosen is not None

@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from federation.contract.errors import Invalid
+from federation.contract.rollout import CanaryRoute, SlowAbove
 from router import tablefile
-from tests.router.fakes import make_snapshot
+from tests.router.fakes import ROUTES, make_snapshot
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -15,6 +17,25 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert tablefile.load(path) == snapshot
     assert tablefile.load_written(path) == snapshot
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_rollout_goes_on_after_a_restart(tmp_path: Path) -> None:
+    bounds = {"eu": SlowAbove(stable_ms=100.0, canary_ms=120.0)}
+    canary = CanaryRoute(rollout="ro", version=1, weights={"eu": 25.0}, slow=bounds)
+    snapshot = make_snapshot({"eu-1": "http://h:1"}, routes=(replace(ROUTES[0], canary=canary),))
+    tablefile.save(tmp_path / "snapshot.json", snapshot)
+    assert tablefile.load(tmp_path / "snapshot.json") == snapshot
+    written = """
+version: 1
+models:
+  - name: m
+    default_version: 2
+    canary: {rollout: try-3, version: 3, weights: {eu: 5}}
+"""
+    path = tmp_path / "table.yaml"
+    path.write_text(written)
+    (route,) = tablefile.load_written(path).models
+    assert route.canary == CanaryRoute(rollout="try-3", version=3, weights={"eu": 5.0})
 
 
 def test_a_newer_release_may_have_written_more(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ async def test_whose_answer_it_is(
 )
 def test_whose_fault_an_error_is(error: ForwardError, own_deadline: bool, ending: Ending) -> None:
     failed = verdict.of_error(error, "a", own_deadline=own_deadline)
-    assert failed == Failed(cluster="a", ending=ending, reason=str(error))
+    late = isinstance(error, TimedOut) and error.phase is Phase.FIRST_BYTE
+    status = 504 if late else 502
+    assert failed == Failed(cluster="a", ending=ending, reason=str(error), status=status)
 
 
 async def test_the_last_attempts_answer_is_the_answer() -> None:

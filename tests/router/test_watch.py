@@ -1,8 +1,8 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,9 @@ from federation.trust.peers import Peer, peer_from_grpc
 from router import tablefile
 from router.explain import explain
 from router.geo import Locator
+from router.policy import pick
+from router.policy.decision import Question
+from router.policy.shortlist import Option
 from router.state import RouterState
 from router.watch import SNAPSHOT_FILE, Uplink, Watcher
 from tests.pki import TRUST_DOMAIN, credentials_for, issue_into, make_authority, trust_of
@@ -118,6 +121,7 @@ def make_watcher(
         doubted=doubted,
         state_dir=state_dir,
         status_interval_s=0.05,
+        counts_interval_s=0.05,
     )
     locator = Locator()
     return (
@@ -140,6 +144,12 @@ async def watching(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         locator.close()
+
+
+def options(state: RouterState) -> Sequence[Option]:
+    table = state.require_table()
+    question = Question(resolved=table.resolve("digits"), now_s=0.0)
+    return pick.shortlist(table, state.signals, question).options
 
 
 def held(state: RouterState) -> int:
@@ -333,3 +343,31 @@ async def test_who_waited_before_there_was_a_stream_is_told_with_its_first_news(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             locator.close()
+
+
+async def test_counts_are_cumulative_and_told_again_to_a_control_plane_that_starts_anew(
+    tmp_path: Path, mine: Credentials, theirs: Credentials
+) -> None:
+    def heard(fake: FakeControlPlane) -> list[int]:
+        told = [m.counts for m in fake.told("counts")]
+        return [sum(sum(c.requests) for c in counts.versions) for counts in told]
+
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(AsyncExitStack())
+        fake, port = await first.enter_async_context(control_plane(theirs))
+        state = await stack.enter_async_context(watching(port, tmp_path, mine))
+        fake.send(make_snapshot(URLS, version=5))
+        await eventually(lambda: 0 in heard(fake))  # nothing was seen, and that is told
+        resolved = state.require_table().resolve("digits")
+        chosen = next(iter(options(state)))
+        for count in (1, 2):
+            state.counting.attempted(resolved, chosen, 200, 0.01)
+            await eventually(lambda count=count: count in heard(fake), within_s=30.0)  # type: ignore[misc]
+        sequences = [m.counts.sequence for m in fake.told("counts")]
+        assert sequences == sorted(set(sequences))
+        boot = fake.heard[0].hello.instance
+        await first.aclose()
+        again, _ = await stack.enter_async_context(control_plane(theirs, port))
+        await eventually(lambda: 2 in heard(again), within_s=30.0)
+        assert again.heard[0].hello.instance == boot == state.counting.instance
+        assert again.told("counts")[0].counts.sequence > sequences[-1]

@@ -2,7 +2,7 @@
 
 Input: objects of the Kubernetes API. Output: Custom objects, and specs of the operator API. Their
 fields are those of `fed apply` in the spelling of Kubernetes: `cluster_labels` is `clusterLabels`,
-`up_s` is `upSeconds`. `deletionPolicy` and `scheduling` are for the bridge alone.
+`up_s` is `upSeconds`. `deletionPolicy`, `paused` and `scheduling` are for the bridge alone.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,18 @@ import msgspec
 from federation.cli.documents import Json, look, look_list, look_map
 from federation.contract.errors import Invalid
 from federation.contract.resources import KINDS, Kind
-from federation.kube.resources import EDGE_CLUSTERS, MODEL_DEPLOYMENTS, OUR_GROUP, Resource
+from federation.kube.resources import (
+    EDGE_CLUSTERS,
+    MODEL_DEPLOYMENTS,
+    OUR_GROUP,
+    ROLLOUTS,
+    Resource,
+)
 
 FINALIZER = f"{OUR_GROUP}/bridge"  # deletions wait until the control plane has followed
 ADOPT = f"{OUR_GROUP}/adopt"  # annotation: take over what the bridge did not make
 KEEP = "Keep"  # a deletionPolicy: the control plane keeps its object
-OUR_FIELDS = ("deletionPolicy", "scheduling")
+OUR_FIELDS = ("deletionPolicy", "paused", "scheduling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ def _kind(name: str) -> Kind:
 
 CLUSTER = Bridged(EDGE_CLUSTERS, _kind("Cluster"))
 DEPLOYMENT = Bridged(MODEL_DEPLOYMENTS, _kind("Deployment"))
-BRIDGED = (CLUSTER, DEPLOYMENT)  # what others refer to comes first
+ROLLOUT = Bridged(ROLLOUTS, _kind("Rollout"))
+BRIDGED = (CLUSTER, DEPLOYMENT, ROLLOUT)  # what others refer to comes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +72,12 @@ class Custom:
     def scheduling(self) -> str:
         """Return how the cluster shall be scheduled; "" = as operators say."""
         return str(self.spec.get("scheduling") or "")
+
+    @property
+    def paused(self) -> bool | None:
+        """Whether the rollout shall be paused; None = as people say."""
+        said = self.spec.get("paused")
+        return said if isinstance(said, bool) else None
 
     @property
     def claim(self) -> str:

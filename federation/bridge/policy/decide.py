@@ -11,17 +11,29 @@ us. Anything else of the same name is somebody else's: it is neither changed nor
 annotation hands it over.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from federation.bridge.policy.custom import ADOPT, CLUSTER, FINALIZER, Custom, spec_of
+from federation.bridge.policy.custom import (
+    ADOPT,
+    CLUSTER,
+    DEPLOYMENT,
+    FINALIZER,
+    ROLLOUT,
+    Custom,
+    spec_of,
+)
 from federation.bridge.policy.status import Trouble, status_of
 from federation.cli.documents import Json, live_spec, look
 from federation.contract.errors import Invalid
+from federation.contract.resources import DeploymentSpec
 
 VERBS = {"active": "uncordon", "cordoned": "cordon", "draining": "drain"}
 NOT_OURS = "NotOwned"
+OVER = ("promoted", "rolled-back", "failed")
 CREATING = Trouble("Creating", "it is being made")
+GONE = Trouble("Gone", "the control plane has it no more; what was rolled out once is not again")
+ABORTING = Trouble("Aborting", "it goes back, and is let go of when that is done")
 CHANGING = Trouble("Changing", "the control plane is being told")
 
 
@@ -75,13 +87,20 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Steer:
+    """Pause, resume or abort the rollout."""
+
+    verb: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Delete the object if it is still at this resource version."""
 
     expected: int
 
 
-Command = SetFinalizers | Note | Create | Change | Schedule | Remove
+Command = SetFinalizers | Note | Create | Change | Schedule | Steer | Remove
 
 
 def decide(custom: Custom, facts: Facts, now: datetime) -> Command | None:
@@ -103,6 +122,8 @@ def _existence(custom: Custom, facts: Facts, now: datetime, spec: object) -> Com
     live = facts.live
     if custom.claim:
         return _claimed(custom, facts, now, spec)
+    if live is None and custom.bridged is ROLLOUT and custom.created_at:
+        return _forgotten(custom, facts, now)
     if live is None:
         claim, old = custom.version, custom.created_at
         return Note(status_of(custom, None, CREATING, now=now, claim=claim, created_at=old))
@@ -111,6 +132,11 @@ def _existence(custom: Custom, facts: Facts, now: datetime, spec: object) -> Com
             return _note(custom, facts, now, _not_ours(custom))
         return Note(status_of(custom, live, CHANGING, now=now, created_at=_created_at(live)))
     return _difference(custom, spec, live) or _note(custom, facts, now, None)
+
+
+def _forgotten(custom: Custom, facts: Facts, now: datetime) -> Command | None:
+    """A rollout that was made is never made again: its version may be an old one by now."""
+    return None if custom.status.get("phase") in OVER else _note(custom, facts, now, GONE)
 
 
 def _claimed(custom: Custom, facts: Facts, now: datetime, spec: object) -> Command:
@@ -129,14 +155,36 @@ def _create(custom: Custom, spec: object) -> Create:
     return Create(custom.claim, f"fed-bridge.{custom.uid}.{custom.claim}", spec)
 
 
-def _difference(custom: Custom, spec: object, live: Json) -> Change | Schedule | None:
+def _difference(custom: Custom, spec: object, live: Json) -> Change | Schedule | Steer | None:
     """Return what makes our object as it shall be; raises Invalid."""
-    if live_spec(custom.bridged.kind, live) != spec:
+    held = live_spec(custom.bridged.kind, live)
+    if custom.bridged is DEPLOYMENT and "version" not in custom.spec:
+        spec = _at_version_of(held, spec)  # rollouts decide which
+    if held != spec:
         return Change(spec, _version(live))
+    if custom.bridged is ROLLOUT:
+        return _steering(custom, live)
     wanted = custom.scheduling if custom.bridged is CLUSTER else ""
     if wanted and look(live, "status", "scheduling") != wanted:
         return Schedule(VERBS.get(wanted, wanted))
     return None
+
+
+def _at_version_of(held: object, spec: object) -> object:
+    if isinstance(held, DeploymentSpec) and isinstance(spec, DeploymentSpec):
+        return replace(spec, version=held.version)
+    return spec
+
+
+def _steering(custom: Custom, live: Json) -> Steer | None:
+    """Return what pauses a rollout that shall be paused, or lets it go on."""
+    phase, pause = look(live, "status", "phase"), look(live, "status", "pause")
+    if custom.paused is None or phase in (*OVER, "rolling-back"):
+        return None
+    held = phase == "paused" and pause == "manual"
+    if custom.paused is held:
+        return None
+    return Steer("pause" if custom.paused else "resume")
 
 
 def _deletion(custom: Custom, facts: Facts, now: datetime) -> Command | None:
@@ -149,11 +197,26 @@ def _deletion(custom: Custom, facts: Facts, now: datetime) -> Command | None:
         return release
     if facts.trouble is not None:
         return _note(custom, facts, now, facts.trouble)
-    if facts.live is None:
-        return release
+    return _removal(custom, facts, now, release) if facts.live is not None else release
+
+
+def _removal(custom: Custom, facts: Facts, now: datetime, release: Command) -> Command | None:
+    """Remove the control plane's object if it is ours, else let go."""
     if custom.claim and custom.claim not in (facts.proven, facts.refuted):
         return _resolution(custom, facts, now)
-    return Remove(_version(facts.live)) if _is_ours(custom, facts) else release
+    if not _is_ours(custom, facts):
+        return release
+    if custom.bridged is ROLLOUT:
+        return _ending(custom, facts, now, release)
+    return Remove(_version(facts.live or {}))
+
+
+def _ending(custom: Custom, facts: Facts, now: datetime, release: Command) -> Command | None:
+    """A rollout that goes on goes back first; what is over stays in the history of its model."""
+    phase = look(facts.live, "status", "phase")
+    if phase in OVER:
+        return release
+    return _note(custom, facts, now, ABORTING) if phase == "rolling-back" else Steer("abort")
 
 
 def _resolution(custom: Custom, facts: Facts, now: datetime) -> Command | None:

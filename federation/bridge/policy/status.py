@@ -46,7 +46,7 @@ def status_of(
     if created_at:
         status["createdAt"] = created_at
     if live is not None:
-        status |= _cluster(live) if custom.bridged is CLUSTER else _deployment(live)
+        status |= _TELL.get(custom.bridged.kind.name, _deployment)(live)
     elif trouble is not None and trouble.silent:  # what was known last
         ours = ("observedGeneration", "claim", "createdAt", "conditions")
         status |= {key: value for key, value in custom.status.items() if key not in ours}
@@ -85,6 +85,25 @@ def _cluster(live: Json) -> Json:
     }
 
 
+def _rollout(live: Json) -> Json:
+    status = look_map(live, "status")
+    shares = [
+        each for each in look_map(status, "weights").values() if isinstance(each, int | float)
+    ]
+    return {
+        "phase": str(status.get("phase") or ""),
+        "stable": _whole(status, "stable"),
+        "canary": _whole(status, "canary"),
+        "wave": f"{_whole(status, 'wave')}/{_whole(status, 'of_waves')}",
+        "weight": max(shares, default=0),
+        "verdict": _cut(str(look(status, "verdict", "words") or "")),
+        "next": _cut(str(status.get("next") or "")),
+    }
+
+
+_TELL = {"Cluster": _cluster, "Rollout": _rollout}
+
+
 def _whole(status: Json, key: str) -> int:
     value = status.get(key)
     return value if isinstance(value, int) else 0
@@ -102,6 +121,11 @@ def _synced(trouble: Trouble | None) -> Json:
 def _ready(live: Json | None, trouble: Trouble | None) -> Json:
     if live is None:
         return _not_known("Ready", trouble)
+    phase = look(live, "status", "phase")
+    if isinstance(phase, str):  # of a rollout, which is ready when its version serves everywhere
+        words = str(look(live, "status", "reason") or "")
+        reason = "".join(word.capitalize() for word in phase.split("-"))
+        return _condition("Ready", str(phase == "promoted"), reason, words)
     ready = look(live, "status", "ready") is True
     words = _RUNNING.sub("", str(look(live, "status", "reason") or ""))
     return _condition("Ready", str(ready), "Ready" if ready else "NotReady", words)

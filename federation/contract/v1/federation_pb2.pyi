@@ -1280,6 +1280,7 @@ class ObservedVersion(_message.Message):
     RATE_FIELD_NUMBER: _builtins.int
     LATENCY_MS_FIELD_NUMBER: _builtins.int
     CALIBRATION_FIELD_NUMBER: _builtins.int
+    GOLDEN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -1302,6 +1303,10 @@ class ObservedVersion(_message.Message):
     def calibration(self) -> Global___Calibration:
         """absent = not measured"""
 
+    @_builtins.property
+    def golden(self) -> Global___GoldenResult:
+        """absent = it has no golden inputs, or was not asked yet"""
+
     def __init__(
         self,
         *,
@@ -1318,16 +1323,44 @@ class ObservedVersion(_message.Message):
         rate: _builtins.float = ...,
         latency_ms: _builtins.float = ...,
         calibration: Global___Calibration | None = ...,
+        golden: Global___GoldenResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "queued", b"queued", "sync", b"sync"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "golden", b"golden", "queued", b"queued", "sync", b"sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "digest", b"digest", "in_flight", b"in_flight", "latency_ms", b"latency_ms", "model", b"model", "protocol", b"protocol", "queued", b"queued", "rate", b"rate", "reason", b"reason", "replicas", b"replicas", "state", b"state", "sync", b"sync", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "digest", b"digest", "golden", b"golden", "in_flight", b"in_flight", "latency_ms", b"latency_ms", "model", b"model", "protocol", b"protocol", "queued", b"queued", "rate", b"rate", "reason", b"reason", "replicas", b"replicas", "state", b"state", "sync", b"sync", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__queued: _TypeAlias = _typing.Literal["queued"]  # noqa: Y015
     _WhichOneofArgType__queued: _TypeAlias = _typing.Literal["_queued", b"_queued"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__queued) -> _WhichOneofReturnType__queued | None: ...
 
 Global___ObservedVersion: _TypeAlias = ObservedVersion  # noqa: Y015
+
+@_typing.final
+class GoldenResult(_message.Message):
+    """How a version answered the golden inputs of its package."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    WRONG_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    inputs: _builtins.int
+    wrong: _builtins.int
+    words: _builtins.str
+    def __init__(
+        self,
+        *,
+        inputs: _builtins.int = ...,
+        wrong: _builtins.int = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "words", b"words", "wrong", b"wrong"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoldenResult: _TypeAlias = GoldenResult  # noqa: Y015
 
 @_typing.final
 class Calibration(_message.Message):
@@ -1409,6 +1442,7 @@ class RouterMessage(_message.Message):
     NACK_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___RouterHello: ...
     @_builtins.property
@@ -1419,6 +1453,8 @@ class RouterMessage(_message.Message):
     def status(self) -> Global___RouterStatus: ...
     @_builtins.property
     def explanation(self) -> Global___Explanation: ...
+    @_builtins.property
+    def counts(self) -> Global___Counts: ...
     def __init__(
         self,
         *,
@@ -1427,16 +1463,99 @@ class RouterMessage(_message.Message):
         nack: Global___SnapshotNack | None = ...,
         status: Global___RouterStatus | None = ...,
         explanation: Global___Explanation | None = ...,
+        counts: Global___Counts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "explanation", b"explanation", "hello", b"hello", "nack", b"nack", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "counts", b"counts", "explanation", b"explanation", "hello", b"hello", "nack", b"nack", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "explanation", b"explanation", "hello", b"hello", "nack", b"nack", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "counts", b"counts", "explanation", b"explanation", "hello", b"hello", "nack", b"nack", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "ack", "nack", "status", "explanation"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "ack", "nack", "status", "explanation", "counts"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___RouterMessage: _TypeAlias = RouterMessage  # noqa: Y015
+
+@_typing.final
+class Counts(_message.Message):
+    """What a router saw of model versions since it started; a higher sequence replaces a lower one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionCounts]: ...
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        versions: _abc.Iterable[Global___VersionCounts] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Counts: _TypeAlias = Counts  # noqa: Y015
+
+@_typing.final
+class VersionCounts(_message.Message):
+    """Columns by user bucket; empty = all zero."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    SLOW_FIELD_NUMBER: _builtins.int
+    LATENCY_INDEX_FIELD_NUMBER: _builtins.int
+    LATENCY_COUNT_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
+    DISAGREED_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.int
+    region: _builtins.str
+    compared: _builtins.int
+    disagreed: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def slow(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def latency_index(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def latency_count(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        region: _builtins.str = ...,
+        requests: _abc.Iterable[_builtins.int] | None = ...,
+        errors: _abc.Iterable[_builtins.int] | None = ...,
+        refused: _abc.Iterable[_builtins.int] | None = ...,
+        slow: _abc.Iterable[_builtins.int] | None = ...,
+        latency_index: _abc.Iterable[_builtins.int] | None = ...,
+        latency_count: _abc.Iterable[_builtins.int] | None = ...,
+        compared: _builtins.int = ...,
+        disagreed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "disagreed", b"disagreed", "errors", b"errors", "latency_count", b"latency_count", "latency_index", b"latency_index", "model", b"model", "refused", b"refused", "region", b"region", "requests", b"requests", "slow", b"slow", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionCounts: _TypeAlias = VersionCounts  # noqa: Y015
 
 @_typing.final
 class RouterHello(_message.Message):
@@ -1617,11 +1736,14 @@ class ExplainRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
+    CLIENT_KEY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     model: _builtins.str
     """model or model@version-or-alias"""
     client_address: _builtins.str
+    client_key: _builtins.str
+    """what tells the client from others; "" = nothing does"""
     request_id: _builtins.str
     """set instead of the other two: what became of this request"""
     def __init__(
@@ -1630,11 +1752,12 @@ class ExplainRequest(_message.Message):
         id: _builtins.str = ...,
         model: _builtins.str = ...,
         client_address: _builtins.str = ...,
+        client_key: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "id", b"id", "model", b"model", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "client_key", b"client_key", "id", b"id", "model", b"model", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1913,6 +2036,7 @@ class ModelRoute(_message.Message):
     ALIASES_FIELD_NUMBER: _builtins.int
     RESIDENCY_FIELD_NUMBER: _builtins.int
     DORMANT_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     default_version: _builtins.int
     protocol: Global___ModelProtocol.ValueType
@@ -1924,6 +2048,10 @@ class ModelRoute(_message.Message):
     def dormant(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """versions that are loaded nowhere and come when they are asked for"""
 
+    @_builtins.property
+    def canary(self) -> Global___CanaryRoute:
+        """absent = no rollout is going on"""
+
     def __init__(
         self,
         *,
@@ -1933,14 +2061,76 @@ class ModelRoute(_message.Message):
         aliases: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         residency: _abc.Iterable[_builtins.str] | None = ...,
         dormant: _abc.Iterable[_builtins.int] | None = ...,
+        canary: Global___CanaryRoute | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "default_version", b"default_version", "dormant", b"dormant", "name", b"name", "protocol", b"protocol", "residency", b"residency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "canary", b"canary", "default_version", b"default_version", "dormant", b"dormant", "name", b"name", "protocol", b"protocol", "residency", b"residency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelRoute: _TypeAlias = ModelRoute  # noqa: Y015
+
+@_typing.final
+class CanaryRoute(_message.Message):
+    """A second version that takes a share of the traffic in some regions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    SHADOW_PERCENT_FIELD_NUMBER: _builtins.int
+    rollout: _builtins.str
+    version: _builtins.int
+    shadow_percent: _builtins.float
+    """of its answers that are compared with the stable version's"""
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryShare]: ...
+    def __init__(
+        self,
+        *,
+        rollout: _builtins.str = ...,
+        version: _builtins.int = ...,
+        shares: _abc.Iterable[Global___CanaryShare] | None = ...,
+        shadow_percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout", "shadow_percent", b"shadow_percent", "shares", b"shares", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CanaryRoute: _TypeAlias = CanaryRoute  # noqa: Y015
+
+@_typing.final
+class CanaryShare(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGION_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    SLOW_STABLE_MS_FIELD_NUMBER: _builtins.int
+    SLOW_CANARY_MS_FIELD_NUMBER: _builtins.int
+    region: _builtins.str
+    percent: _builtins.float
+    slow_stable_ms: _builtins.float
+    """0 = slow answers are not counted yet"""
+    slow_canary_ms: _builtins.float
+    def __init__(
+        self,
+        *,
+        region: _builtins.str = ...,
+        percent: _builtins.float = ...,
+        slow_stable_ms: _builtins.float = ...,
+        slow_canary_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "region", b"region", "slow_canary_ms", b"slow_canary_ms", "slow_stable_ms", b"slow_stable_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CanaryShare: _TypeAlias = CanaryShare  # noqa: Y015
 
 @_typing.final
 class Endpoint(_message.Message):

@@ -20,6 +20,12 @@ from federation.policy.membership.events import (
     RootPrepared,
     RouterRegistered,
 )
+from federation.policy.rollouts.events import (
+    RolloutApplied,
+    RolloutSteered,
+    RolloutUndone,
+)
+from federation.policy.rollouts.events import Verb as Steering
 from federation.policy.state import State
 from federation.policy.sync.events import PrefetchApplied
 
@@ -57,6 +63,11 @@ def _of_key(event: KeyCreated) -> Action:
     return Action(verb=Verb.ROTATE if event.rotate else Verb.WRITE, kind="Key", name=event.id)
 
 
+def _of_steering(event: RolloutSteered) -> Action:
+    stops = event.verb in (Steering.PAUSE, Steering.ABORT)
+    return Action(verb=Verb.STOP if stops else Verb.WRITE, kind="Rollout", name=event.name)
+
+
 _ACTIONS: dict[type[Event], Callable[[Any], Action]] = {
     events.RegionApplied: _simple(Verb.WRITE, "Region"),
     ClusterRegistered: _registered,
@@ -72,6 +83,11 @@ _ACTIONS: dict[type[Event], Callable[[Any], Action]] = {
     events.DeploymentApplied: lambda event: Action(
         verb=Verb.WRITE, kind="Deployment", name=event.name, models=(event.spec.model,)
     ),
+    RolloutApplied: lambda event: Action(
+        verb=Verb.WRITE, kind="Rollout", name=event.name, models=(event.spec.model,)
+    ),
+    RolloutSteered: _of_steering,
+    RolloutUndone: lambda event: Action(verb=Verb.WRITE, kind="Rollout", models=(event.model,)),
     PrefetchApplied: lambda event: Action(
         verb=Verb.WRITE, kind="Prefetch", name=event.name, models=(event.spec.model,)
     ),

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from federation.contract.access import Grant, Role
 from federation.contract.spiffe import PeerId, PeerRole
+from federation.policy.rollouts.records import RolloutRecord
 from federation.policy.state import State
 
 
@@ -27,6 +28,7 @@ class Verb(StrEnum):
     ACCEPT = "accept"
     REVOKE = "revoke"
     ROTATE = "rotate"
+    STOP = "stop"  # pause a rollout, or send it back
     VERIFY = "verify"  # read all bytes of a version and check them
 
 
@@ -80,6 +82,9 @@ _MAY: dict[Role, frozenset[tuple[Verb, str]]] = {
             (Verb.DELETE, "Model"),
             (Verb.WRITE, "Deployment"),
             (Verb.DELETE, "Deployment"),
+            (Verb.WRITE, "Rollout"),
+            (Verb.STOP, "Rollout"),
+            (Verb.DELETE, "Rollout"),
             (Verb.WRITE, "Prefetch"),
             (Verb.DELETE, "Prefetch"),
         }
@@ -92,6 +97,7 @@ _MAY: dict[Role, frozenset[tuple[Verb, str]]] = {
             (Verb.ACCEPT, "Cluster"),
             (Verb.REVOKE, "Cluster"),
             (Verb.DELETE, "Cluster"),
+            (Verb.STOP, "Rollout"),
             (Verb.WRITE, "Region"),
             (Verb.DELETE, "Region"),
         }
@@ -142,6 +148,9 @@ def _regions(action: Action, state: State) -> tuple[str, ...]:
     """Return the regions that the action touches: as the object is, and as it shall be."""
     if action.kind == "Region":
         return (action.name,)
+    if action.kind == "Rollout":
+        rollout = _rollout(action.name, state)
+        return _regions_of(rollout, state) if rollout else ()
     held = state.clusters.get(action.name) if action.kind == "Cluster" else None
     return (*((held.spec.region,) if held else ()), *action.regions)
 
@@ -167,8 +176,26 @@ def _models(action: Action, state: State) -> tuple[str, ...]:
         return (action.name, *action.models)
     deployed = state.deployments.get(action.name) if action.kind == "Deployment" else None
     staged = state.prefetches.get(action.name) if action.kind == "Prefetch" else None
+    if action.kind == "Rollout" and action.name:
+        rollout = _rollout(action.name, state)
+        new = (action.name,) if not action.models else ()  # then it is the name of a model
+        return (*((rollout.spec.model,) if rollout else new), *action.models)
     held = deployed or staged
     return (*((held.spec.model,) if held else ()), *action.models)
+
+
+def _rollout(name: str, state: State) -> RolloutRecord | None:
+    """Return the rollout of that name, else the one that goes on for the model of that name."""
+    going = (r for r in state.rollouts.values() if r.spec.model == name and not r.over)
+    return state.rollouts.get(name) or next(going, None)
+
+
+def _regions_of(rollout: RolloutRecord, state: State) -> tuple[str, ...]:
+    """Return all regions that a rollout goes through."""
+    names = (name for wave in rollout.waves for name in wave.clusters)
+    clusters = (state.clusters.get(name) for name in names)
+    named = {region for wave in rollout.waves for region in wave.regions}
+    return tuple(sorted(named | {each.spec.region for each in clusters if each}))
 
 
 # ------------------------------------------------------------ peers

@@ -19,6 +19,7 @@ from federation.policy.audit.records import HEAD_NAME, START, AuditEntry, AuditO
 from federation.policy.events import Applied, Delete, Event, Put, Result
 from federation.policy.membership.events import PeerJoined
 from federation.policy.records import AuditRecord
+from federation.policy.rollouts.events import RouterCounted
 from federation.policy.state import Step
 
 # Every other event is told: a new one has to be left out on purpose.
@@ -29,6 +30,7 @@ UNTOLD = (
     | events.RouterConnected
     | events.RouterAnswered
     | events.RouterReported
+    | RouterCounted
     | events.RouterDisconnected
     | events.TimePassed
     | events.Started

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from federation.contract.resources import PrefetchSpec
 from federation.contract.types import AssignedVersion, Urgency, VersionState
+from federation.policy.lookup import version as lookup_version
 from federation.policy.lookup import version_or_none
 from federation.policy.placement import Fit, judge_staging, not_selected
 from federation.policy.records import ClusterRecord, VersionRecord
+from federation.policy.rollouts.placing import canary_of
 from federation.policy.rooms import Room
 from federation.policy.state import State
 
@@ -25,24 +27,34 @@ READY = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
-    """A prefetch with its version looked up."""
+    """A prefetch with its version looked up, or what a rollout wants ready: `clusters`."""
 
     spec: PrefetchSpec
     version: VersionRecord
+    clusters: frozenset[str] | None = None
 
     def selects(self, cluster: ClusterRecord) -> bool:
         """Whether the prefetch is about this cluster."""
+        if self.clusters is not None:
+            return cluster.meta.name in self.clusters
         return not not_selected(self.spec, cluster.spec)
 
 
 def stagings(state: State) -> Mapping[str, tuple[Staging, ...]]:
-    """Return all prefetches by model."""
+    """Return all prefetches by model, and what rollouts stage ahead of their waves."""
     found: dict[str, tuple[Staging, ...]] = {}
     for prefetch in state.prefetches.values():
         spec = prefetch.spec
         model = state.models.get(spec.model)
         if model and (version := version_or_none(model, spec.version)):
             found[spec.model] = (*found.get(spec.model, ()), Staging(spec=spec, version=version))
+    for name in state.going:
+        canary, model = canary_of(state, name), state.models.get(name)
+        if canary and canary.ahead and model:
+            version = lookup_version(model, canary.version)
+            spec = PrefetchSpec(model=name, version=canary.version)
+            ahead = Staging(spec=spec, version=version, clusters=canary.ahead)
+            found[name] = (*found.get(name, ()), ahead)
     return found
 
 

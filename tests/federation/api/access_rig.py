@@ -23,12 +23,15 @@ from federation.contract.resources import (
     RouterSpec,
     TenantSpec,
 )
+from federation.contract.rollout import RolloutSpec
 from federation.contract.spiffe import PeerRole
 from federation.contract.types import AssignedVersion, Location
 from federation.policy import events
 from federation.policy.access.events import KeyCreated, TenantApplied
 from federation.policy.access.records import KeyKind
 from federation.policy.membership.events import RouterRegistered
+from federation.policy.meta import Meta
+from federation.policy.rollouts.records import Phase, RolloutRecord, WaveRecord
 from federation.policy.sync.events import PrefetchApplied
 from tests.fakes.control_plane import Operator, roots_of
 
@@ -77,10 +80,10 @@ class Rig:
 
     async def target(self, kind: str, whose: str) -> Target:
         """Make a fresh object of a kind."""
+        if kind in ("Region", "Event"):  # the region is in use: never really deleted
+            return Target(whose, whose if kind == "Region" else "1")
         name = f"{whose}-{next(self._numbers)}"
         match kind:
-            case "Region":
-                return Target(whose, whose)  # in use: never really deleted
             case "Cluster":
                 await self.cluster(name, whose)
             case "Model":
@@ -90,11 +93,20 @@ class Rig:
                 await self.model(model_of(name, "theirs" if whose == "mine" else "mine"))
                 spec = DeploymentSpec(model=name)
                 await self.do(events.DeploymentApplied(actor=ACTOR, name=name, spec=spec))
+            case "Rollout":
+                await self.rollout(name, whose)
             case "Prefetch":
                 await self.model(name)
                 await self.model(model_of(name, "theirs" if whose == "mine" else "mine"))
                 staged = PrefetchSpec(model=name, version=1)
                 await self.do(PrefetchApplied(actor=ACTOR, name=name, spec=staged))
+            case _:
+                await self.other(kind, name)
+        return Target(whose, name)
+
+    async def other(self, kind: str, name: str) -> None:
+        """Make an object that belongs to no region or model."""
+        match kind:
             case "Router":
                 await self.do(
                     RouterRegistered(
@@ -109,11 +121,18 @@ class Rig:
                 await self.do(TenantApplied(actor=ACTOR, name=name, spec=TenantSpec()))
             case "Key":
                 await self.key(name, (Grant(role=Role.VIEWER),))
-            case "Event":
-                return Target(whose, "1")
             case _:
                 pass
-        return Target(whose, name)
+
+    async def rollout(self, name: str, whose: str) -> None:
+        """Have a model of that name on its way from version 1 to 2, in one region."""
+        await self.model(name)
+        assert (await self.api.push(name, b"another")).status == 201
+        await self.model(model_of(name, "theirs" if whose == "mine" else "mine"))
+        spec = DeploymentSpec(model=name, version=1)
+        await self.do(events.DeploymentApplied(actor=ACTOR, name=name, spec=spec))
+        state = self.plane.loop.state
+        state.rollouts[name] = baking(name, state.deployments[name].meta, whose)
 
     async def cluster(self, name: str, region: str) -> None:
         """Register a cluster."""
@@ -148,6 +167,21 @@ class Rig:
     async def key(self, name: str, grants: tuple[Grant, ...]) -> None:
         """Make a key whose text nobody knows."""
         await self.do(KeyCreated(actor=ACTOR, id=name, kind=KeyKind.USER, digest="", grants=grants))
+
+
+def baking(name: str, meta: Meta, region: str) -> RolloutRecord:
+    """Return a rollout of the model of that name, in one region."""
+    return RolloutRecord(
+        meta=meta,
+        spec=RolloutSpec(model=name, version=2),
+        deployment=name,
+        stable=1,
+        canary=2,
+        started_by=ACTOR,
+        phase=Phase.BAKING,
+        since=meta.created_at,
+        waves=(WaveRecord(regions=(region,), clusters=(), weight=5.0),),
+    )
 
 
 def model_of(deployment: str, whose: str) -> str:

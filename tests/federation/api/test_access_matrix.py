@@ -78,6 +78,15 @@ OWN = Row("Model", OUR_OWNERS, OWNERS)
 READ_MINE = Row("Model", READERS | {"agent"}, READERS)
 
 
+def start(target: Target, becomes: str) -> Any:
+    return {"spec": {"model": model_of(target.name, becomes), "version": 2}}
+
+
+STEER = Row("Rollout", OUR_OWNERS, OWNERS, (200, 409), nothing)
+# Who runs clusters may stop what hurts them.
+STOP = Row("Rollout", OUR_OWNERS | OUR_OPERATORS, OWNERS | OPERATORS, (200,), nothing)
+
+
 def plural(kind: str) -> str:
     return next(each.plural for each in KINDS if each.name == kind)
 
@@ -164,6 +173,27 @@ MATRIX: dict[tuple[str, str], Row] = {
         moves=True,
     ),
     ("DELETE", "/api/v1/deployments/{name}"): Row("Deployment", OUR_OWNERS, OWNERS),
+    # There is no version 2, and what is there already does not change: told to who may ask.
+    ("POST", "/api/v1/rollouts"): Row("Deployment", OUR_OWNERS, OWNERS, (404,), body=start),
+    ("PUT", "/api/v1/rollouts/{name}"): Row(
+        "Rollout",
+        OUR_OWNERS,
+        OWNERS,
+        (200, 409),
+        body=document(
+            "Rollout",
+            lambda target, becomes: {"model": model_of(target.name, becomes), "version": 2},
+        ),
+        moves=True,
+    ),
+    ("DELETE", "/api/v1/rollouts/{name}"): Row("Rollout", OUR_OWNERS, OWNERS, (409,)),
+    ("POST", "/api/v1/rollouts/{name}/pause"): STOP,
+    ("POST", "/api/v1/rollouts/{name}/abort"): STOP,
+    ("POST", "/api/v1/rollouts/{name}/resume"): STEER,
+    ("POST", "/api/v1/rollouts/{name}/promote"): STEER,
+    ("POST", "/api/v1/rollouts/{name}/approve"): STEER,
+    ("POST", "/api/v1/models/{name}/undo"): Row("Model", OUR_OWNERS, OWNERS, (404,), nothing),
+    ("POST", "/api/v1/plan/rollout"): same("Deployment", READERS, 404, body=start),
     ("PUT", "/api/v1/prefetches/{name}"): Row(
         "Prefetch",
         OUR_OWNERS,
@@ -192,7 +222,7 @@ MATRIX: dict[tuple[str, str], Row] = {
     **{
         ("GET", f"/api/v1/{plural(kind)}{path}"): same(kind, READERS)
         for kind in (
-            *("Region", "Cluster", "Model", "Deployment", "Prefetch"),
+            *("Region", "Cluster", "Model", "Deployment", "Rollout", "Prefetch"),
             *("Router", "Tenant", "Key", "Event"),
         )
         for path in ("", "/{name}")

@@ -46,10 +46,13 @@ async def inhabit(api: Operator, plane: ControlPlane, agent: Any, router: Any) -
     await agent.send(agent_report("a", epoch, 1))
     await agent.expect("lease_renewed")
     digest = (await api.push("m")).json["digest"]
-    await api.put("Deployment", "d", {"model": "m", "regions": ["eu-west"]})
+    await api.put("Deployment", "d", {"model": "m", "version": 1})
     version = ObservedVersion(model="m", version=1, digest=digest, state=VersionState.WARMED)
     await agent.send(agent_report("a", epoch, 2, generation=9, versions=(version,)))
     await agent.expect("lease_renewed")
+    assert (await api.push("m", b"better")).status == 201
+    spec = {"model": "m", "version": 2}
+    assert (await api.call("POST", "/api/v1/rollouts", {"spec": spec})).status == 201
     await api.put("Prefetch", "p", {"model": "m", "version": 1})
     await api.put("Tenant", "t", {})
     await api.call("POST", "/api/v1/keys/k", {"tenant": "t"})

@@ -15,9 +15,12 @@ async def test_connected_routers_explain(api: Operator, plane: ControlPlane) -> 
     async with stream(plane, "router", held) as router:
         await router.send(router_hello("r"))
         await router.expect("snapshot")
-        asking = asyncio.create_task(api.call("GET", f"{PATH}?model=m@2&from=2001:DB8:0::1"))
+        asking = asyncio.create_task(
+            api.call("GET", f"{PATH}?model=m@2&from=2001:DB8:0::1&client=u-7")
+        )
         question = await router.expect("explain")
         assert (question.model, question.client_address) == ("m@2", "2001:db8::1")
+        assert question.client_key == "u-7"
         answer = pb.Explanation(id=question.id, document_json='{"pick": "a"}')
         await router.send(pb.RouterMessage(explanation=answer))
         told = (await asking).json["routers"]

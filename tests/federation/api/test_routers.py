@@ -1,16 +1,19 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from federation.api.routers import QUESTIONS, Connection, RouterHub
 from federation.app import ControlPlane
-from federation.contract import codec_trust
+from federation.contract import codec_rollout, codec_trust
+from federation.contract.rollout import VersionCounts
 from federation.contract.spiffe import PeerRole
 from federation.contract.types import Snapshot
 from federation.contract.v1 import federation_pb2 as pb
+from federation.policy.rollouts.events import RouterCounted
 from federation.trust.credentials import Credentials
 from tests.fakes.control_plane import Operator, operator, router_hello, running, stream
 
@@ -279,3 +282,36 @@ async def test_questions_to_a_router_that_does_not_read_are_bounded() -> None:
         await connection.explain("m", "192.0.2.1", 0.0)
     told = await connection.explain("m", "192.0.2.1", 0.0)
     assert "too many" in told.error
+
+
+async def test_counts_are_taken_in_and_nonsense_ends_the_stream(
+    plane: ControlPlane, held: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[RouterCounted] = []
+    submit = plane.loop.submit
+
+    async def noting(event: Any, *args: Any, **named: Any) -> Any:
+        if isinstance(event, RouterCounted):
+            taken.append(event)
+        return await submit(event, *args, **named)
+
+    monkeypatch.setattr(plane.loop, "submit", noting)
+    column = (1, *[0] * 31)
+    counts = VersionCounts(model="m", version=2, region="eu", requests=column, latency={-3: 1})
+    async with stream(plane, "router", held) as router:
+        await router.send(router_hello("r"))
+        for sequence in (1, 2):
+            told = codec_rollout.counts_to_proto(sequence, [counts])
+            await router.send(pb.RouterMessage(counts=told))
+        async with asyncio.timeout(10):
+            while len(taken) < 2:
+                await asyncio.sleep(0.01)
+        assert [(e.name, e.instance, e.sequence, e.counts) for e in taken] == [
+            ("r", "i-1", 1, (counts,)),
+            ("r", "i-1", 2, (counts,)),
+        ]
+        short = pb.VersionCounts(model="m", version=2, region="eu", requests=[1, 2])
+        await router.send(pb.RouterMessage(counts=pb.Counts(sequence=3, versions=[short])))
+        status, text = await router.refusal()
+        assert status is grpc.StatusCode.INVALID_ARGUMENT
+        assert "32 user buckets" in text

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.bridge.following import Following
+from federation.bridge.policy.custom import BRIDGED
 from federation.kube.access import KubeAccess
 from federation.runtime.clock import SystemClock
 from tests.fakes.kube_api import FakeKubeApi, fake_kube_api
@@ -73,7 +74,7 @@ async def test_one_namespace_is_followed(tmp_path: Path) -> None:
 async def test_definitions_that_are_not_installed_are_asked_for(tmp_path: Path) -> None:
     others = tuple(kind for kind in KINDS if kind.group != "federation.inference")
     async with following(tmp_path, others) as (its, fake, view):
-        await until(lambda: len(its.reasons()) == 2)
+        await until(lambda: len(its.reasons()) == len(BRIDGED))
         await until(lambda: "install the custom resource definitions" in its.reasons()[0])
         fake.kinds = KINDS
         put(fake, "one")

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from federation.contract.resources import API_VERSION, KINDS
+from tests.federation.cli.fake_rollouts import FakeRollouts
 from tests.federation.cli.fake_store import FakeStore, Json, Refusal
 
 TOKEN = "fed_admin_root_0123456789abcdef"
@@ -28,6 +29,7 @@ class FakeControlPlane:
         self.revision = 1
         self.changes: list[tuple[int, str, str, Json]] = []
         self.store = FakeStore(self)
+        self.rollouts = FakeRollouts(self)
         self.registrations: list[Json] = []
         self.receipts: dict[str, tuple[int, Json]] = {}
         self.explanation: Json = {"routers": []}
@@ -104,6 +106,8 @@ class FakeControlPlane:
     def answer(self, method: str, parts: list[str], query: dict[str, str], body: bytes) -> Json:
         """Carry out one call."""
         if (told := self.store.answer(method, parts, query, body)) is not None:
+            return told
+        if (told := self.rollouts.answer(method, parts, query, body)) is not None:
             return told
         if (told := self._told(method, parts, query, body)) is not None:
             return told

@@ -125,3 +125,46 @@ def test_diff_shows_what_apply_would_change(fed: Fed, plane: FakeControlPlane, f
     assert "-    latitude: 53.3" in changed.out
     assert "+    latitude: 54.4" in changed.out
     assert "deployment/filetype" not in changed.out
+
+
+ROLLOUT = """\
+apiVersion: federation/v1
+kind: Rollout
+metadata: {name: m-2}
+spec:
+  model: m
+  version: 2
+  strategy:
+    waves:
+      - regions: [eu-west]
+      - regions: ["*"]
+        approval: true
+    steps: [5, 25, 100]
+    bake_s: 120
+    analysis:
+      max_error_rate: 0.01
+"""
+
+
+def test_a_rollout_is_a_file_too(fed: Fed, plane: FakeControlPlane) -> None:
+    assert fed("apply", "-f", "-", stdin=ROLLOUT).out == "rollout/m-2 created\n"
+    assert plane.objects["rollouts"]["m-2"]["spec"]["strategy"]["waves"][1]["approval"] is True
+    assert fed("apply", "-f", "-", stdin=ROLLOUT).out == "rollout/m-2 unchanged\n"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("bake_s", "bakes", "line 13: unknown key 'bakes'. Did you mean 'bake_s'"),
+        ("approval", "aproval", "line 11: unknown key 'aproval'. Did you mean 'approval'?"),
+        ("max_error_rate", "max_errors", "line 15: unknown key 'max_errors'"),
+        ("[5, 25, 100]", "5", "line 12"),
+    ],
+)
+def test_a_mistake_in_a_rollout_is_told_with_its_line(
+    fed: Fed, plane: FakeControlPlane, right: str, wrong: str, words: str
+) -> None:
+    told = fed("apply", "-f", "-", stdin=ROLLOUT.replace(right, wrong))
+    assert told.code == 1
+    assert words in told.err
+    assert plane.requests == []

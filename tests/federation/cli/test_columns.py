@@ -1,8 +1,8 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from federation.cli.columns import COLUMNS, columns_of, duration, row, size, snapshot
+from federation.cli.columns import COLUMNS, columns_of, row
 from federation.cli.documents import Json
 from federation.contract.resources import KINDS
 
@@ -161,28 +161,3 @@ def test_a_router_and_an_event() -> None:
     }
     assert cells("Event", event)["AT"] == "2026-01-01T08:00:00Z"
     assert cells("Event", event)["OBJECT"] == "cluster/eu"
-
-
-@pytest.mark.parametrize(
-    ("length", "shown"),
-    [
-        (timedelta(seconds=-1), "0s"),
-        (timedelta(seconds=119), "119s"),
-        (timedelta(minutes=2), "2m"),
-        (timedelta(hours=47), "47h"),
-        (timedelta(days=41), "41d"),
-    ],
-)
-def test_durations_are_short(length: timedelta, shown: str) -> None:
-    assert duration(length.total_seconds()) == shown
-
-
-def test_sizes_and_snapshots() -> None:
-    assert [size(n) for n in (0, 999, 1000, 10**9, 10**13)] == [
-        "0 B",
-        "999 B",
-        "1.0 kB",
-        "1.0 GB",
-        "10.0 TB",
-    ]
-    assert (snapshot(0), snapshot(None), snapshot(1 << 32)) == ("", "", "1.0")

@@ -44,6 +44,7 @@ def test_a_new_deployment_has_what_the_flags_say(fed: Fed, plane: FakeControlPla
         "anti_affinity": [],
         "engine": None,
         "max_price_per_gpu_hour": 0.0,
+        "rollout": None,
     }
 
 
@@ -162,3 +163,31 @@ def test_replicas_can_follow_the_load(fed: Fed, plane: FakeControlPlane) -> None
     refused = fed("deploy", "filetype", "--replicas", "2", "--max", "3")
     assert refused.code == 2
     assert "say one of them" in refused.err
+
+
+def test_waiting_is_for_the_end_of_a_rollout(fed: Fed, plane: FakeControlPlane) -> None:
+    plane.statuses = lambda _plural, _name: {**READY, "rollout": "filetype-2"}
+    late = fed("deploy", "filetype", "--wait", "--timeout", "10ms")
+    assert late.code == 7
+    assert "rollout filetype-2 goes on" in late.err
+    assert "rollout filetype-2 goes on" in fed("get", "deployments").out
+    plane.statuses = lambda _plural, _name: {**READY, "rollout": "", "rejected": 2}
+    back = fed("deploy", "filetype", "--replicas", "2", "--wait")
+    assert back.code == 1
+    assert "version 2 was rolled back: version 1 serves" in back.err
+
+
+def test_new_versions_can_go_through_rollouts(fed: Fed, plane: FakeControlPlane) -> None:
+    assert fed("deploy", "m", "--waves", "eu; *", "--steps", "5,100", "--gate", "2").code == 0
+    held = plane.objects["deployments"]["m"]["spec"]["rollout"]
+    assert [wave["approval"] for wave in held["waves"]] == [False, True]
+    assert held["steps"] == [5, 100]
+    assert fed("deploy", "m", "--bake", "10m").code == 0
+    held = plane.objects["deployments"]["m"]["spec"]["rollout"]
+    assert (held["bake_s"], held["steps"]) == (600, [5, 100])
+    assert fed("deploy", "m", "--replicas", "2").code == 0
+    assert plane.objects["deployments"]["m"]["spec"]["rollout"] == held
+    assert "Bake s" in fed("describe", "deployment", "m").out
+    assert fed("deploy", "m", "--no-rollout", "--steps", "100").code == 2
+    assert fed("deploy", "m", "--no-rollout").code == 0
+    assert plane.objects["deployments"]["m"]["spec"]["rollout"] is None

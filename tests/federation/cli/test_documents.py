@@ -98,7 +98,11 @@ def test_what_was_read_back_can_be_applied() -> None:
         "apiVersion": "federation/v1",
         "kind": "Region",
         "metadata": {"name": "eu-west", "resourceVersion": 7},
-        "spec": {"location": {"latitude": 53.3, "longitude": -6.3}},
+        "spec": {
+            "location": {"latitude": 53.3, "longitude": -6.3},
+            "time_zone": "UTC",
+            "freeze": (),
+        },
     }
 
 

@@ -10,7 +10,9 @@ def test_create_is_idempotent_and_never_moves(fed: Fed, plane: FakeControlPlane)
     words = ("region", "create", "eu-west", "--location")
     assert fed(*words, "53.3,-6.3").out == "region/eu-west created\n"
     assert plane.objects["regions"]["eu-west"]["spec"] == {
-        "location": {"latitude": 53.3, "longitude": -6.3}
+        "location": {"latitude": 53.3, "longitude": -6.3},
+        "time_zone": "UTC",
+        "freeze": [],
     }
     assert fed(*words, "53.3, -6.3").out == "region/eu-west unchanged\n"
     moved = fed(*words, "1,1")

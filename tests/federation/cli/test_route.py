@@ -70,6 +70,8 @@ def test_as_json_it_is_the_answer(fed: Fed, plane: FakeControlPlane) -> None:
 def test_the_reference_and_the_address_are_asked_for(fed: Fed, plane: FakeControlPlane) -> None:
     fed("route", "explain", "--model", "m@2", "--from", "2001:db8::7")
     assert plane.methods[0] == "GET /api/v1/routes/explain?model=m%402&from=2001%3Adb8%3A%3A7"
+    fed("route", "explain", "--model", "m", "--from", "::1", "--client", "u 7")
+    assert plane.methods[-2].endswith("from=%3A%3A1&client=u+7")
     assert fed("route", "explain", "--model", "m").code == 2
 
 
@@ -81,3 +83,21 @@ def test_without_routers_or_answers_it_fails_in_words(fed: Fed, plane: FakeContr
     mute = fed(*WORDS)
     assert (mute.code, mute.out) == (1, "")
     assert mute.err == "error: no router could explain it: it is mute.\n"
+
+
+def test_during_a_rollout_each_version_has_its_line(fed: Fed, plane: FakeControlPlane) -> None:
+    explanation = {
+        "chosen": "eu",
+        "version": 3,
+        "split": {"rollout": "ro-1"},
+        "candidates": [
+            candidate("eu", version=3),
+            candidate("eu", version=2, excluded="the canary, version 3, answers"),
+        ],
+        "why": "Canary, ro-1: client 3.0 < 25 % in eu.",
+    }
+    plane.explanation = {"routers": [{"router": "r", "url": "u", "explanation": explanation}]}
+    lines = fed(*WORDS).out.splitlines()
+    assert lines[2].split()[:3] == ["CLUSTER", "VERSION", "REGION"]
+    assert lines[3].split()[:4] == ["*", "eu", "3", "eu"]
+    assert lines[4].split()[:4] == ["-", "eu", "2", "eu"]

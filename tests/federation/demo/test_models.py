@@ -4,12 +4,22 @@ from typing import Any
 
 import pytest
 
+from edge_agent.serving.models import load_model
+from edge_agent.serving.package import ServedPackage
 from federation.chunking.scan import scan_directory
+from federation.contract.golden import parse_golden, wrong_text
 from federation.contract.manifest import manifest_digest
 from federation.contract.package import parse_package
 from federation.contract.types import ModelProtocol, Runtime
 from federation.demo.filetype import SPECS
-from federation.demo.models import build_filetype, build_packages, build_shakespeare, read_labels
+from federation.demo.models import (
+    Fault,
+    build_faulty,
+    build_filetype,
+    build_packages,
+    build_shakespeare,
+    read_labels,
+)
 
 
 def test_both_models_come_in_two_versions_that_differ(tmp_path: Path) -> None:
@@ -91,3 +101,59 @@ def test_the_character_model_can_be_slowed_down(tmp_path: Path) -> None:
     started = time.monotonic()
     assert len(list(model.generate("a", max_tokens=10, temperature=1.0, seed=1))) == 10
     assert time.monotonic() - started > 0.09
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_golden_inputs_are_what_a_version_answers(tmp_path: Path, version: int) -> None:
+    folder = build_shakespeare(tmp_path)[version - 1][2]
+    package = parse_package((folder / "model.yaml").read_text())
+    assert package.golden is not None
+    golden = parse_golden((folder / package.golden.file).read_text(), package, source="golden")
+    model = load_shakespeare(folder)
+    assert len(golden) == 3
+    for each in golden:
+        pieces = model.generate(each.prompt, max_tokens=each.max_tokens, temperature=0.0, seed=None)
+        assert wrong_text(each, "".join(pieces)) == ""
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_faulty_version_is_a_whole_package(tmp_path: Path, fault: Fault) -> None:
+    folder = build_faulty(tmp_path, fault)
+    package = parse_package((folder / "model.yaml").read_text())
+    assert package.file == "faulty.py"
+    assert package.parameters["fault"] == fault
+    assert (folder / package.file).is_file()
+    assert package.golden is not None
+
+
+def _faulty(tmp_path: Path, fault: Fault) -> Any:
+    folder = build_faulty(tmp_path, fault)
+    document = parse_package((folder / "model.yaml").read_text())
+    package = ServedPackage(
+        name="shakespeare",
+        version=3,
+        digest="d",
+        runtime="python",
+        protocol="text",
+        file=document.file,
+        parameters={**document.parameters, "characters_per_second": 0},
+    )
+    return load_model(folder, package)
+
+
+def _answer(model: Any, prompt: str, tokens: int = 8) -> str:
+    return "".join(model.generate(prompt, max_tokens=tokens, temperature=0.0, seed=None))
+
+
+def test_what_the_faults_do(tmp_path: Path) -> None:
+    assert _answer(_faulty(tmp_path, Fault.SLOW), "ROMEO:\n") == "I will b"
+    assert _answer(_faulty(tmp_path, Fault.WRONG), "ROMEO:\n") == "i WILL B"
+    with pytest.raises(RuntimeError, match="architecture"):
+        _faulty(tmp_path, Fault.LOAD)
+    model, failed = _faulty(tmp_path, Fault.ERRORS), 0
+    for _ in range(200):
+        try:
+            _answer(model, "R", tokens=1)
+        except RuntimeError:
+            failed += 1
+    assert 2 <= failed <= 25

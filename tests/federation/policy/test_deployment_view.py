@@ -2,8 +2,10 @@ from dataclasses import replace
 from typing import Any
 
 from federation.contract.resources import ClusterSpec, DeploymentSpec
+from federation.contract.rollout import RolloutSpec
 from federation.contract.types import Runtime, VersionState
 from federation.policy.deployment_view import deployment_status
+from federation.policy.rollouts.events import RolloutApplied, RolloutSteered, Verb
 from tests.federation.policy.world import World
 
 
@@ -110,3 +112,19 @@ def test_how_busy_the_replicas_are_is_told_while_they_are_heard_of() -> None:
     world.advance(60)
     (version,) = status(world)["clusters"][0]["versions"]
     assert version["busy"] is None
+
+
+def test_a_rollout_that_goes_on_and_a_version_that_was_rolled_back_are_told() -> None:
+    world = two_clusters()
+    world.serve("a")
+    world.serve("b")
+    assert (status(world)["rollout"], status(world)["rejected"]) == ("", 0)
+    world.deploy(DeploymentSpec(model="m", version=1))
+    world.push("m", "2")
+    spec = RolloutSpec(model="m", version=2)
+    world.do(RolloutApplied(actor="ada", name="r", spec=spec))
+    assert status(world)["rollout"] == "r"
+    assert status(world)["version"] == 1
+    steered = RolloutSteered(actor="ada", name="r", verb=Verb.ABORT)
+    world.do(steered)
+    assert status(world)["rejected"] == 2

@@ -6,7 +6,7 @@ from federation.policy.membership.events import RouterRegistered
 
 
 def test_events_are_past_tense_and_commands_are_not() -> None:
-    past = ("ed", "Moved")
+    past = ("ed", "Moved", "Undone")
     assert all(event.__name__.endswith(past) for event in get_args(events.Event))
     assert not any(command.__name__.endswith("ed") for command in get_args(events.Command))
 

@@ -5,7 +5,7 @@ import pytest
 from federation.contract.capacity import Pool, Resources
 from federation.contract.resources import ClusterSpec, DeploymentSpec
 from federation.contract.sync import Disk
-from federation.contract.types import AssignedVersion
+from federation.contract.types import AssignedVersion, Urgency
 from federation.policy.cluster_view import cluster_status
 from federation.policy.packing import Packing
 from federation.policy.rooms import Room, Rooms, price_of
@@ -84,7 +84,10 @@ def test_what_is_given_counts_at_once_and_after_it_was_written(world: World) -> 
 
 def test_what_lies_ready_takes_disk_and_no_gpu(world: World) -> None:
     here = room(world)
-    here.give("n", (replace(version(), stage_only=True, needs=Resources(gpus=4)),))
+    here.give(
+        "n",
+        (replace(version(), stage_only=True, urgency=Urgency.PREFETCH, needs=Resources(gpus=4)),),
+    )
     assert here.takes(replace(version(replicas=2), model="o"))
     assert not here.serves("n")
 

@@ -7,6 +7,7 @@ from federation.contract.resources import KINDS, DeploymentSpec, PrefetchSpec, T
 from federation.policy import views
 from federation.policy.access.events import KeyCreated, TenantApplied
 from federation.policy.access.records import KeyKind
+from tests.federation.policy.rollouts.test_next_words import RECORD
 from tests.federation.policy.world import ACTOR, World
 
 
@@ -16,6 +17,7 @@ def world() -> World:
     world.cluster("c", gpus=2)
     world.push("m")
     world.deploy(DeploymentSpec(model="m"))
+    world.state.rollouts["m-2"] = RECORD
     world.prefetch(PrefetchSpec(model="m", version=1))
     world.serve("c")
     world.router()
@@ -81,7 +83,8 @@ def test_an_event_tells_who_did_what(world: World) -> None:
 
 def test_a_region_lists_its_clusters(world: World) -> None:
     document = views.document(world.state, "Region", "eu", world.now)
-    assert document["spec"] == {"location": {"latitude": 53.3, "longitude": -6.3}}
+    place = {"latitude": 53.3, "longitude": -6.3}
+    assert document["spec"] == {"location": place, "time_zone": "UTC", "freeze": []}
     assert document["status"] == {"clusters": ["c"]}
 
 

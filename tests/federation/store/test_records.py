@@ -18,7 +18,7 @@ def test_a_field_of_a_newer_version_is_ignored() -> None:
     [
         ("RetiredModel", b"{", "RetiredModel that cannot be read"),
         ("RetiredModel", b'{"name": "m"}', "missing required field `last_version`"),
-        ("Rollout", b"{}", "which this version does not know"),
+        ("Unheard", b"{}", "which this version does not know"),
     ],
 )
 def test_what_cannot_be_read_is_told(kind: str, data: bytes, words: str) -> None:

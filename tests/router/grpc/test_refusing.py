@@ -2,7 +2,8 @@
 
 from federation.contract.errors import DeadlineExceeded, Exhausted, Unavailable
 from federation.relay.h2.status import Unimplemented
-from router.grpc.refusing import NO_GRPC, Story, given_up
+from router.grpc.refusing import Story, given_up
+from router.grpc.verdict import NO_GRPC
 from router.policy.retry import Failed
 from router.policy.signals import Ending
 

@@ -10,6 +10,7 @@ from federation.bridge.policy.custom import (
     CLUSTER,
     DEPLOYMENT,
     OUR_FIELDS,
+    ROLLOUT,
     Bridged,
     camel,
     dataclass_in,
@@ -19,6 +20,13 @@ from federation.bridge.policy.custom import (
 from federation.contract.capacity import Resources
 from federation.contract.errors import Invalid
 from federation.contract.resources import ClusterSpec, DeploymentSpec
+from federation.contract.rollout import (
+    AnalysisSpec,
+    OnInconclusive,
+    RolloutSpec,
+    RolloutStrategy,
+    Wave,
+)
 from federation.contract.scaling import Scaling, ScalingMode
 from federation.contract.sync import Day, SyncSpec, SyncWindow
 from federation.contract.types import EngineKind
@@ -79,6 +87,31 @@ def test_a_cluster() -> None:
             )
         ),
     )
+
+
+def test_a_rollout() -> None:
+    strategy = {
+        "waves": [{"regions": ["eu"]}, {"clusterLabels": {"aB": "c"}, "approval": True}],
+        "steps": [5, 100],
+        "bakeSeconds": 9,
+        "analysis": {"maxP95Ratio": 1.5, "maxBakeSeconds": 60},
+    }
+    values: Obj = {"model": "m", "version": 2, "strategy": strategy}
+    assert spec(ROLLOUT, **values, paused=True, deletionPolicy="Keep") == RolloutSpec(
+        model="m",
+        version=2,
+        strategy=RolloutStrategy(
+            waves=(
+                Wave(regions=("eu",)),
+                Wave(cluster_labels={"aB": "c"}, approval=True),
+            ),
+            steps=(5.0, 100.0),
+            bake_s=9.0,
+            analysis=AnalysisSpec(max_p95_ratio=1.5, max_bake_s=60.0),
+        ),
+    )
+    assert read(ROLLOUT, {"spec": {**values, "paused": True}}).paused is True
+    assert read(ROLLOUT, {"spec": values}).paused is None
 
 
 @pytest.mark.parametrize(
@@ -167,6 +200,10 @@ def test_enumerations_are_those_of_the_contract(bridged: Bridged) -> None:
     if bridged is DEPLOYMENT:
         modes = properties["scaling"]["properties"]["mode"]["enum"]
         assert modes == [mode.value for mode in ScalingMode]
+    if bridged is not CLUSTER:
+        strategy = properties["rollout" if bridged is DEPLOYMENT else "strategy"]["properties"]
+        choices = strategy["analysis"]["properties"]["onInconclusive"]["enum"]
+        assert choices == [each.value for each in OnInconclusive]
         return
     windows = properties["sync"]["properties"]["windows"]["items"]["properties"]
     assert windows["days"]["items"]["enum"] == [day.value for day in Day]

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from federation.bridge.policy.custom import CLUSTER, DEPLOYMENT, Bridged, Custom, read
+from federation.bridge.policy.custom import CLUSTER, DEPLOYMENT, ROLLOUT, Bridged, Custom, read
 from federation.bridge.policy.status import MAX_CANNOT, Trouble, status_of
 from tests.fakes.kube_kinds import Kind
 from tests.fakes.kube_schemas import check
@@ -32,6 +32,19 @@ REGISTERED: Obj = {
         "conditions": [
             {"type": "Joined", "status": "True", "reason": "AgentJoined", "message": ""}
         ],
+    }
+}
+ROLLED: Obj = {
+    "status": {
+        "phase": "rolled-back",
+        "stable": 1,
+        "canary": 2,
+        "wave": 1,
+        "of_waves": 3,
+        "weights": {"eu": 25.0, "us": 5},
+        "verdict": {"outcome": "fail", "words": "p95 +38 % in eu"},
+        "next": "",
+        "reason": "p95 +38 % in eu",
     }
 }
 REFUSED = Trouble("Refused", "model 'm' is unknown.")
@@ -99,3 +112,17 @@ def test_long_words_are_cut() -> None:
     trouble = Trouble("Refused", "x" * 5000)
     status = status_of(custom(DEPLOYMENT), None, trouble, now=NOW)
     assert len(condition(status, "Synced")["message"]) == 1000
+
+
+def test_a_rollout() -> None:
+    status = status_of(custom(ROLLOUT), ROLLED, None, now=NOW, created_at="t")
+    assert (status["phase"], status["wave"], status["weight"]) == ("rolled-back", "1/3", 25.0)
+    assert status["verdict"] == "p95 +38 % in eu"
+    ready = condition(status, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "RolledBack")
+    assert ready["message"] == "p95 +38 % in eu"
+    promoted: Obj = {"status": {**ROLLED["status"], "phase": "promoted"}}
+    done = status_of(custom(ROLLOUT), promoted, None, now=NOW)
+    assert condition(done, "Ready")["status"] == "True"
+    obj = {"metadata": {"name": "r"}, "spec": {"model": "m", "version": 2}, "status": done}
+    check(Kind("federation.inference", "v1alpha1", "rollouts", "Rollout"), "r", obj, None)

@@ -20,6 +20,7 @@ from federation.bridge.policy.decide import (
     Remove,
     Schedule,
     SetFinalizers,
+    Steer,
     decide,
 )
 from federation.bridge.policy.status import Trouble
@@ -177,7 +178,7 @@ class World:
                 self.live["spec"] = plain(spec)
                 self.live["metadata"]["resourceVersion"] = self.next()
                 return replace(facts, live=copy.deepcopy(self.live))
-            case Schedule(verb=verb):
+            case Schedule(verb=verb) | Steer(verb=verb):
                 assert self.live is not None
                 words = {"uncordon": "active", "cordon": "cordoned", "drain": "draining"}
                 self.live["status"]["scheduling"] = words[verb]

@@ -5,6 +5,7 @@ import pytest
 from federation.contract.access import Grant, Role
 from federation.contract.errors import PermissionDenied
 from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec, RegionSpec
+from federation.contract.rollout import RolloutSpec
 from federation.contract.spiffe import PeerRole
 from federation.contract.types import Location, Scheduling
 from federation.policy import events
@@ -15,6 +16,8 @@ from federation.policy.access.roles import Action, Caller, Verb
 from federation.policy.decide import decide
 from federation.policy.events import Event
 from federation.policy.membership.events import PeerAccepted, PeerRevoked
+from federation.policy.rollouts.events import RolloutApplied, RolloutSteered, RolloutUndone
+from federation.policy.rollouts.events import Verb as Steering
 from federation.policy.state import State
 from federation.policy.sync.events import PrefetchApplied
 from tests.federation.policy.world import START, World
@@ -28,6 +31,7 @@ INSIDE = {
     "RouterConnected",
     "RouterAnswered",
     "RouterReported",
+    "RouterCounted",
     "RouterDisconnected",
     "AccessDenied",
     "StoreCollected",
@@ -90,6 +94,24 @@ def act(verb: Verb, kind: str, name: str, *regions: str, models: tuple[str, ...]
             PrefetchApplied(actor="a", name="p", spec=PrefetchSpec(model="m", version=1)),
             act(Verb.WRITE, "Prefetch", "p", models=("m",)),
         ),
+        (
+            RolloutApplied(actor="a", name="r", spec=RolloutSpec(model="m", version=2)),
+            act(Verb.WRITE, "Rollout", "r", models=("m",)),
+        ),
+        *(
+            (
+                RolloutSteered(actor="a", name="r", verb=steering),
+                act(verb, "Rollout", "r"),
+            )
+            for steering, verb in (
+                (Steering.PAUSE, Verb.STOP),
+                (Steering.ABORT, Verb.STOP),
+                (Steering.RESUME, Verb.WRITE),
+                (Steering.PROMOTE, Verb.WRITE),
+                (Steering.APPROVE, Verb.WRITE),
+            )
+        ),
+        (RolloutUndone(actor="a", model="m"), act(Verb.WRITE, "Rollout", "", models=("m",))),
         (
             events.AliasMoved(actor="a", model="m", alias="x", version=1),
             act(Verb.WRITE, "Model", "m"),

@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from federation.contract.access import Grant, Role
 from federation.contract.resources import ClusterSpec, DeploymentSpec, PrefetchSpec
+from federation.contract.rollout import RolloutSpec
 from federation.contract.spiffe import PeerId, PeerRole
 from federation.contract.types import AssignedVersion
 from federation.policy.access.roles import Action, Caller, Verb, refusal
 from federation.policy.state import State
+from tests.federation.policy.rollouts.test_next_words import RECORD
 from tests.federation.policy.world import World
 
 KINDS = (
@@ -17,6 +19,7 @@ KINDS = (
     "Cluster",
     "Model",
     "Deployment",
+    "Rollout",
     "Router",
     "Tenant",
     "Key",
@@ -157,6 +160,31 @@ def test_a_wish_changes_hands_only_between_models_that_are_both_mine(
     gone = Action(verb=Verb.DELETE, kind=kind, name="ocr")
     assert refusal(who(owner("llama-*")), gone, state)
     assert refusal(who(owner("ocr")), gone, state) == ""
+
+
+def test_rollouts_belong_to_the_owners_of_their_model(state: State) -> None:
+    state.rollouts["ocr-2"] = replace(RECORD, spec=RolloutSpec(model="ocr", version=2))
+    for verb in (Verb.WRITE, Verb.STOP, Verb.DELETE):
+        for name in ("ocr-2", "ocr"):  # a rollout's name, or its model's
+            action = Action(verb=verb, kind="Rollout", name=name)
+            assert refusal(who(owner("ocr")), action, state) == ""
+            assert "model 'ocr' is not among" in refusal(who(owner("llama*")), action, state)
+    start = Action(verb=Verb.WRITE, kind="Rollout", name="", models=("ocr",))
+    assert refusal(who(owner("ocr")), start, state) == ""
+    assert refusal(who(owner("llama*")), start, state)
+    # A name that is taken does not open another model's rollout.
+    taken = Action(verb=Verb.WRITE, kind="Rollout", name="ocr-2", models=("llama-7b",))
+    assert refusal(who(owner("llama*")), taken, state)
+
+
+def test_operators_stop_rollouts_in_their_regions_and_no_more(state: State) -> None:
+    both = replace(RECORD.waves[1], regions=(), clusters=("us",))
+    state.rollouts["ocr-2"] = replace(RECORD, waves=(RECORD.waves[0], both))
+    stop = Action(verb=Verb.STOP, kind="Rollout", name="ocr-2")
+    assert refusal(who(operator()), stop, state) == ""
+    assert refusal(who(operator("eu", "us")), stop, state) == ""
+    assert "region 'us' is not among" in refusal(who(operator("eu")), stop, state)
+    assert refusal(who(operator()), replace(stop, verb=Verb.WRITE), state)
 
 
 def test_patterns_are_case_sensitive(state: State) -> None:
