@@ -162,7 +162,7 @@ def test_replicas_can_follow_the_load(fed: Fed, plane: FakeControlPlane) -> None
     assert spec(plane)["scaling"]["mode"] == "engine"
     refused = fed("deploy", "filetype", "--replicas", "2", "--max", "3")
     assert refused.code == 2
-    assert "say one of them" in refused.err
+    assert "say one or the other" in refused.err
 
 
 def test_waiting_is_for_the_end_of_a_rollout(fed: Fed, plane: FakeControlPlane) -> None:
