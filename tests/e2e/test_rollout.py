@@ -15,7 +15,7 @@ def test_a_good_version_goes_out_and_bad_ones_are_found_out(running_demo: Runnin
     """One that is slow, fails, cannot load, crashes or answers wrongly is stopped in the first
     wave; nobody's request fails while a good one goes out."""
     done = subprocess.run(
-        [FED, "demo", "rollout", "--bake", "5", "--rate", "40"],
+        [FED, "demo", "rollout", "--bake", "3", "--rate", "40"],
         env=running_demo.environ,
         capture_output=True,
         text=True,
