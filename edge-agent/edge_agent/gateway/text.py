@@ -172,9 +172,9 @@ def _engine_body(wish: GenerateCall) -> bytes:
 def _in_dialect(dialect: TextDialect, body: bytes, status: int) -> bytes:
     """Return the engine's V2 error document as the client's dialect has it."""
     if not dialect.openai:
-        return body
+        return body.removeprefix(b"data: ")
     try:
-        said = json.loads(body)["error"]
+        said = json.loads(body.removeprefix(b"data: "))["error"]  # Triton's first event, or all
     except (ValueError, KeyError, TypeError):
         said = body.decode(errors="replace")
     return error_body(dialect, str(said), status=status)

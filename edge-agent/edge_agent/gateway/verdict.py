@@ -25,6 +25,7 @@ class Verdict:
 ITS_OWN = Verdict()  # the model's or the client's matter: passed on as it is
 LOST = Verdict(doubt=True, refused="engine-down")  # the engine has not, or no longer, loaded it
 UNREADABLE = Verdict(status=400)  # the client's mistake, though Triton says 500
+FAULTY = Verdict(status=500)  # the model's, though Triton says 400 when a stream begins with it
 SATURATED = Verdict(refused="saturated")
 SICK = Verdict(doubt=True, unknown=True)  # its process died, while the engine still calls it ready
 DIED = Verdict(unknown=True)  # a replica ended under the request; the engine starts another itself
@@ -49,6 +50,11 @@ _TABLE: tuple[tuple[frozenset[int], re.Pattern[bytes], Verdict], ...] = (
         frozenset({500}),
         re.compile(_ERROR + rb"(?:failed to parse the request JSON|Unable to parse ')"),
         UNREADABLE,
+    ),
+    (
+        frozenset({400}),  # what `serving.triton_model` answers, as the first event
+        re.compile(rb"(?:data:)?" + _ERROR + rb"the model failed: "),
+        FAULTY,
     ),
     (frozenset({500}), re.compile(rb"Internal Server Error\s*\Z"), DIED),
     (
