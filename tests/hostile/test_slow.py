@@ -9,7 +9,6 @@ from tests.hostile.rig import crowd, engine, latencies, p99, router
 
 CROWD = 2000
 PAIRS = 3
-FEW_S = 0.003  # next to a small request of a millisecond a ratio says little
 NOISE_S = 0.05  # what a busy machine adds to a median of three
 MAX_GROWTH_BYTES = 200 << 20
 
@@ -17,8 +16,7 @@ MAX_GROWTH_BYTES = 200 << 20
 @pytest.mark.timeout(120)
 async def test_two_thousand_slow_clients_do_not_slow_the_others(tmp_path: Path) -> None:
     """The deadlines are the product's own. Quiet and crowded alternate, so that a busy machine
-    disturbs both; the promise is a ratio of 1.25, or a few milliseconds, asserted for the best of
-    three pairs."""
+    disturbs both; the promise is a ratio of 1.25, asserted for the best of three pairs."""
     per_address = ("--max-connections-per-address", str(CROWD + 100))
     quiet: list[float] = []
     crowded: list[float] = []
@@ -36,8 +34,7 @@ async def test_two_thousand_slow_clients_do_not_slow_the_others(tmp_path: Path) 
             print(f"p99 quiet {quiet[-1] * 1000:.2f} ms, crowded {crowded[-1] * 1000:.2f} ms")
     ratios = [b / a for a, b in zip(quiet, crowded, strict=True)]
     print(f"p99 ratios {[f'{r:.2f}' for r in ratios]}, memory +{grown >> 20} MiB")
-    added_s = min(b - a for a, b in zip(quiet, crowded, strict=True))
-    assert min(ratios) <= 1.25 or added_s <= FEW_S
+    assert min(ratios) <= 1.25
     assert median(crowded) <= 2 * median(quiet) + NOISE_S
     assert grown <= MAX_GROWTH_BYTES
 
