@@ -11,7 +11,6 @@ import pytest
 
 from tests.e2e.conftest import FED, RunningDemo
 
-
 FAULTS = os.environ.get("FED_TEST_FAULTS", "slow,load,crash,wrong").split(",")
 CHECKS = 5 + 3 * len(FAULTS)
 
@@ -21,7 +20,8 @@ CHECKS = 5 + 3 * len(FAULTS)
 @pytest.mark.ray
 @pytest.mark.timeout(1200)
 def test_a_good_version_goes_out_and_bad_ones_are_found_out(running_demo: RunningDemo) -> None:
-    """One that is slow, cannot load, crashes or answers wrongly is stopped in the first wave; nobody's request fails while a good one goes out."""
+    """One that is slow, cannot load, crashes or answers wrongly is stopped in the first wave;
+    nobody's request fails while a good one goes out."""
     done = subprocess.run(
         [
             *(FED, "demo", "rollout", "--bake", "3", "--rate", "40"),
