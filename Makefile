@@ -21,8 +21,10 @@ setup-proxies:  ## HAProxy, nginx (to stand before a router), nghttp2 (as a clie
 demo: setup  ## the whole federation on this machine; Ctrl-C ends it
 	$(BIN)/fed demo
 
-test: setup  ## everything, with real Triton and real Ray Serve
-	$(BIN)/pytest $(PYTEST_FLAGS)
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
+
+test: setup  ## everything, with real Triton and real Ray Serve, in two processes
+	$(BIN)/pytest $(SPREAD) $(PYTEST_FLAGS)
 
 check: $(BIN)/.ready  ## style, types, import rules, sizes, drift
 	$(BIN)/ruff check

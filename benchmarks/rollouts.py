@@ -47,6 +47,7 @@ from federation.policy.events import (
 from federation.policy.rollouts.events import RolloutApplied, RouterCounted
 from federation.policy.rollouts.placing import weights_of
 from federation.policy.rollouts.records import Phase
+from federation.runtime.collector import collect_rarely
 from tests.federation.policy.world import ACTOR, World
 
 REGIONS = 10
@@ -205,6 +206,10 @@ def main() -> None:
     asked = parser.parse_args()
     fleet = Fleet(world=built(asked.rollouts, asked.clusters), parts=snapshot.Parts())
     world = fleet.world
+    collect_rarely()  # as the control plane does
+    while world.state.unsettled:
+        fleet.step([TimePassed()])
+    fleet.costs = []
     for index in range(asked.rollouts):
         spec = RolloutSpec(model=f"model-{index:02}", version=2, strategy=STRATEGY)
         fleet.step([RolloutApplied(actor=ACTOR, name="", spec=spec)])

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from federation.api.agents import AgentService
@@ -47,6 +46,7 @@ from federation.runtime.config import load_settings
 from federation.runtime.otlp import Exporter
 from federation.runtime.supervise import Supervisor, stop_on_signals
 from federation.runtime.telemetry import set_up_logging
+from federation.runtime.version import software_version
 from federation.settings import Settings, check_settings, people_of, split_address
 from federation.store.base import Store
 from federation.store.memory import MemoryStore
@@ -328,11 +328,3 @@ def _open_store(settings: Settings, state_dir: Path) -> Store:
             f"cannot use the state directory {state_dir}: {error.strerror}."
         ) from None
     return SqliteStore(state_dir) if settings.store == "sqlite" else MemoryStore()
-
-
-def software_version() -> str:
-    """Return the installed version, or "unknown" when run from a bare checkout."""
-    try:
-        return version("inference-federation")
-    except PackageNotFoundError:
-        return "unknown"

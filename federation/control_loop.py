@@ -7,7 +7,8 @@ Output: the store and the publisher, in this order:
 
 An event is answered only after its commit, so an acknowledged one is never lost. A refused event
 changes nothing. If a commit fails or a decider has a bug, `run` raises: memory may be ahead of the
-store, so the supervisor calls `run` again, which loads everything from the store.
+store, so the supervisor calls `run` again, which loads everything from the store. While a commit is
+under way the state shows more than the store has: who tells others of it waits for `durable` first.
 """
 
 import asyncio
@@ -124,6 +125,8 @@ class ControlLoop:
         self._parts = snapshot.Parts()
         self._inbox: asyncio.Queue[_Letter] = asyncio.Queue()
         self._ready = asyncio.Event()
+        self._durable = asyncio.Event()  # what the state shows is in the store
+        self._durable.set()
         self._stopped = False
         self._wake_at: datetime | None = None
         self._starts = 0
@@ -143,8 +146,16 @@ class ControlLoop:
 
     @property
     def state(self) -> State:
-        """What is known now, for `federation.policy.views`. Read it, never change it."""
+        """What is known now, for `federation.policy.views`. Read it, never change it. A crash may
+        still undo it: before it is told to anybody, wait for `durable`."""
         return self._state
+
+    async def durable(self) -> None:
+        """Return once what `state` showed before this call is in the store; raises Unavailable if
+        it may never be."""
+        await self._durable.wait()
+        if self._stopped:
+            raise _unavailable()
 
     async def ready(self) -> None:
         """Return once the state is loaded and the first snapshot is published."""
@@ -198,6 +209,7 @@ class ControlLoop:
             finally:
                 self._ready.clear()
                 self._stopped = True
+                self._durable.set()
                 self._abandon(batch)
 
     async def _start(self, writer: ThreadPoolExecutor) -> None:
@@ -265,7 +277,9 @@ class ControlLoop:
         writes = [c for c in commands if isinstance(c, Put | Delete | AppendAudit)]
         revision = self._state.revision
         if writes or revision - self._written_revision >= UNWRITTEN_REVISIONS // 2:
+            self._durable.clear()
             await _in_thread(writer, lambda: self._store.commit(writes, revision))
+            self._durable.set()
             self._written_revision = revision
             self.commits_total += 1
 

@@ -10,20 +10,19 @@ from federation.contract.errors import Invalid, NotFound
 from federation.contract.types import Snapshot
 from federation.relay.application import Application, make_application
 from federation.relay.http1.messages import Request, Response, StreamResponse
-from router.explain import Document, explain
-from router.geo import Locator
-from router.metrics import Metrics
+from router.answering import Answering, Document
 from router.responses import json_response
 from router.state import RouterState
+
+_GIVEN = {"address": "from", "tenant": "tenant", "client_key": "client"}
 
 
 class Admin:
     """Answers on the admin address."""
 
-    def __init__(self, *, state: RouterState, metrics: Metrics, locator: Locator) -> None:
+    def __init__(self, *, state: RouterState, answering: Answering) -> None:
         self._state = state
-        self._metrics = metrics
-        self._locator = locator
+        self._answering = answering
 
     def __repr__(self) -> str:
         return f"Admin({self._state.name})"
@@ -39,16 +38,17 @@ class Admin:
                 return Response(text="ok")
             case "/readyz":
                 self._state.require_ready()
+                self._answering.require_ready()
                 return Response(text=_readiness(self._state))
             case "/metrics":
                 return Response(
-                    body=self._metrics.page(),
+                    body=await self._answering.metrics(),
                     headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
                 )
             case "/table":
-                return json_response(self._table())
+                return json_response(await self._table())
             case "/explain":
-                return json_response(self._explain(request))
+                return json_response(await self._explain(request))
             case _:
                 raise NotFound(
                     "There is nothing at this path.",
@@ -56,14 +56,15 @@ class Admin:
                     "/explain?request=ID.",
                 )
 
-    def _table(self) -> Document:
+    async def _table(self) -> Document:
         table = self._state.require_table()
+        in_flight = await self._answering.in_flight()
         clusters = {
             cluster: {
                 "rtt_ms": rtt_ms,
                 "healthy": healthy,
                 "reason": table.unusable.get(cluster) or reason,
-                "in_flight": self._state.signals.in_flight(cluster),
+                "in_flight": in_flight.get(cluster, 0),
             }
             for cluster, (rtt_ms, healthy, reason) in self._state.health().items()
         }
@@ -75,15 +76,14 @@ class Admin:
             "snapshot": _public(table.snapshot),
         }
 
-    def _explain(self, request: Request) -> Document:
+    async def _explain(self, request: Request) -> Document:
         if request_id := request.query.get("request", ""):
-            return self._state.records.tell(request_id, self._state.name, self._state.clock)
+            return await self._answering.record(request_id)
         model = request.query.get("model", "")
         if not model:
             raise Invalid("Which model?", hint="Ask /explain?model=NAME&from=ADDRESS.")
-        address, tenant = request.query.get("from", ""), request.query.get("tenant", "")
-        key = request.query.get("client", "")
-        return explain(self._state, self._locator, model, address, tenant, key)
+        given = {n: request.query.get(a, "") for n, a in _GIVEN.items()}
+        return await self._answering.explain({"reference": model, **given})
 
 
 def _readiness(state: RouterState) -> str:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from federation.contract.errors import Invalid, TooLarge, Unavailable
 from federation.contract.types import ModelProtocol
 from federation.relay.http1.messages import Request
-from federation.relay.paths import InferenceTarget, InferenceVerb
+from federation.relay.paths import OPENAI_PATHS, InferenceTarget, InferenceVerb
 from federation.relay.server import BodyLimits
 from router import body as bodies
 from router.door import Visit
 from router.policy import affinity
 from router.policy.access import Caller
 from router.policy.decision import Reason
+from router.policy.hedging import Hedged
 from router.policy.quota import Hold
 from router.policy.retry import Failed, Limits
 from router.policy.shortlist import Option
@@ -31,7 +32,8 @@ _LONGEST_MS = 3_600_000
 UNUSUAL = (  # asks for more
     *(DEADLINE_HEADER, SESSION_HEADER, STEER_HEADER, bodies.REPLAY_HEADER, "upgrade"),
 )
-_MODEL_IN_BODY = frozenset({InferenceVerb.COMPLETIONS, InferenceVerb.CHAT})
+_LARGEST_HEDGED = 256 * 1024  # bytes of a body: larger ones take a while to be sent twice
+_MODEL_IN_BODY = frozenset(OPENAI_PATHS)
 _SAYS_TEXT = _MODEL_IN_BODY | {InferenceVerb.GENERATE, InferenceVerb.GENERATE_STREAM}
 
 
@@ -62,7 +64,7 @@ class ProxyLimits:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One request on its way through; the last seven fields tell how far it got."""
+    """One request on its way through; the last eight fields tell how far it got."""
 
     request: Request
     visit: Visit
@@ -76,6 +78,7 @@ class Call:
     picked: tuple[Option | None, Reason | None, Scored] = (None, None, ())  # the last choice
     failed: list[Failed] = field(default_factory=list)
     answered_by: Option | None = None
+    hedged: Hedged | None = None  # it was at two clusters at once
     budget_spent: bool = False  # it would have been sent again, but too many are
     affinity: tuple[int, ...] = ()  # what it has in common with others
     held_s: float = 0.0  # how long it waited for a model that slept
@@ -98,6 +101,12 @@ class Call:
     def request_id(self) -> str:
         """By which name logs and clusters know it."""
         return self.visit.request_id
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts it took, once one is answered."""
+        given_up = self.hedged is not None and self.hedged.given_up
+        return len(self.failed) + 1 + given_up
 
     def is_last_attempt(self, table: RoutingTable) -> bool:
         """Whether an answer that says 'not now' has to do, since there is no other way."""
@@ -182,6 +191,9 @@ async def read_call(
         limits=Limits(
             deadline_s=started_s + (deadline_s or limits.deadline_s),
             unreplayable=bodies.unreplayable(body, request.headers),
+            may_hedge=target.verb is InferenceVerb.INFER
+            and len(body.kept) <= _LARGEST_HEDGED
+            and not bodies.only_after_failure(request.headers),
         ),
         own_deadline=deadline_s is not None,
         affinity=_affinity(target.verb, body, request),

@@ -1,9 +1,11 @@
-"""What a router tells Prometheus of its connections.
+"""What a router tells Prometheus of its connections, and of what runs in it.
 
 Input: the connections of its clients, and those that agents have made to it, at the moment of the
-scrape. Output: metric families. Cluster names come from certificates that were verified.
+scrape; the tasks of its event loop. Output: metric families. Cluster names come from certificates
+that were verified.
 """
 
+import asyncio
 from collections.abc import Iterator
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -22,6 +24,7 @@ class ConnectionCollector:
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
         clients = self._clients
+        yield GaugeMetricFamily("fed_router_tasks", "Tasks of the event loop.", value=_tasks())
         yield GaugeMetricFamily(
             "fed_router_client_connections", "Open connections of clients.", value=len(clients)
         )
@@ -51,3 +54,10 @@ class ConnectionCollector:
             "Connections of agents that were refused.",
             value=self._pool.refused,
         )
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # no loop: the page is made elsewhere
+        return 0

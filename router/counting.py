@@ -7,13 +7,14 @@ this object, whose `instance` tells so: the control plane takes differences.
 This is on the way of every request: an attempt of a model without a canary costs a few additions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, log2
 from uuid import uuid4
 
 from federation.contract.codec_rollout import MAX_COUNTED
 from federation.contract.rollout import USER_BUCKETS, VersionCounts
 from router.policy.shortlist import Option
+from router.policy.split import Split
 from router.policy.table import Resolved, RoutingTable
 
 SCALE = 16.0  # indexes of the histogram for each doubling
@@ -30,12 +31,14 @@ class Counts:
     __slots__ = (
         "compared",
         "disagreed",
+        "diverted",
         "errors",
         "latency",
         "refused",
         "requests",
         "slow",
         "slow_ms",
+        "undrawn",
     )
 
     def __init__(self) -> None:
@@ -43,6 +46,8 @@ class Counts:
         self.errors = [0] * USER_BUCKETS
         self.refused = [0] * USER_BUCKETS
         self.slow = [0] * USER_BUCKETS
+        self.undrawn = [0] * USER_BUCKETS
+        self.diverted = [0] * USER_BUCKETS
         self.latency: dict[int, int] = {}
         self.slow_ms = _NEVER  # from here on an answer is slow
         self.compared = 0
@@ -58,6 +63,7 @@ class Counting:
     def __init__(self) -> None:
         self.instance = uuid4().hex
         self.counts: dict[Key, Counts] = {}
+        self._by_version: dict[tuple[str, int], list[Counts]] = {}  # the same, of all regions
         self._sequence = 0
         self._turn = 0
         self.table: RoutingTable | None = None
@@ -74,8 +80,10 @@ class Counting:
         bucket = 0
         if resolved.split is not None:
             bucket = resolved.split.bucket
+            _note_draw(counts, resolved.split, chosen)
         elif resolved.route.canary is not None:  # it names its version: whose it is counts little
             bucket = self._turn = (self._turn + 1) % USER_BUCKETS
+            counts.undrawn[bucket] += 1
         counts.requests[bucket] += 1
         took_ms = took_s * 1000.0
         if status < 400:
@@ -104,8 +112,15 @@ class Counting:
         """Forget models that left the table, and take note of what is slow from now on."""
         self.table = table
         self.counts = {key: counts for key, counts in self.counts.items() if key[0] in table.models}
+        self._by_version.clear()
         for key, counts in self.counts.items():
             counts.slow_ms = _slow_ms(table, *key)
+            self._by_version.setdefault(key[:2], []).append(counts)
+
+    def histograms(self, model: str, version: int) -> Iterator[Mapping[int, int]]:
+        """Yield how long answers of a version took so far, a region after the other: counts by
+        index of a bucket, which ends at `upper_ms`."""
+        return (counts.latency for counts in self._by_version.get((model, version), ()))
 
     def report(self) -> tuple[int, Iterator[tuple[VersionCounts, ...]]]:
         """Return the number of this report, which rises, and all counts: one model after the other,
@@ -130,9 +145,24 @@ class Counting:
 
     def _begin(self, model: str, chosen: Option) -> Counts:
         counts = self.counts[model, chosen.version, chosen.region] = Counts()
+        self._by_version.setdefault((model, chosen.version), []).append(counts)
         if self.table is not None:
             counts.slow_ms = _slow_ms(self.table, model, chosen.version, chosen.region)
         return counts
+
+
+def upper_ms(index: int) -> float:
+    """Return where a bucket of the histograms ends."""
+    return float(2.0 ** ((index + 1) / SCALE))
+
+
+def _note_draw(counts: Counts, split: Split, chosen: Option) -> None:
+    """Tell attempts that were not drawn, and those that the canary should have had, from others."""
+    is_canary = chosen.version == split.canary.version
+    if split.failed or (is_canary and not split.takes(chosen.region)):
+        counts.undrawn[split.bucket] += 1
+    elif not is_canary and split.takes(chosen.region):
+        counts.diverted[split.bucket] += 1
 
 
 def _slow_ms(table: RoutingTable, model: str, version: int, region: str) -> float:
@@ -160,6 +190,8 @@ def _told(key: Key, counts: Counts) -> VersionCounts:
         latency=dict(counts.latency),
         compared=counts.compared,
         disagreed=counts.disagreed,
+        undrawn=_column(counts.undrawn),
+        diverted=_column(counts.diverted),
     )
 
 

@@ -16,6 +16,7 @@ from federation.trust.renewal import Membership, Patience
 from router.explain import explain
 from router.geo import Locator
 from router.policy.table import Reach
+from router.serving import Alone, Serving
 from router.settings import Settings, contact, reverse_address, state_directory
 from router.state import RouterState
 from router.upstream.reverse import ReversePool
@@ -28,8 +29,16 @@ class Member:
     """What only routers with a control plane have."""
 
     def __init__(
-        self, settings: Settings, state: RouterState, *, patience: Patience | None = None
+        self,
+        settings: Settings,
+        state: RouterState,
+        *,
+        patience: Patience | None = None,
+        serving: Serving | None = None,
+        doors: str = "",
     ) -> None:
+        """Be a member: this process is, or, with `serving`, workers are behind it, whose doors for
+        agents are at the addresses `doors`."""
         self.directory = state_directory(settings, os.environ)
         self.credentials = Credentials(self.directory / "identity")
         enrolment = Enrolment(
@@ -44,10 +53,11 @@ class Member:
         )
         self._settings = settings
         self._state = state
-        self._reverse_address = ""
+        self._serving = serving  # None = this process serves
+        self._reverse_address = doors
         state.credentials = self.credentials
         state.membership_problem = lambda: self.membership.reason
-        state.reach = Reach(secure=True, reverse=self.reverse is not None)
+        state.reach = Reach(secure=True, reverse=bool(doors) or self.reverse is not None)
 
     def __repr__(self) -> str:
         return f"Member({self.membership})"
@@ -84,5 +94,5 @@ class Member:
             reverse_address=self._reverse_address,
             doubted=self.membership.doubted,
         )
-        explainer = partial(explain, self._state, locator)
-        return Watcher(state=self._state, explain=explainer, uplink=uplink)
+        serving = self._serving or Alone(self._state, partial(explain, self._state, locator))
+        return Watcher(state=self._state, serving=serving, uplink=uplink)

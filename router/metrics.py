@@ -5,11 +5,11 @@ of /metrics. Label values come from the routing table, never from clients.
 """
 
 from collections.abc import Collection, Iterator
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from federation.runtime.version import software_version
 from router.durations import Durations, Series
 from router.policy.access import ANONYMOUS
 from router.state import RouterState
@@ -104,6 +104,18 @@ class Metrics:
             "Requests answered by another cluster after one failed.",
             registry=self.registry,
         )
+        self.hedges = Counter(
+            "fed_router_hedges",
+            "Late requests that were sent to a second cluster too, by what became of that.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.not_hedged = Counter(
+            "fed_router_hedges_not_sent",
+            "How often a late request was looked at and not sent to a second cluster, and why.",
+            ("reason",),
+            registry=self.registry,
+        )
         self.held = Counter(
             "fed_router_held",
             "Requests that had to wait for a model that slept.",
@@ -135,6 +147,7 @@ class Metrics:
             (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2),
         )
         self.registry.register(self.decision)
+        self._deciding = self.decision.series("")
         self.decisions = Counter(
             "fed_router_decisions",
             "Choices of a cluster, by reason; more than requests where some are sent again.",
@@ -144,7 +157,7 @@ class Metrics:
         build = Gauge(
             "fed_build_info", "The running software.", ("role", "version"), registry=self.registry
         )
-        build.labels("router", version("inference-federation")).set(1)
+        build.labels("router", software_version()).set(1)
         self.registry.register(_StateCollector(state))
         self.registry.register(VersionCollector(state.counting))
 
@@ -184,7 +197,7 @@ class Metrics:
     def count_decision(self, reason: str, took_s: float) -> None:
         """Count a choice of a cluster, by its reason."""
         self._decided[reason] = self._decided.get(reason, 0) + 1
-        self.decision.observe(took_s)
+        self._deciding.observe(took_s)
 
     def pour(self) -> None:
         """Move what was counted since the last scrape to where scrapes see it."""
@@ -196,6 +209,17 @@ class Metrics:
         decided, self._decided = self._decided, {}
         for reason, count in decided.items():
             self.decisions.labels(reason).inc(count)
+
+    def by_tenant(self) -> dict[str, float]:
+        """Return how many requests of each tenant there were so far."""
+        self.pour()
+        found: dict[str, float] = {}
+        for family in self._tenant_requests.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_total"):
+                    tenant = sample.labels["tenant"]
+                    found[tenant] = found.get(tenant, 0.0) + sample.value
+        return found
 
     def retain_tenants(self, tenants: Collection[str]) -> None:
         """Forget the labels of tenants that are gone."""

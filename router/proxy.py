@@ -6,7 +6,6 @@ they come, and what each attempt showed, told to the signals. Every decision is 
 """
 
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any
 
 from federation.contract.errors import (
@@ -19,31 +18,33 @@ from federation.contract.errors import (
 from federation.relay.application import Application, make_application
 from federation.relay.bodies import check_length
 from federation.relay.errors import error_response
-from federation.relay.forward import Deadlines, ForwardError, Outgoing, Sending
-from federation.relay.headers import LOAD_HEADER, REQUEST_ID_HEADER
+from federation.relay.headers import REQUEST_ID_HEADER
 from federation.relay.http1.messages import Request, Response, StreamResponse
-from federation.relay.paths import InferenceVerb, gateway_path
+from federation.relay.paths import InferenceVerb
 from router import answer as answers
-from router import responses, verdict
+from router import responses
+from router.attempts import Attempts, Leg
 from router.call import DEADLINE_HEADER, STEER_HEADER, Call, ProxyLimits, read_call
 from router.client_key import of_call
-from router.counting import LEFT
 from router.door import Door, Visit
 from router.geo import Locator
 from router.grpc.shared import Shared
+from router.hedge import HEDGED_HEADER, Hedges
 from router.holding import RETRY_AFTER_S, Asleep, Holding, sleeps, why_asleep
 from router.metrics import Metrics
-from router.outgoing import own_fields, passed_fields, plain_fields, resolved_fields
+from router.policy import hedging
 from router.policy.admission import Admission
 from router.policy.decision import Decision, Reason
+from router.policy.hedging import NEVER_S, Outcome
 from router.policy.quota import OverQuota, Quotas
-from router.policy.retry import Failed, why_not
+from router.policy.retry import why_not
 from router.policy.shortlist import Option
 from router.policy.table import Resolved, RoutingTable
 from router.quick import Flight, QuickLane
+from router.race import Race
 from router.shadow import Shadow
 from router.state import RouterState
-from router.steps import Steps, load_of
+from router.steps import Steps
 from router.upstream.http import Upstreams
 
 
@@ -67,10 +68,14 @@ class Proxy:
         self._admission = admission
         self._limits = limits or ProxyLimits()
         self._holding = Holding(state=state, metrics=metrics, limits=self._limits.holding)
-        self._quotas = Quotas()
+        self._quotas = Quotas(state.share)
         self.shadow = Shadow(state=state, upstreams=upstreams)
         self._door = Door(state=state, quotas=self._quotas)
         self._steps = Steps(state=state, metrics=metrics, locator=locator)
+        self._hedges = Hedges(state=state, metrics=metrics)
+        self._attempts = Attempts(
+            state=state, steps=self._steps, upstreams=upstreams, limits=self._limits
+        )
         state.on_swap.append(self._forget_tenants)
 
     def shared(self) -> Shared:
@@ -99,7 +104,10 @@ class Proxy:
             request.kept = visit = flight.visit()
             return application.respond(request, self._infer(request, visit, flight))
 
-        lane = QuickLane(self.shared(), steps=self._steps, door=self._door, go_on=go_on)
+        lane = QuickLane(
+            self.shared(), steps=self._steps, door=self._door, hedges=self._hedges, go_on=go_on
+        )
+        lane.shadow = self.shadow
         application.quick = lane.offer
         return application
 
@@ -187,21 +195,18 @@ class Proxy:
 
     async def _serve(self, call: Call, begun: Flight | None) -> StreamResponse:
         """Choose a cluster and send, again elsewhere if it fails before a byte was answered."""
-        outcome: StreamResponse | Failed | None
         while True:
-            outcome = await self._next_attempt(call, begun)
+            failed = len(call.failed)
+            response = await self._next_attempt(call, begun)
+            if response is not None:
+                return response
             begun = None
-            if outcome is None:
+            if len(call.failed) == failed:
                 continue  # the model slept
-            if not isinstance(outcome, Failed):
-                return outcome
-            call.failed.append(outcome)
             if reason := why_not(call.failed, call.limits, self._state.clock.monotonic_s()):
                 raise self._given_up(call, f"It was not tried again: {reason}.")
 
-    async def _next_attempt(
-        self, call: Call, begun: Flight | None
-    ) -> StreamResponse | Failed | None:
+    async def _next_attempt(self, call: Call, begun: Flight | None) -> StreamResponse | None:
         if begun is not None and begun.chosen is not None:
             sent = begun if begun.sent else None
             call.picked = begun.chosen, begun.reason, begun.scored
@@ -246,66 +251,44 @@ class Proxy:
 
     async def _attempt(
         self, call: Call, resolved: Resolved, chosen: Option, begun: Flight | None = None
-    ) -> StreamResponse | Failed:
-        """Send to one cluster; whatever happens, the attempt is ended once."""
-        steps, sent_s = self._steps, begun.sent_s if begun else self._state.clock.monotonic_s()
-        attempt = begun.attempt if begun else steps.begin(chosen, resolved, call.caller, sent_s)
-        deadlines = Deadlines(
-            connect_s=self._limits.connect_s,
-            first_byte_s=max(call.limits.deadline_s - sent_s, 0.001),
-            idle_s=self._limits.idle_s,
-        )
-        failed: Failed | None = None
-        status, answered_s = LEFT, 0.0
+    ) -> StreamResponse | None:
+        """Send to one cluster, and to a second one if the answer is late; None: it failed. Whatever
+        happens, the attempt is ended once."""
+        leg: Leg | None
+        first = leg = self._attempts.begin(call, resolved, chosen, begun)
         try:
-            sending = begun.sending() if begun else self._sending(call, resolved, chosen, deadlines)
-            async with sending as upstream:
-                last = call.is_last_attempt(self._state.require_table())
-                failed = await verdict.of_answer(upstream, chosen.cluster, last=last)
-                if failed is None:
-                    answer = await answers.begin(upstream)
-                    load = load_of(upstream.headers.get(LOAD_HEADER, ""))
-                    answered_s = steps.answered(attempt, upstream.status, load, sent_s)
-                    status = answer.status
-                    if call.failed:
-                        steps.answered_elsewhere()
-                    call.answered_by = chosen
-                    self._dress(call, resolved, chosen, answer, sent_s)
-                    if call.meter and answer.status < 400:
-                        answer.see = call.meter.see
-                    response = await answers.relay(call.request, answer, self._limits.stall_s)
-                    status = 502 if answer.broken else status
-                    if resolved.split is not None:
-                        self.shadow.consider(call, resolved, chosen, answer)
-                    return response
-        except ForwardError as error:
-            failed = verdict.of_error(error, chosen.cluster, own_deadline=call.own_deadline)
+            after_s = NEVER_S
+            if call.hedged is None and hedging.may_be(call.limits, len(call.failed)):
+                after_s = self._hedges.after_s(resolved, first.sent_s)
+            if after_s < NEVER_S:
+                race = Race(self._hedges, self._attempts, self._steps, call)
+                leg = await race.run(first, after_s)
+            else:
+                await self._attempts.answer(call, first)
+                first.is_the_one = first.failed is None
+                call.failed += [first.failed] if first.failed else []
+            return await self._pass_on(call, leg) if leg is not None and leg.is_the_one else None
         finally:
-            now_s = self._state.clock.monotonic_s()
-            status = status if failed is None else failed.status
-            seen = (resolved, chosen, status, (answered_s or now_s) - sent_s)
-            steps.ended(attempt, failed, now_s, answered=call.answered_by is not None, seen=seen)
+            self._attempts.end(first)
+            if leg is not None:
+                self._attempts.end(leg)
             call.note_usage()
-        return replace(failed, version=resolved.version)
 
-    def _sending(
-        self, call: Call, resolved: Resolved, chosen: Option, deadlines: Deadlines
-    ) -> Sending:
-        model, version = resolved.route.name, resolved.version
-        metered = call.meter and call.caller.tenant.tokens_per_minute
-        passed, trace = (plain_fields if metered else passed_fields)(call.request.head)
-        fields = passed + own_fields(call.request_id, trace)
-        if call.model_in_body:
-            fields += resolved_fields(model, version)
-        base = self._upstreams.base(chosen.cluster, chosen.url)
-        outgoing = Outgoing(
-            method=call.request.method,
-            url=base + gateway_path(call.target.verb, model, version),
-            fields=fields,
-            body=call.body.outgoing(),
-            length=call.body.length,
-        )
-        return self._upstreams.send(chosen.cluster, outgoing, deadlines=deadlines)
+    async def _pass_on(self, call: Call, leg: Leg) -> StreamResponse:
+        """Send an answer that has begun to the client."""
+        answer, resolved = leg.begun, leg.resolved
+        if call.failed:
+            self._steps.answered_elsewhere()
+        call.answered_by = leg.chosen
+        self._dress(call, resolved, leg.chosen, answer, leg.sent_s)
+        if call.meter and answer.status < 400:
+            answer.see = call.meter.see
+        response = await answers.relay(call.request, answer, self._limits.stall_s)
+        if answer.broken:
+            leg.status = 502
+        if resolved.split is not None and self.shadow.wants(resolved):
+            self.shadow.take(call, resolved, leg.chosen, answer)
+        return response
 
     def _dress(
         self,
@@ -318,7 +301,9 @@ class Proxy:
         """Add what the client may know of the way, and the federation's versions to metadata."""
         now_s = self._state.clock.monotonic_s()
         timing_ms = ((sent_s - call.started_s) * 1000, (now_s - sent_s) * 1000)
-        way = responses.way_fields(chosen, resolved, len(call.failed) + 1)
+        way = responses.way_fields(chosen, resolved, call.attempts)
+        if call.hedged is not None and call.hedged.outcome is not Outcome.BOTH_FAILED:
+            way += f"{HEDGED_HEADER}: {call.hedged.outcome}\r\n".encode()
         way += self._steps.steer(call.request, resolved, call.caller)
         told = responses.own_fields(way, timing_ms, call.request_id, call.hold.fields(now_s))
         responses.set_fields(answer.headers, told)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from federation.contract.errors import NotFound
 from federation.runtime.clock import Clock
 from router.policy.decision import Reason
+from router.policy.hedging import Hedged, Outcome
 from router.policy.retry import Failed
 from router.policy.shortlist import Option
 from router.policy.table import Resolved
@@ -33,11 +34,17 @@ _WORDS = {
     Reason.FULL: "everything was full",
     Reason.NONE: "none could be had",
 }
+_HEDGED = {
+    Outcome.WON: "it answered first",
+    Outcome.LOST: "it was slower",
+    Outcome.BOTH_FAILED: "both failed",
+    Outcome.LEFT: "the client left before either answered",
+}
 
 
 class Record(NamedTuple):
     """One request that is over; `scored` are those that its last choice was made among, `failed`
-    what happened to the attempts before."""
+    what happened to the attempts before, `hedged` the second cluster that was asked meanwhile."""
 
     request_id: str
     ended_s: float  # on the router's monotonic clock, like `started_s`
@@ -49,6 +56,7 @@ class Record(NamedTuple):
     scored: Scored
     status: int
     failed: Sequence[Failed]
+    hedged: Hedged | None = None
 
 
 class Records:
@@ -92,10 +100,19 @@ class Records:
 def why(record: Record) -> str:
     """Return one sentence on what became of a request."""
     story = "".join(f"{f.cluster} failed ({f.reason}). " for f in record.failed)
+    if record.hedged is not None:
+        story += _hedge(record.hedged)
     took = f"{record.status} after {(record.ended_s - record.started_s) * 1000:.1f} ms"
     if record.chosen is None:
         return f"{story}No cluster was asked: {_because(record)}; answered {took}."
     return f"{story}{record.chosen.cluster} was chosen: {_because(record)}; answered {took}."
+
+
+def _hedge(hedged: Hedged) -> str:
+    return (
+        f"{hedged.first} had not answered after {hedged.after_s * 1000:.1f} ms, so {hedged.second} "
+        f"was asked too: {_HEDGED[hedged.outcome]}. "
+    )
 
 
 def _because(record: Record) -> str:
@@ -121,7 +138,19 @@ def _document(record: Record, clock: Clock) -> Document:
             for score, option in sorted(record.scored, key=lambda pair: pair[0])
         ],
         "failed": [{"cluster": f.cluster, "reason": f.reason} for f in record.failed],
+        "hedged": _hedged(record.hedged),
         "status": record.status,
         "took_ms": round((record.ended_s - record.started_s) * 1000, 1),
         "why": why(record),
+    }
+
+
+def _hedged(hedged: Hedged | None) -> Document | None:
+    if hedged is None:
+        return None
+    return {
+        "first": hedged.first,
+        "second": hedged.second,
+        "after_ms": round(hedged.after_s * 1000, 1),
+        "outcome": hedged.outcome,
     }

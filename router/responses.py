@@ -3,10 +3,11 @@
 Input: the routing table and the story of a request. Output: whole responses and headers.
 """
 
-import random
+import itertools
+import os
 import re
+import secrets
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 
 import msgspec
 from multidict import CIMultiDict
@@ -16,6 +17,7 @@ from federation.relay.headers import REQUEST_ID_HEADER
 from federation.relay.http1.heads import write_head
 from federation.relay.http1.messages import Response
 from federation.relay.paths import InferenceTarget, InferenceVerb
+from federation.runtime.version import software_version
 from router.policy import split
 from router.policy.shortlist import Option
 from router.policy.table import Resolved, RoutingTable
@@ -23,8 +25,24 @@ from router.policy.table import Resolved, RoutingTable
 SERVER_NAME = "inference-federation"
 OWN_HEADERS = ("server-timing",)  # of ours, that engines may have too
 _EXTENSIONS = ("binary_tensor_data", "generate")
-_dice = random.Random()  # noqa: S311  # names requests, guards nothing
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}").fullmatch
+
+
+class _Ids:
+    """Names for requests, 32 digits each: a random beginning, and a number that counts on from a
+    random one. They guard nothing."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew, as a process that was forked has to."""
+        self.prefix = secrets.token_hex(10)
+        self.numbers = itertools.count((1 << 44) + secrets.randbits(44))
+
+
+_ids = _Ids()
+os.register_at_fork(after_in_child=_ids.begin)
 
 
 def json_response(document: object, *, status: int = 200) -> Response:
@@ -39,7 +57,7 @@ def server_metadata() -> Response:
     return json_response(
         {
             "name": SERVER_NAME,
-            "version": version("inference-federation"),
+            "version": software_version(),
             "extensions": _EXTENSIONS,
         }
     )
@@ -99,7 +117,7 @@ def sane_id(given: str) -> str:
 
 def new_id() -> str:
     """Return a request id that nobody else has."""
-    return f"{_dice.getrandbits(128):032x}"
+    return _ids.prefix + hex(next(_ids.numbers))[2:]
 
 
 def way_fields(chosen: Option, resolved: Resolved, attempts: int) -> bytes:
@@ -115,15 +133,13 @@ def way_fields(chosen: Option, resolved: Resolved, attempts: int) -> bytes:
     return write_head("", fields)[2:-2]
 
 
+OWN_FIELDS = b"%bServer-Timing: route;dur=%.1f, upstream;dur=%.1f\r\nx-request-id: %b\r\n%b"
+
+
 def own_fields(way: bytes, timing_ms: tuple[float, float], request_id: str, limits: bytes) -> bytes:
     """Return all that a router adds to an answer, as header lines: who answered (`way_fields`),
     where the time went, the request's id, what is left of its tenant's limits."""
-    return b"%bServer-Timing: route;dur=%.1f, upstream;dur=%.1f\r\nx-request-id: %b\r\n%b" % (
-        way,
-        *timing_ms,
-        request_id.encode(),
-        limits,
-    )
+    return OWN_FIELDS % (way, *timing_ms, request_id.encode(), limits)
 
 
 def set_fields(headers: CIMultiDict[str], fields: bytes) -> None:

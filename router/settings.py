@@ -17,6 +17,7 @@ from federation.trust.pins import check_pin
 from router.public_tls import PublicTls, check_exposure
 from router.state import Steer
 
+MOST_HEDGED = 0.1
 _WILDCARDS = ("0.0.0.0", "[::]", "")  # noqa: S104  # they are looked for, not listened on
 
 
@@ -64,6 +65,12 @@ class Settings:
     queue_depth: int = setting(
         32, help="times what a cluster was measured to do at once: no more is sent there"
     )
+    hedge_budget: float = setting(
+        0.02,
+        help="share of the requests that may be sent to a second cluster, too, when their answer "
+        "is late; 0 = none",
+    )
+    no_hedge: tuple[str, ...] = setting((), help="MODEL whose requests never are")
     steer: str = setting(
         "tell",
         help="what clients are told that are clearly nearer to another router: off, tell (a Link "
@@ -110,6 +117,9 @@ class Settings:
     hold_requests: int = setting(1024, help="most requests that may wait for models that sleep")
     hold_requests_per_model: int = setting(128, help="of these for one model")
     hold_memory_bytes: int = setting(64 * 1024 * 1024, help="most memory for their bodies")
+    workers: int = setting(
+        1, help="processes that serve clients, beside one that keeps them; 0 = one for each core"
+    )
     log_level: str = setting("INFO", help="DEBUG, INFO, WARNING or ERROR")
 
 
@@ -136,10 +146,16 @@ def check(settings: Settings) -> None:
         check_pin(settings.ca_pin)
     _check_public(settings)
     _check_reverse(settings)
+    _check_workers(settings)
     parse_shares(settings.max_share)
     for flag in _POSITIVE:
         if getattr(settings, flag) <= 0:
             raise Invalid(f"--{flag.replace('_', '-')} must be greater than 0.")
+    if not 0.0 <= settings.hedge_budget <= MOST_HEDGED:
+        raise Invalid(
+            f"--hedge-budget {settings.hedge_budget:g} is no share from 0 to {MOST_HEDGED:g}.",
+            hint="Use 0.02, or 0 for none.",
+        )
     if settings.decision_records < 0:
         raise Invalid("--decision-records must not be negative.", hint="Use 0 for none.")
     if settings.steer not in tuple(Steer):
@@ -213,6 +229,11 @@ def _check_public(settings: Settings) -> None:
     check_exposure(
         settings.listen, tls=bool(settings.tls_certificate), insecure=settings.insecure_listen
     )
+
+
+def _check_workers(settings: Settings) -> None:
+    if settings.workers < 0:
+        raise Invalid("--workers must not be negative.", hint="Use 0 for one for each core.")
 
 
 def _check_reverse(settings: Settings) -> None:

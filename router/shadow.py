@@ -1,9 +1,9 @@
 """Shadow requests: a sample of what a canary answered is asked of the stable version as well.
 
 Input: requests whose client has its answer already. Output: how many pairs of answers were compared
-and how many disagreed, in `counting`; the answers themselves are kept nowhere. One request in ten
-of the sample is asked of the stable version twice: how often that disagrees with itself is what the
-canary's disagreements are judged by.
+and how many disagreed, in `counting`; the answers themselves are kept nowhere. Half of the
+sample is asked of the stable version twice: how often that disagrees with itself is what the
+canary's disagreements are judged by; with fewer of them little could be said.
 
 One pair at a time, of small requests that may be sent twice, to the cluster that answered; what
 comes faster is left out. Nothing of this counts as a request of a client.
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 LONGEST = 256 * 1024  # bytes of a request
 WAITING = 16  # pairs
-AGAIN = 0.1  # of the pairs, the stable version is asked twice
+AGAIN = 0.5  # of the pairs, the stable version is asked twice
 PATIENCE_S = 30.0
 _SHADOW = b"x-fed-shadow: 1\r\n"  # tells gateways and engines' logs what it is
 _VERBS = frozenset(
@@ -42,6 +42,9 @@ _VERBS = frozenset(
         InferenceVerb.GENERATE,
         InferenceVerb.COMPLETIONS,
         InferenceVerb.CHAT,
+        InferenceVerb.EMBEDDINGS,
+        InferenceVerb.RERANK,
+        InferenceVerb.SCORE,
     }
 )
 
@@ -76,13 +79,15 @@ class Shadow:
     def __repr__(self) -> str:
         return f"Shadow({self._pairs.qsize()} wait)"
 
-    def consider(self, call: Call, resolved: Resolved, chosen: Option, answer: Answer) -> None:
-        """Take a request that was answered into the sample, or not."""
+    def wants(self, resolved: Resolved) -> bool:
+        """Return whether a request that was answered is in the sample."""
         split = resolved.split
         if split is None or resolved.version != split.canary.version:
-            return
-        if 100.0 * self._state.dice.random() >= split.canary.shadow_percent:
-            return
+            return False
+        return 100.0 * self._state.dice.random() < split.canary.shadow_percent
+
+    def take(self, call: Call, resolved: Resolved, chosen: Option, answer: Answer) -> None:
+        """Compare what a request was answered, if it can be."""
         stable = resolved.route.default_version
         table, model = self._state.require_table(), resolved.route.name
         fits = not self._pairs.full() and _fits(call, answer)

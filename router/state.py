@@ -16,6 +16,7 @@ from federation.runtime.clock import Clock
 from federation.trust.credentials import Credentials
 from router.counting import Counting
 from router.policy.breaker import BreakerState
+from router.policy.hedging import Hedging
 from router.policy.retry import RetryBudget
 from router.policy.signals import Signals
 from router.policy.table import Reach, RoutingTable
@@ -44,14 +45,17 @@ class RouterState:
     reach: Reach = field(default_factory=Reach)
     signals: Signals = field(default_factory=Signals)
     budget: RetryBudget = field(default_factory=RetryBudget)
+    hedging: Hedging = field(default_factory=Hedging)
     counting: Counting = field(default_factory=Counting)
     table: RoutingTable | None = None
     table_at_s: float = 0.0
+    share: float = 1.0  # of the tenants' limits; a worker has its part of them
     allow_anonymous: bool = False  # requests without a key are served, too
     steer: Steer = Steer.TELL
     records: Records = field(default_factory=Records)
     requests_total: int = 0
     errors_total: int = 0
+    see: Callable[[], Mapping[str, tuple[float | None, bool, str]]] | None = None  # see `health`
     on_swap: list[Callable[[RoutingTable], None]] = field(default_factory=list)
     demand: Callable[[], Mapping[str, int]] = dict  # what is asked for and sleeps, by model
     on_demand: list[Callable[[], None]] = field(default_factory=list)  # who tells the control plane
@@ -66,6 +70,7 @@ class RouterState:
         """Route by another table from now on; requests under way keep the one they began with."""
         self.signals.retain({name: e.url for name, e in table.endpoints.items()})
         self.counting.retain(table)
+        self.hedging.retain(table.models)
         self.table, self.table_at_s = table, self.clock.monotonic_s()
         for tell in self.on_swap:
             tell(table)
@@ -110,8 +115,11 @@ class RouterState:
                 reason="certificate-expired",
             )
 
-    def health(self) -> dict[str, tuple[float | None, bool, str]]:
-        """Return for each cluster its round-trip time in ms, whether it gets traffic, why not."""
+    def health(self) -> Mapping[str, tuple[float | None, bool, str]]:
+        """Return for each cluster its round-trip time in ms, whether it gets traffic, why not. A
+        router that is several processes has somebody else `see`."""
+        if self.see is not None:
+            return self.see()
         if self.table is None:
             return {}
         now_s = self.clock.monotonic_s()

@@ -42,6 +42,7 @@ class Steps:
         self._resolved_by: RoutingTable | None = None
         self._places: dict[tuple[str, ...], Location | None] = {}  # where clients are
         self.steering = Steering(state=state, locator=locator)
+        self._now_s = state.clock.monotonic_s
 
     def __repr__(self) -> str:
         return f"Steps({self.state})"
@@ -125,6 +126,16 @@ class Steps:
             attempt.overloaded(now_s)
         return now_s
 
+    def went_well(
+        self, attempt: Attempt, resolved: Resolved, chosen: Option, load: int | None, sent_s: float
+    ) -> float:
+        """A small, good answer came whole: `answered` and `ended` in one. Returns the moment."""
+        now_s = self._now_s()
+        attempt.went_well(load, now_s)
+        self.state.counting.attempted(resolved, chosen, 200, now_s - sent_s)
+        self.metrics.count_attempt("answered")
+        return now_s
+
     def ended(
         self,
         attempt: Attempt,
@@ -186,13 +197,15 @@ class Steps:
         self, request: Request, visit: Visit, call: Call | None, status: int, started_s: float
     ) -> None:
         """Remember what became of a request, for whoever asks by its id."""
-        resolved, picked, failed = (
-            (call.resolved, call.picked, call.failed) if call else (None, (None, None, ()), ())
+        resolved, picked, failed, hedged = (
+            (call.resolved, call.picked, call.failed, call.hedged)
+            if call
+            else (None, (None, None, ()), (), None)
         )
         who = who_asks(request.remote, request.headers, visit.caller)
         now_s = self.state.clock.monotonic_s()
         self.state.records.keep(
-            (visit.request_id, now_s, started_s, who, resolved, *picked, status, failed)
+            (visit.request_id, now_s, started_s, who, resolved, *picked, status, failed, hedged)
         )
 
 

@@ -4,6 +4,8 @@ Input and output: Snapshot values and files. Both files are the same document, J
 YAML; docs/router-table.md tells its keys.
 """
 
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -19,7 +21,24 @@ def save(path: Path, snapshot: Snapshot) -> None:
 
     After a crash the file holds the old one or the new one, whole.
     """
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(snapshot), indent=1), mode=0o600)
+    write_atomic(path, b"".join(_lines(snapshot)), mode=0o600)
+
+
+def _lines(snapshot: Snapshot) -> Iterator[bytes]:
+    """Yield the document, member by member: to encode all of a large one at once would keep other
+    threads waiting."""
+    encode = msgspec.json.encode
+    for number, field in enumerate(fields(Snapshot)):
+        value = getattr(snapshot, field.name)
+        yield b'%s"%s": ' % (b",\n" if number else b"{", field.name.encode())
+        if isinstance(value, tuple):
+            yield b"[\n"
+            for place, member in enumerate(value):
+                yield (b",\n" if place else b"") + encode(member)
+            yield b"]"
+        else:
+            yield encode(value)
+    yield b"}\n"
 
 
 def load(path: Path) -> Snapshot | None:

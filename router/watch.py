@@ -12,9 +12,8 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -26,28 +25,23 @@ from federation.contract.spiffe import control_plane_dns_name
 from federation.contract.trust import Trust
 from federation.contract.types import Snapshot
 from federation.contract.v1 import federation_pb2 as pb
-from federation.contract.v1.federation_pb2_grpc import RouterServiceStub
 from federation.runtime.backoff import Backoff
 from federation.runtime.channel import connect
+from federation.runtime.version import software_version
 from federation.trust.credentials import Credentials, Leaf
 from router import tablefile
 from router.policy import table as tables
+from router.serving import Serving
 from router.state import RouterState
 
 log = logging.getLogger(__name__)
 
 SNAPSHOT_FILE = "snapshot.json"
 STEADY_S = 30.0
+_WATCH = "/federation.contract.v1.RouterService/Watch"
+_AT_ONCE = 512  # clusters that a status tells of, before requests have a turn again
 # INTERNAL is what grpc makes of a refusal that crosses our first message.
 _REFUSALS = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INTERNAL})
-
-
-class Explainer(Protocol):
-    """Explains a decision of this router."""
-
-    def __call__(self, model: str, address: str, /, *, client_key: str) -> dict[str, object]:
-        """Say where a request for a model would go that comes from an address."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +64,9 @@ class Uplink:
 class Watcher:
     """Keeps the routing table equal to the control plane's."""
 
-    def __init__(self, *, state: RouterState, explain: Explainer, uplink: Uplink) -> None:
+    def __init__(self, *, state: RouterState, serving: Serving, uplink: Uplink) -> None:
         self._state = state
-        self._explainer = explain
+        self._serving = serving
         self._uplink = uplink
         self._shown: object = None  # what the stream was made with
         self._scope: asyncio.Timeout | None = None  # ends the stream when that is outdated
@@ -156,7 +150,7 @@ class Watcher:
         outbox: asyncio.Queue[pb.RouterMessage] = asyncio.Queue()
         outbox.put_nowait(pb.RouterMessage(hello=self._hello()))
         urge = partial(self._urge, outbox)
-        call = RouterServiceStub(channel).Watch(self._messages(outbox))
+        call = _watch(channel, self._messages(outbox))
         try:
             async for instruction in call:
                 self.connected, self._state.revoked = True, False
@@ -173,7 +167,7 @@ class Watcher:
     def _urge(self, outbox: asyncio.Queue[pb.RouterMessage]) -> None:
         """Send a status at once if requests wait for a model that sleeps."""
         if self._state.demand():
-            outbox.put_nowait(pb.RouterMessage(status=self.status()))
+            outbox.put_nowait(pb.RouterMessage())
 
     async def _messages(
         self, outbox: asyncio.Queue[pb.RouterMessage]
@@ -191,25 +185,25 @@ class Watcher:
             try:
                 async with asyncio.timeout_at(min(status_at, counts_at)):
                     message = await outbox.get()
+                if message.WhichOneof("body") is None:  # the wish for a status
+                    message = pb.RouterMessage(status=await self.status())
             except TimeoutError:
                 if status_at <= counts_at:
                     status_at = loop.time() + self._uplink.status_interval_s
-                    message = pb.RouterMessage(status=self.status())
+                    message = pb.RouterMessage(status=await self.status())
                 else:
                     counts_at = loop.time() + self._uplink.counts_interval_s
                     message = pb.RouterMessage(counts=await self.counts())
             yield message
 
     async def _obey(
-        self, instruction: pb.RouterInstruction, outbox: asyncio.Queue[pb.RouterMessage]
+        self, instruction: pb.RouterInstructionParts, outbox: asyncio.Queue[pb.RouterMessage]
     ) -> None:
         match instruction.WhichOneof("body"):
             case "snapshot":
-                outbox.put_nowait(
-                    await self._apply(codec.snapshot_from_proto(instruction.snapshot))
-                )
+                outbox.put_nowait(await self._apply(instruction.snapshot))
             case "explain":
-                outbox.put_nowait(self._explain(instruction.explain))
+                outbox.put_nowait(await self._explain(instruction.explain))
             case "trust":
                 self._trust(codec_trust.trust_from_proto(instruction.trust))
             case _:
@@ -229,22 +223,17 @@ class Watcher:
         if trust.trust_domain != held.trust_domain or not trust.roots:
             raise Invalid(f"it is for {trust.trust_domain!r} with {len(trust.roots)} roots.")
 
-    async def _apply(self, snapshot: Snapshot) -> pb.RouterMessage:
+    async def _apply(self, data: bytes) -> pb.RouterMessage:
         """Check, swap, keep on disk; return the ACK or the NACK."""
         try:
-            self._swap(snapshot)
+            snapshot = await self._serving.apply(data)
         except Invalid as error:
-            log.warning("snapshot %d is refused: %s", snapshot.version, error.sentence())
-            nack = pb.SnapshotNack(version=snapshot.version, reason=error.sentence())
+            version = pb.SnapshotParts.FromString(data).version
+            log.warning("snapshot %d is refused: %s", version, error.sentence())
+            nack = pb.SnapshotNack(version=version, reason=error.sentence())
             return pb.RouterMessage(nack=nack)
         await self._keep(snapshot)
         return pb.RouterMessage(ack=pb.SnapshotAck(version=snapshot.version))
-
-    def _swap(self, snapshot: Snapshot) -> None:
-        held = self._state.table.version if self._state.table else 0
-        if snapshot.version < held:
-            raise Invalid(f"Snapshot {snapshot.version} is older than {held}, which is in use.")
-        self._state.swap(tables.build(snapshot, self._state.reach))
 
     async def _keep(self, snapshot: Snapshot) -> None:
         try:
@@ -253,26 +242,21 @@ class Watcher:
         except OSError as error:
             log.error("snapshot %d cannot be kept on disk: %s", snapshot.version, error)  # noqa: TRY400
 
-    def _explain(self, request: pb.ExplainRequest) -> pb.RouterMessage:
+    async def _explain(self, request: pb.ExplainRequest) -> pb.RouterMessage:
         try:
-            document = self._explanation(request)
+            document = await self._serving.answer(request)
             text = msgspec.json.encode(document).decode()
             answer = pb.Explanation(id=request.id, document_json=text)
         except FederationError as error:
             answer = pb.Explanation(id=request.id, error=error.sentence())
         return pb.RouterMessage(explanation=answer)
 
-    def _explanation(self, request: pb.ExplainRequest) -> dict[str, object]:
-        if request.request_id:
-            return self._state.records.tell(request.request_id, self._state.name, self._state.clock)
-        return self._explainer(request.model, request.client_address, client_key=request.client_key)
-
     def _hello(self) -> pb.RouterHello:
         state = self._state
         return pb.RouterHello(
             name=state.name,
             instance=state.counting.instance,
-            software_version=version("inference-federation"),
+            software_version=software_version(),
             url=self._uplink.url,
             location=codec.location_to_proto(state.location),
             snapshot_version=state.table.version if state.table else 0,
@@ -283,20 +267,16 @@ class Watcher:
     async def counts(self) -> pb.Counts:
         """Return how the versions of all models did since this router started; requests go on
         between one model and the next."""
-        sequence, models = self._state.counting.report()
+        sequence, models = await self._serving.counts()
         whole = pb.Counts(sequence=sequence)
         for counts in models:
             whole.MergeFrom(codec_rollout.counts_to_proto(sequence, counts))
             await asyncio.sleep(0)
         return whole
 
-    def status(self) -> pb.RouterStatus:
-        """Return how this router sees the clusters."""
-        return pb.RouterStatus(
-            clusters=[
-                pb.ClusterView(cluster=name, rtt_ms=rtt_ms or 0.0, healthy=healthy, reason=reason)
-                for name, (rtt_ms, healthy, reason) in self._state.health().items()
-            ],
+    async def status(self) -> pb.RouterStatus:
+        """Return how this router sees the clusters; there may be thousands, and requests go on."""
+        status = pb.RouterStatus(
             requests_total=self._state.requests_total,
             errors_total=self._state.errors_total,
             held=[
@@ -304,3 +284,19 @@ class Watcher:
                 for model, count in self._state.demand().items()
             ],
         )
+        for number, (name, (rtt_ms, healthy, why)) in enumerate(self._state.health().items(), 1):
+            status.clusters.add(cluster=name, rtt_ms=rtt_ms or 0.0, healthy=healthy, reason=why)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return status
+
+
+def _watch(channel: grpc.aio.Channel, messages: AsyncIterator[pb.RouterMessage]) -> Any:
+    """Begin the call, as the generated stub does, but for reading snapshots: see
+    `codec_snapshot_reading`."""
+    call = channel.stream_stream(
+        _WATCH,
+        request_serializer=pb.RouterMessage.SerializeToString,
+        response_deserializer=pb.RouterInstructionParts.FromString,
+    )
+    return call(messages)

@@ -20,4 +20,5 @@ pytest_plugins = (
     "tests.secret_watch",
     "tests.left_open",
     "tests.second_run",
+    "tests.spread",
 )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.policy.analysis.histograms import LEAST, index_of
+from federation.policy.analysis.itself import own_rule
 from federation.policy.analysis.limits import Limits, Metric
 from federation.policy.analysis.rules import Reference, Rule, slow_above, slow_rule
 
@@ -98,21 +99,28 @@ class World:
     drift: bool = False
     onset_min: float = 0.0
     p95_ratio: float = 1.2  # the limit
+    alone: bool = False  # compared with the past of the stable version, not with its present
+    halves: float = 1.0  # how many times as long answers take for one half of all clients
 
 
 @dataclass
 class Runs:
-    """Counts [run, tick, bucket] of canary and stable by metric, and each run's latency rule."""
+    """Counts [run, tick, bucket] of canary and stable by metric, and each run's latency rules: for
+    the canary, and for the stable version against itself."""
 
     requests: tuple[NDArray[np.int64], NDArray[np.int64]]
     bad: dict[Metric, tuple[NDArray[np.int64], NDArray[np.int64]]]
     rules: list[Rule] = field(default_factory=list)
+    own: list[Rule] = field(default_factory=list)
 
 
-def references(world: World, runs: int, rng: np.random.Generator) -> tuple[list[Rule], Floats]:
-    """Return latency rules and bounds [run, (canary, stable)] from 6,000 past requests each."""
+def references(
+    world: World, runs: int, rng: np.random.Generator
+) -> tuple[list[Rule], list[Rule], Floats]:
+    """Return latency rules, those of the stable version against itself, and bounds [run, (canary,
+    stable)], from 6,000 past requests each."""
     limits = Limits(max_p95_ratio=world.p95_ratio)
-    rules, bounds = [], np.empty((runs, 2))
+    rules, own, bounds = [], [], np.empty((runs, 2))
     one = LATENCIES[world.latency]
     for i in range(runs):
         indexes = np.ceil(np.log2(one.sample(rng, 6000)) * 16).astype(int) - 1
@@ -121,9 +129,10 @@ def references(world: World, runs: int, rng: np.random.Generator) -> tuple[list[
         reference = Reference(requests=6000, latency=latency)
         slow = slow_above(limits, reference)
         assert slow is not None
-        rules.append(slow_rule(slow, reference))
+        rules.append(slow_rule(slow, reference, alone=world.alone))
+        own.append(own_rule(slow, reference))
         bounds[i] = slow.canary_ms, slow.stable_ms
-    return rules, bounds
+    return rules, own, bounds
 
 
 def _clients(
@@ -187,7 +196,7 @@ def draw(world: World, runs: int, rng: np.random.Generator) -> Runs:
     """Return the counts of `runs` runs."""
     ticks = int(world.minutes * 60 / TICK_S)
     t = np.arange(ticks)
-    rules, bounds = references(world, runs, rng)
+    rules, own, bounds = references(world, runs, rng)
     plan = world.weights or ((0.0, world.weight),)
     at = np.searchsorted([minute * 60 / TICK_S for minute, _ in plan], t, side="right") - 1
     share, prone, pace = _clients(world, runs, rng, np.array([w for _, w in plan]))
@@ -197,6 +206,7 @@ def draw(world: World, runs: int, rng: np.random.Generator) -> Runs:
     on = t * TICK_S >= world.onset_min * 60
     above = LATENCIES[world.latency].above
     requests, errors, slow = [], [], []
+    halves = np.where(np.arange(BUCKETS) % 2, 1.0, world.halves)
     for v in range(2):
         mine, worse, offset = (np.moveaxis(x[v][at], 0, 1) for x in (share, prone, pace))
         n = rng.poisson((world.rps * TICK_S * (1 + 0.5 * swing))[None, :, None] * mine)
@@ -210,10 +220,10 @@ def draw(world: World, runs: int, rng: np.random.Generator) -> Runs:
         errors.append(rng.binomial(n, np.clip(rate[:, :, None] * worse, 0, 0.95)))
         scale = np.where(on, world.slower if v == 0 else 1.0, 1.0) * (1 + 0.2 * slowly)
         scale = scale[None, :] * np.where(burst, 1.5, 1.0) * np.exp(noise[v])
-        x = bounds[:, v, None, None] / (scale[:, :, None] * np.exp(offset))
+        x = bounds[:, v, None, None] / (scale[:, :, None] * np.exp(offset) * halves)
         slow.append(rng.binomial(n, np.clip(above(x), 0, 1)))
     bad = {Metric.ERRORS: (errors[0], errors[1]), Metric.P95: (slow[0], slow[1])}
-    return Runs((requests[0], requests[1]), bad, rules)
+    return Runs((requests[0], requests[1]), bad, rules, own)
 
 
 def histogram(latency: str, rng: np.random.Generator, size: int, scale: float) -> dict[int, int]:

@@ -7,6 +7,9 @@ Needs gcc, two cores, Linux. The proxy runs on one core, engines and clients sha
 are interleaved over the peers. CPU is the scheduler's run time of the proxy's threads (/proc). Only
 ratios within one run mean anything. What is printed: for each load and peer the least and the
 median of the rounds, and both as a ratio to ours.
+
+Where others use the machine, `--realtime` (root) lets nothing interrupt a measurement, so that all
+peers find the caches as they left them; keep it short then: `--seconds 0.2`.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.router.peers import KEY, PEERS, version_of
@@ -43,7 +47,10 @@ def main() -> None:
     parser.add_argument(
         "--spin", action=argparse.BooleanOptionalAction, default=True, help=help_on_spin
     )
+    help_on_realtime = "let nothing interrupt proxy, engine and client; a pause follows each time"
+    parser.add_argument("--realtime", action="store_true", help=help_on_realtime)
     args = parser.parse_args()
+    PRIORITY.realtime = args.realtime
     with tempfile.TemporaryDirectory(prefix="fed-bench-") as name:
         folder = Path(name)
         build(folder)
@@ -91,6 +98,22 @@ def write_requests(folder: Path) -> None:
             (folder / f"{name}{more}.head").write_text(head)
 
 
+@dataclass(slots=True)
+class Priority:
+    """How what is measured is scheduled."""
+
+    realtime: bool = False
+
+    def take(self, core: set[int]) -> None:
+        """Move this process to a core."""
+        os.sched_setaffinity(0, core)
+        if self.realtime:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(5))
+
+
+PRIORITY = Priority()
+
+
 @contextlib.contextmanager
 def running(command: list[str], core: set[int], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process on one core."""
@@ -100,7 +123,7 @@ def running(command: list[str], core: set[int], folder: Path) -> Iterator[subpro
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, core),
+            preexec_fn=lambda: PRIORITY.take(core),
         )
         try:
             yield process
@@ -161,6 +184,7 @@ def measure(
             for name in turned:
                 port, pid = started[name]
                 seconds = 0.3 if number < 0 else args.seconds
+                time.sleep(seconds if args.realtime else 0.0)  # others want to go on
                 with spinners(folder) if args.spin else contextlib.nullcontext():
                     row = one(load, port, pid, seconds, folder)
                 if number >= 0:
@@ -209,7 +233,7 @@ def one(load: str, port: int, pid: int, seconds: float, folder: Path) -> Row:
         capture_output=True,
         text=True,
         check=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, LOAD_CORE),
+        preexec_fn=lambda: PRIORITY.take(LOAD_CORE),
     )
     spent = cpu_s(pid) - before
     told = json.loads(done.stdout)

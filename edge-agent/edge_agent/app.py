@@ -188,6 +188,8 @@ def assemble(
         clock=clock,
     )
     loop.on_assignment.append(sync.syncer.assignment_changed)
+    golden = GoldenAsker(backend=backend, board=board, staged=worker.staged, clock=clock)
+    loop.on_assignment.append(golden.assigned)
     poll = EnginePoll(backend=backend, board=board, emit=inbox.put_nowait, clock=clock)
     return Agent(
         identity=identity,
@@ -213,7 +215,7 @@ def assemble(
                 total_s=settings.calibrate_s, latency_ms=settings.calibrate_latency_ms
             ),
         ),
-        golden=GoldenAsker(backend=backend, board=board, staged=worker.staged),
+        golden=golden,
     )
 
 

@@ -1,7 +1,9 @@
-"""Asks each warm version the golden inputs of its package, once, before it gets traffic.
+"""Asks each warm version the golden inputs of its package before it gets traffic, and a canary
+again and again: engines decay.
 
-Input: the versions on the board, their packages on disk. Output: GoldenResults for the reports. An
-input counts as wrong if at least two of three answers are: what does not repeat is no fact.
+Input: the versions on the board, their packages on disk, the assignment. Output: GoldenResults for
+the reports. An input counts as wrong if at least two of three answers are: what does not repeat is
+no fact; nor is it one that a canary with traffic has too much to do.
 """
 
 import asyncio
@@ -14,13 +16,16 @@ from edge_agent.backends.base import Backend, EngineUnreachable, StagedVersion, 
 from edge_agent.backends.engine_http import Answer, EngineHttp, one_line
 from edge_agent.backends.warmup import reason_of
 from edge_agent.board import Board
+from edge_agent.policy.asking import Asking, intervals, next_to_ask
+from edge_agent.policy.events import Key
 from edge_agent.probe import way_to
 from edge_agent.serving.sse import EventReader
 from federation.contract.errors import Invalid
 from federation.contract.golden import GoldenInput, parse_golden, wrong_tensors, wrong_text
 from federation.contract.package import Golden
 from federation.contract.rollout import GoldenResult
-from federation.contract.types import ModelProtocol, ObservedVersion, VersionState
+from federation.contract.types import Assignment, ModelProtocol, ObservedVersion
+from federation.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +33,7 @@ LOOK_S = 0.2  # between two looks for something to ask
 TRIES = 3
 WRONG = 2  # of them, and the input is answered wrongly
 _RETRY_S = 2.0
+_BUSY = frozenset({429, 503})
 _ANSWER_S = 60.0
 _KEPT = 512  # results; the oldest go
 
@@ -41,11 +47,15 @@ class GoldenAsker:
         backend: Backend,
         board: Board,
         staged: Callable[[str, int], StagedVersion | None],
+        clock: Clock,
     ) -> None:
         self._backend = backend
         self._board = board
         self._staged = staged
+        self._clock = clock
         self._results: dict[str, GoldenResult] = {}  # by digest
+        self._asked_s: dict[str, float] = {}  # likewise
+        self._every_s: dict[Key, int] = {}
         self.on_news: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
@@ -56,48 +66,66 @@ class GoldenAsker:
         """Return what came out for a version; None if it has no golden inputs, or was not asked."""
         return self._results.get(seen.digest)
 
+    def assigned(self, assignment: Assignment) -> None:
+        """Take over how often versions are asked again; called in a thread."""
+        self._every_s = intervals(assignment)
+
     async def run(self) -> None:
-        """Ask those that are warm and were not asked, one version at a time, for ever."""
+        """Ask those whose turn it is, one version at a time, for ever."""
         while True:
-            subject = self._next()
-            await asyncio.sleep(
-                LOOK_S if subject is None or await self._ask(*subject) else _RETRY_S
+            now_s = self._clock.monotonic_s()
+            subject = next_to_ask(
+                self._board.versions, self._asked_s, self._every_s, now_s, has_golden=self._has
             )
+            await asyncio.sleep(LOOK_S if subject is None or await self._ask(subject) else _RETRY_S)
 
-    def _next(self) -> tuple[StagedVersion, Golden] | None:
-        for seen in self._board.versions:
-            staged = self._staged(seen.model, seen.version)
-            if (
-                seen.state is VersionState.WARMED
-                and seen.digest not in self._results
-                and staged is not None
-                and staged.digest == seen.digest
-                and staged.package.golden is not None
-            ):
-                return staged, staged.package.golden
-        return None
+    def _has(self, seen: ObservedVersion) -> bool:
+        return self._subject(seen) is not None
 
-    async def _ask(self, staged: StagedVersion, golden: Golden) -> bool:
+    def _subject(self, seen: ObservedVersion) -> tuple[StagedVersion, Golden] | None:
+        """Return a version's package and its golden inputs, if it is here and has any."""
+        staged = self._staged(seen.model, seen.version)
+        if staged is None or staged.digest != seen.digest or staged.package.golden is None:
+            return None
+        return staged, staged.package.golden
+
+    async def _ask(self, asking: Asking) -> bool:
         """Ask all of a version's inputs; return False if the engine could not be asked."""
+        found = self._subject(asking.version)
+        if found is None:
+            return False
+        staged, golden = found
         name = f"{staged.model}@{staged.version}"
         try:
             wanted = await asyncio.to_thread(_read, staged, golden)
-            result = await self._asked(staged, wanted, golden.tolerance)
+            result = await self._asked(staged, wanted, golden.tolerance, again=asking.again)
         except Invalid as error:
             result = GoldenResult(inputs=1, wrong=1, words=error.sentence())
-        except EngineUnreachable as error:
+        except (EngineUnreachable, _BusyError) as error:
             log.info("the golden inputs of %s could not be asked: %s", name, error)
             return False
-        while len(self._results) >= _KEPT:
-            del self._results[next(iter(self._results))]
-        self._results[staged.digest] = result
+        self._keep(staged.digest, result)
         log.info("%s answered %d of %d golden inputs wrongly", name, result.wrong, result.inputs)
-        for hear in self.on_news:
-            hear()
         return True
 
+    def _keep(self, digest: str, result: GoldenResult) -> None:
+        """Remember what came out, and tell of it if it is news."""
+        known = self._results.pop(digest, None)
+        while len(self._results) >= _KEPT:
+            oldest = next(iter(self._results))
+            del self._results[oldest], self._asked_s[oldest]
+        self._results[digest], self._asked_s[digest] = result, self._clock.monotonic_s()
+        if result != known:
+            for hear in self.on_news:
+                hear()
+
     async def _asked(
-        self, staged: StagedVersion, wanted: tuple[GoldenInput, ...], tolerance: float
+        self,
+        staged: StagedVersion,
+        wanted: tuple[GoldenInput, ...],
+        tolerance: float,
+        *,
+        again: bool,
     ) -> GoldenResult:
         text = staged.package.protocol is ModelProtocol.TEXT
         http, path = way_to(self._backend, staged, Verb.GENERATE_STREAM if text else Verb.INFER)
@@ -105,12 +133,24 @@ class GoldenAsker:
         wrong, words = 0, ""
         try:
             for each in wanted:
-                if found := await _repeatedly(asker, each):
+                if found := await _repeatedly(asker, each, may_be_busy=again):
                     wrong += 1
-                    words = words or f"{each.name}: {found}"
+                    words = words or f"{'asked again, ' if again else ''}{each.name}: {found}"
         finally:
             await http.close()
         return GoldenResult(inputs=len(wanted), wrong=wrong, words=words)
+
+
+class _BusyError(Exception):
+    """The engine refuses a request, since it has too many."""
+
+
+def _failure(answer: Answer) -> str:
+    """Return what went wrong, in words; raises _BusyError if it is only too much."""
+    words = f"it failed: {reason_of(answer)}"
+    if answer.status in _BUSY:
+        raise _BusyError(words)
+    return words
 
 
 class _TensorAsker:
@@ -140,7 +180,7 @@ class _TensorAsker:
         body = {"inputs": inputs, "outputs": outputs}
         answer = await self._http.ask("POST", self._path, body=body, timeout_s=_ANSWER_S)
         if answer.status != 200:
-            return f"it failed: {reason_of(answer)}"
+            return _failure(answer)
         return wrong_tensors(wanted, _outputs(answer.json()), self._tolerance)
 
 
@@ -165,7 +205,7 @@ class _TextAsker:
         reader, pieces = EventReader(), list[str]()
         async with self._http.open("POST", self._path, body=body, timeout_s=_ANSWER_S) as response:
             if response.status != 200:
-                return f"it failed: {reason_of(Answer(response.status, await response.read()))}"
+                return _failure(Answer(response.status, await response.read()))
             async for chunk in response.content.iter_any():
                 for event in reader.feed(chunk):
                     told = Answer(200, event.encode()).json()
@@ -175,11 +215,22 @@ class _TextAsker:
         return wrong_text(wanted, "".join(pieces))
 
 
-async def _repeatedly(asker: _TensorAsker | _TextAsker, wanted: GoldenInput) -> str:
-    """Return what is wrong with most of the answers to one input; "" if they are right."""
+async def _repeatedly(
+    asker: _TensorAsker | _TextAsker, wanted: GoldenInput, *, may_be_busy: bool
+) -> str:
+    """Return what is wrong with most of the answers to one input; "" if they are right.
+
+    Raises _BusyError if the engine has too much to do and has traffic that explains it.
+    """
     found: list[str] = []
     for number in range(TRIES):
-        if words := await asker(wanted):
+        try:
+            words = await asker(wanted)
+        except _BusyError as error:
+            if may_be_busy:
+                raise
+            words = str(error)
+        if words:
             found.append(words)
         right = number + 1 - len(found)
         if len(found) >= WRONG or right > TRIES - WRONG:

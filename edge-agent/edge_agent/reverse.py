@@ -12,10 +12,12 @@ import asyncio
 import logging
 import os
 import ssl
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
+from prometheus_client import Counter as CounterMetric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -81,7 +83,7 @@ class ReverseDialler:
             application.on_h2 = self._watched(application.on_h2)
         application.on_response.append(self._part)
         self._runner = make_runner(application, self._settings.server)
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[tuple[str, int], Line] = {}  # by router and its number there
         self._leaving: list[Line] = []  # of routers that left the list
         self._serving: dict[ServerConnection, Connection] = {}
         self._kicked = asyncio.Event()
@@ -89,7 +91,7 @@ class ReverseDialler:
         self._stopping = False
         self._review_s = float("-inf")  # when all connections are looked at again
         registry = registry or CollectorRegistry()
-        self._dialled = Counter(
+        self._dialled = CounterMetric(
             "fed_reverse_dials",
             "Connections to routers that were tried.",
             ["router", "outcome"],
@@ -102,21 +104,26 @@ class ReverseDialler:
 
     @property
     def lines(self) -> tuple[Line, ...]:
-        """The connections of each router on the list, by name."""
+        """The connections of each router on the list, by name; one that is several processes has
+        as many addresses, and a line for each."""
         return tuple(line for _, line in sorted(self._lines.items()))
 
     def use(self, routers: Iterable[RouterAddress]) -> None:
         """Hold connections to these routers from now on, and give up those to others."""
-        wanted = {router.name: router.reverse_address for router in routers}
-        for name in self._lines.keys() - wanted.keys():
-            line = self._lines.pop(name)
+        wanted = {
+            (router.name, number): address
+            for router in routers
+            for number, address in enumerate(router.reverse_address.split(","))
+        }
+        for key in self._lines.keys() - wanted.keys():
+            line = self._lines.pop(key)
             line.supply.wanted = False
             self._leaving.append(line)
-        for name, address in wanted.items():
-            if name not in self._lines:
-                self._lines[name] = self._line(name, address)
-            elif self._lines[name].address != address:
-                self._lines[name].replace_all(address)
+        for key, address in wanted.items():
+            if key not in self._lines:
+                self._lines[key] = self._line(key[0], address)
+            elif self._lines[key].address != address:
+                self._lines[key].replace_all(address)
         self._kicked.set()
 
     async def start(self) -> None:
@@ -321,8 +328,11 @@ class _LinesCollector(Collector):
         gauge = GaugeMetricFamily(
             "fed_reverse_connections", "Connections to routers.", labels=["router", "state"]
         )
+        counts: Counter[tuple[str, str]] = Counter()
         for line in self._dialler.lines:
             stock = line.stock()
             for state in ("idle", "old", "busy", "leaving", "dialling"):
-                gauge.add_metric([line.name, state], getattr(stock, state))
+                counts[line.name, state] += getattr(stock, state)
+        for (name, state), count in counts.items():
+            gauge.add_metric([name, state], count)
         yield gauge

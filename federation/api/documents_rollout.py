@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from federation.policy.rollouts.records import Outcome, Pause, Phase
+from federation.policy.analysis.verdict import Outcome
+from federation.policy.rollouts.records import Pause, Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

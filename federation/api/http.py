@@ -123,6 +123,7 @@ class OperatorApi:
                 route,
                 gate=parts.gate,
                 is_ready=lambda: parts.loop.is_ready,
+                durable=parts.loop.durable,
                 state=lambda: parts.loop.state,
             )
         self.app.on_response_prepare.append(parts.denials.of_http)

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from federation.control_loop import ControlLoop
-from federation.policy.rollouts.records import Outcome, Passage, Phase, RolloutRecord
+from federation.policy.analysis.verdict import Outcome
+from federation.policy.rollouts.records import Passage, Phase, RolloutRecord
 from federation.policy.rollouts.table import TRANSITIONS
 from federation.publisher import Change, FellBehind, Publisher
 from federation.runtime.otlp import Span, span_id, trace_id

@@ -80,13 +80,17 @@ def add_route(
     *,
     gate: Gate,
     is_ready: Callable[[], bool],
+    durable: Callable[[], Awaitable[None]],
     state: Callable[[], State],
 ) -> None:
     """Serve one route; its handler finds the caller with `caller_of`.
 
     Until the control plane is ready, only open routes are served: what is not loaded yet must not
-    be answered as if it did not exist.
+    be answered as if it did not exist. Nor must anybody be told what a crash could still undo: an
+    answer waits until it is `durable`.
     """
+
+    handle = route.handler if route.needs is OPEN else _durably(route.handler, durable)
 
     async def admit(request: web.Request) -> None:
         if route.needs is None:
@@ -104,7 +108,7 @@ def add_route(
         await admit(request)
         request[_ADMIT] = admit
         _refuse_unknown_queries(request, route)
-        return await route.handler(request)
+        return await handle(request)
 
     async def before_the_body(request: web.Request) -> web.StreamResponse | None:
         """Answer `Expect: 100-continue`: strangers are not invited to upload."""
@@ -119,6 +123,20 @@ def add_route(
         return None
 
     app.router.add_route(route.method, route.path, guarded, expect_handler=before_the_body)
+
+
+def _durably(handler: Handler, durable: Callable[[], Awaitable[None]]) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except FederationError:
+            await durable()
+            raise
+        if not response.prepared:
+            await durable()
+        return response
+
+    return handle
 
 
 def actor(request: web.Request) -> str:

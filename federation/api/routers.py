@@ -347,7 +347,8 @@ def _checked_hello(message: pb.RouterMessage, peer: Peer) -> pb.RouterHello:
     check_speaks_for(peer, hello.name)
     check_text("the router's instance", hello.instance)
     check_url("the router's url", hello.url)
-    check_address("the router's reverse address", hello.reverse_address)
+    for address in hello.reverse_address.split(","):  # one for each of its workers
+        check_address("the router's reverse address", address)
     if hello.HasField("location"):
         check_location(codec.location_from_proto(hello.location))
     return hello

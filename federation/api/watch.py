@@ -80,14 +80,19 @@ class Watch:
         state = self._loop.state
         try:
             if after is None:
-                await stream.send_list(self._documents(stream), state.revision)
-                after = state.revision
+                documents, after = self._documents(stream), state.revision
+                await self._loop.durable()
+                await stream.send_list(documents, after)
             else:
                 stream.assume_known(self._documents(stream), after)
             while await stream.is_admitted():
                 changes = self._changes_after(after)
-                for change in _newest_of_each(changes, stream.kind.name):
-                    await stream.send_change(change, self._document(change))
+                newest = _newest_of_each(changes, stream.kind.name)
+                told = [(change, self._document(change)) for change in newest]
+                if told:
+                    await self._loop.durable()
+                for change, document in told:
+                    await stream.send_change(change, document)
                 after = max([after, *(change.revision for change in changes)])
                 if not changes:
                     await self._wait(stream)

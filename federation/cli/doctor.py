@@ -92,7 +92,7 @@ def _before_joining(given: dict[str, str]) -> list[Finding]:
 def _running(session: Session) -> list[Finding]:
     from federation.cli.checks import fleet, local
     from federation.cli.checks.contact import clock_skew, told_at
-    from federation.cli.version import own_version
+    from federation.runtime.version import software_version
 
     clock, settings = SystemClock(), session.settings()
     findings = [local.python_version()]
@@ -112,7 +112,7 @@ def _running(session: Session) -> list[Finding]:
             control_plane = str(look(client.get("openapi.json"), "info", "version") or "unknown")
             findings += fleet.clusters(listed["clusters"])
             findings += fleet.routers(listed["routers"])
-            findings.append(fleet.versions(own_version(), control_plane, listed["routers"]))
+            findings.append(fleet.versions(software_version(), control_plane, listed["routers"]))
             findings.append(fleet.keys(listed["keys"], clock.utc()))
             findings.append(fleet.roots(client.get("api", "v1", "ca"), clock.utc()))
     except FederationError as error:

@@ -41,6 +41,8 @@ class StrategyFlags:
     max_bake: float | None = None
     on_inconclusive: str | None = None
     shadow: float | None = None
+    judge_shadow: bool = False
+    pool_small_regions: bool = False
     no_analysis: bool = False
     in_place: bool = False
     allow_signature_change: bool = False
@@ -113,6 +115,17 @@ _OPTIONS = (
         help="Of the new version's requests, how many are put to the old one, too, to compare the "
         "answers.  [default: 0%]",
     ),
+    click.option(
+        "--judge-shadow",
+        is_flag=True,
+        help="Answers that differ are faults, beyond 1 % more than the old version differs from "
+        "itself. Needs --shadow.",
+    ),
+    click.option(
+        "--pool-small-regions",
+        is_flag=True,
+        help="Regions of a wave with too few requests to pass alone may pass together.",
+    ),
     click.option("--no-analysis", is_flag=True, help="Compare nothing: only time counts."),
     click.option(
         "--in-place",
@@ -155,6 +168,8 @@ def _analysis(held: AnalysisSpec, flags: StrategyFlags) -> AnalysisSpec:
         "min_requests": flags.min_requests,
         "max_bake_s": flags.max_bake,
         "shadow_percent": None if flags.shadow is None else round(100 * flags.shadow, 9),
+        "judge_shadow": flags.judge_shadow or None,
+        "pool_small_regions": flags.pool_small_regions or None,
         "on_inconclusive": flags.on_inconclusive and OnInconclusive(flags.on_inconclusive),
     }
     given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}

@@ -4,14 +4,12 @@ Input: the installed package; the control plane's OpenAPI document. Output: two 
 plane that cannot be reached is told on stderr and is no failure.
 """
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
-
 from federation.cli.documents import look
 from federation.cli.options import output_option
 from federation.cli.output import Format, note, put, put_value
 from federation.cli.session import Session, command, pass_session
 from federation.contract.errors import FederationError
+from federation.runtime.version import software_version
 
 _TIMEOUT_S = 2.0
 
@@ -26,7 +24,7 @@ def version(session: Session, output: Format) -> None:
     Example:
       fed version
     """
-    versions = {"fed": own_version()}
+    versions = {"fed": software_version()}
     try:
         with session.client(timeout_s=_TIMEOUT_S) as client:
             told = look(client.get("openapi.json"), "info", "version")
@@ -38,11 +36,3 @@ def version(session: Session, output: Format) -> None:
             put(f"{name} {value}")
     else:
         put_value(versions, output)
-
-
-def own_version() -> str:
-    """Return the version of the installed distribution."""
-    try:
-        return installed("inference-federation")
-    except PackageNotFoundError:
-        return "unknown"

@@ -95,6 +95,7 @@ def assignment_to_proto(assignment: t.Assignment) -> pb.Assignment:
                 stage_only=v.stage_only,
                 urgency=sync.urgency_to_proto(v.urgency),
                 needs=capacity.resources_to_proto(v.needs),
+                golden_every_s=v.golden_every_s,
             )
             for v in assignment.versions
         ],
@@ -116,6 +117,7 @@ def assignment_from_proto(message: pb.Assignment) -> t.Assignment:
                 stage_only=v.stage_only,
                 urgency=sync.urgency_from_proto(v.urgency),
                 needs=capacity.resources_from_proto(v.needs),
+                golden_every_s=v.golden_every_s,
             )
             for v in message.versions
         ),
@@ -162,6 +164,7 @@ def _observed_to_proto(observed: t.Observed) -> pb.Observed:
                 latency_ms=v.latency_ms,
                 calibration=capacity.calibration_to_proto(v.calibration),
                 golden=rollout.golden_to_proto(v.golden),
+                losses=rollout.losses_to_proto(v.losses),
             )
             for v in observed.versions
         ],
@@ -209,6 +212,7 @@ def _observed_from_proto(message: pb.Observed) -> t.Observed:
                 if v.HasField("calibration")
                 else None,
                 golden=rollout.golden_from_proto(v.golden) if v.HasField("golden") else None,
+                losses=rollout.losses_from_proto(v.losses) if v.HasField("losses") else None,
             )
             for v in message.versions
         ),
@@ -275,48 +279,57 @@ def snapshot_from_proto(message: pb.Snapshot) -> t.Snapshot:
     """Decode a routing snapshot; the caller checks `problems()` before it uses it."""
     return t.Snapshot(
         version=message.version,
-        models=tuple(
-            t.ModelRoute(
-                name=m.name,
-                default_version=m.default_version,
-                protocol=_PROTOCOL_OF.get(m.protocol, t.ModelProtocol.UNKNOWN),
-                aliases=dict(m.aliases),
-                residency=tuple(m.residency),
-                dormant=tuple(m.dormant),
-                canary=rollout.canary_from_proto(m.canary) if m.HasField("canary") else None,
-            )
-            for m in message.models
-        ),
-        endpoints=tuple(
-            t.Endpoint(
-                cluster=e.cluster,
-                region=e.region,
-                url=e.url,
-                location=location_from_proto(e.location) if e.HasField("location") else None,
-                present=not e.absent,
-                connectivity=connectivity_from_proto(e.connectivity),
-            )
-            for e in message.endpoints
-        ),
-        replicas=tuple(
-            t.Replica(
-                model=r.model,
-                version=r.version,
-                cluster=r.cluster,
-                concurrency=r.concurrency,
-                latency_ms=r.latency_ms,
-            )
-            for r in message.replicas
-        ),
+        models=tuple(map(model_route_from_proto, message.models)),
+        endpoints=tuple(map(endpoint_from_proto, message.endpoints)),
+        replicas=tuple(map(replica_from_proto, message.replicas)),
         access=codec_trust.access_from_proto(message.access),
-        routers=tuple(
-            t.RouterSite(
-                name=r.name,
-                url=r.url,
-                location=location_from_proto(r.location) if r.HasField("location") else None,
-            )
-            for r in message.routers
-        ),
+        routers=tuple(map(router_site_from_proto, message.routers)),
+    )
+
+
+def model_route_from_proto(message: pb.ModelRoute) -> t.ModelRoute:
+    """Decode what a snapshot says of a model."""
+    canary = rollout.canary_from_proto(message.canary) if message.HasField("canary") else None
+    return t.ModelRoute(
+        name=message.name,
+        default_version=message.default_version,
+        protocol=_PROTOCOL_OF.get(message.protocol, t.ModelProtocol.UNKNOWN),
+        aliases=dict(message.aliases),
+        residency=tuple(message.residency),
+        dormant=tuple(message.dormant),
+        canary=canary,
+    )
+
+
+def endpoint_from_proto(message: pb.Endpoint) -> t.Endpoint:
+    """Decode a cluster's gateway."""
+    return t.Endpoint(
+        cluster=message.cluster,
+        region=message.region,
+        url=message.url,
+        location=location_from_proto(message.location) if message.HasField("location") else None,
+        present=not message.absent,
+        connectivity=connectivity_from_proto(message.connectivity),
+    )
+
+
+def replica_from_proto(message: pb.Replica) -> t.Replica:
+    """Decode a warm model version at a cluster."""
+    return t.Replica(
+        model=message.model,
+        version=message.version,
+        cluster=message.cluster,
+        concurrency=message.concurrency,
+        latency_ms=message.latency_ms,
+    )
+
+
+def router_site_from_proto(message: pb.RouterSite) -> t.RouterSite:
+    """Decode where clients reach a router."""
+    return t.RouterSite(
+        name=message.name,
+        url=message.url,
+        location=location_from_proto(message.location) if message.HasField("location") else None,
     )
 
 

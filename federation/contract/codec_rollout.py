@@ -11,6 +11,7 @@ from federation.contract.rollout import (
     USER_BUCKETS,
     CanaryRoute,
     GoldenResult,
+    Losses,
     SlowAbove,
     VersionCounts,
 )
@@ -77,6 +78,8 @@ def counts_to_proto(sequence: int, counts: Iterable[VersionCounts]) -> pb.Counts
                 latency_count=list(c.latency.values()),
                 compared=c.compared,
                 disagreed=c.disagreed,
+                undrawn=c.undrawn,
+                diverted=c.diverted,
             )
             for c in counts
         ],
@@ -99,6 +102,8 @@ def counts_from_proto(message: pb.Counts) -> tuple[VersionCounts, ...]:
             latency=_latency(c.latency_index, c.latency_count),
             compared=c.compared,
             disagreed=min(c.disagreed, c.compared),
+            undrawn=_buckets(c.undrawn),
+            diverted=_buckets(c.diverted),
         )
         for c in message.versions
     )
@@ -132,3 +137,13 @@ def golden_from_proto(message: pb.GoldenResult) -> GoldenResult:
         wrong=min(message.wrong, message.inputs),
         words=message.words[:MAX_WORDS],
     )
+
+
+def losses_to_proto(losses: Losses | None) -> pb.Losses | None:
+    """Encode how often a version was lost; None stays absent."""
+    return None if losses is None else pb.Losses(times=losses.times, words=losses.words)
+
+
+def losses_from_proto(message: pb.Losses) -> Losses:
+    """Decode how often a version was lost."""
+    return Losses(times=message.times, words=message.words[:MAX_WORDS])

@@ -46,7 +46,9 @@ class AnalysisSpec:
     latency (to the first byte, for streams), `max_wrong_inputs` is how many of the package's golden
     inputs may be answered wrongly. A region passes after at least `min_requests` of the canary and
     `min_bake_s`; after `max_bake_s` without a verdict `on_inconclusive` says what happens. Of the
-    canary's answers `shadow_percent` are asked of the stable version as well, and compared.
+    canary's answers `shadow_percent` are asked of the stable version as well, and compared; with
+    `judge_shadow` they must not differ more than the stable version's own, by one percentage point.
+    With `pool_small_regions` regions of a wave that are too small to pass alone may do so together.
     """
 
     enabled: bool = True
@@ -57,6 +59,8 @@ class AnalysisSpec:
     max_bake_s: float = 1200.0
     on_inconclusive: OnInconclusive = OnInconclusive.PAUSE
     shadow_percent: float = 0.0
+    judge_shadow: bool = False
+    pool_small_regions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +135,9 @@ class VersionCounts:
     `refused` were answered 429 or 503, `slow` took longer than `CanaryRoute.slow`. `latency` counts
     answers below status 400 by index: i holds (2^(i/16), 2^((i+1)/16)] ms (scale 4 of
     OpenTelemetry's exponential histograms); to the first byte for streams, to the end for others.
-    `disagreed` of `compared` shadow pairs had different answers.
+    `disagreed` of `compared` shadow pairs had different answers. Two more columns tell of the draw
+    between two versions: `undrawn` attempts were not drawn (the request named its version, or
+    failed before), `diverted` ones were drawn for the canary, which could not be had there.
     """
 
     model: str
@@ -144,15 +150,26 @@ class VersionCounts:
     latency: Mapping[int, int] = field(default_factory=dict)
     compared: int = 0
     disagreed: int = 0
+    undrawn: tuple[int, ...] = ()
+    diverted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenResult:
-    """How a version answered the golden inputs of its package at a cluster, before any traffic.
+    """How a version answered the golden inputs of its package at a cluster, when asked last.
 
     `wrong` of `inputs` were answered wrongly at least twice in three; `words` tells of the first.
     """
 
     inputs: int
     wrong: int
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """How often a version stopped to be warm at a cluster without having been told to, since it was
+    assigned there and its agent began; `words` tell why it did last."""
+
+    times: int
     words: str = ""

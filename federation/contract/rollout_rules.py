@@ -100,6 +100,8 @@ def _analysis_problems(analysis: AnalysisSpec, bake_s: float) -> Iterator[str]:
             yield f"analysis: {name} must be 0 to {MAX_REQUESTS}, not {count}."
     if not _within(analysis.shadow_percent, 0, 100):
         yield f"analysis: shadow_percent must be 0 to 100, not {analysis.shadow_percent:g}."
+    elif analysis.judge_shadow and not analysis.shadow_percent:
+        yield "analysis: judge_shadow needs answers to compare: set shadow_percent, 1 for 1 %."
     longest = analysis.max_bake_s
     if not _within(longest, 0, MAX_BAKE_S):
         yield f"analysis: max_bake_s must be 0 to {MAX_BAKE_S:.0f} seconds, not {longest:g}."

@@ -41,7 +41,8 @@ class Trust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterAddress:
-    """A router that takes reverse connections at `reverse_address` (HOST:PORT)."""
+    """A router that takes reverse connections at `reverse_address`: HOST:PORT, or several with
+    commas between them, where it is several processes: each needs connections of its own."""
 
     name: str
     reverse_address: str

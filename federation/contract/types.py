@@ -12,7 +12,7 @@ from enum import IntEnum, StrEnum
 from federation.contract.access import Access
 from federation.contract.capacity import Calibration, Capacity, Resources
 from federation.contract.device_use import UseColumns
-from federation.contract.rollout import CanaryRoute, GoldenResult
+from federation.contract.rollout import CanaryRoute, GoldenResult, Losses
 from federation.contract.sync import Disk, SyncProgress
 
 
@@ -97,7 +97,8 @@ class AssignedVersion:
     `stage_only`: its bytes shall lie ready there, verified, and it is not loaded. Of two versions
     that are being fetched, the one of the lower `urgency` waits. `needs` is what each replica was
     given room for. `max_replicas`: the engine's own autoscaler decides, from `replicas` on. A
-    version without load that may go to no replica is `stage_only` with 0 `replicas`: it sleeps.
+    version without load that may go to no replica is `stage_only` with 0 `replicas`: it sleeps. Its
+    golden inputs are asked before it serves, and `golden_every_s` again; 0 = once is enough.
     """
 
     model: str
@@ -108,6 +109,7 @@ class AssignedVersion:
     stage_only: bool = False
     urgency: Urgency = Urgency.NORMAL
     needs: Resources = field(default_factory=Resources)
+    golden_every_s: int = 0
 
     @property
     def asleep(self) -> bool:
@@ -146,6 +148,7 @@ class ObservedVersion:
     protocol: ModelProtocol = ModelProtocol.TENSOR
     sync: SyncProgress | None = None  # of its transfer; None = nothing was fetched in this run
     golden: GoldenResult | None = None  # None = its package has no golden inputs, or not asked yet
+    losses: Losses | None = None  # None = it was not lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

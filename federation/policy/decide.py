@@ -155,9 +155,9 @@ def decide_among(
 def finish(state: State, now: datetime) -> tuple[Command, ...]:
     """Do what the events of one moment put off; returns the commands that follow."""
     step = Step(state, now, "control-plane")
-    settle_pending(step)
+    settled = settle_pending(step, later=machine.beginning(step))
     machine.look(step)
-    settle_pending(step)
+    settle_pending(step, done=settled)
     return tuple(step.commands)
 
 

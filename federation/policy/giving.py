@@ -4,13 +4,14 @@ Input: a Wish and a cluster's Room; which versions are warm where. Output: the v
 there. `placement` says what may be there, `settle` applies it to the State.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Protocol
 
 from federation.contract.types import AssignedVersion, Scheduling, Urgency, VersionState
 from federation.policy.placement import Fit, Wish, is_barred, judge, sized
 from federation.policy.rooms import Room
+from federation.policy.standing import keeps_room
 
 _HELD = frozenset({VersionState.LOADED, VersionState.WARMED, VersionState.DRAINING})
 
@@ -25,13 +26,16 @@ class Warmth(Protocol):
     def elsewhere(self, room: Room, number: int) -> bool:
         """Whether a wanted version is warm at another chosen cluster that is in contact."""
 
+    def known(self, room: Room) -> bool:
+        """Whether the newest report of this cluster is about its newest assignment."""
+
 
 def place(wish: Wish, room: Room, *, chosen: bool, warmth: Warmth) -> tuple[AssignedVersion, ...]:
     """Return the versions of the wish's model that the cluster shall serve, ordered by number.
 
     `chosen`: the wish is for this cluster (see `choosing`).
     """
-    current = room.serving(wish.spec.model)
+    current, ready = room.serving(wish.spec.model), room.held(wish.spec.model)
     swapped = _swapped(wish, room) if chosen else None
     result = _given(wish, room, room.asleep(wish.spec.model) | current) if chosen else {}
     if swapped is not None:
@@ -50,6 +54,11 @@ def place(wish: Wish, room: Room, *, chosen: bool, warmth: Warmth) -> tuple[Assi
             may_go = warmth.elsewhere(room, number if number in wish.wanted else wish.target)
         if not may_go or room.record.scheduling is Scheduling.DRAINING:
             result[number] = current[number]
+    waiting = {v.version for v in ready if v.stage_only and keeps_room(v) and not v.asleep}
+    waiting |= {swapped.version} if swapped is not None else set()
+    for number in () if wish.asleep else waiting & result.keys():
+        held = not warmth.known(room) or _holds_others(wish, room, ready, result.keys())
+        result[number] = replace(result[number], stage_only=held)
     _make_urgent(wish, result, current)
     return tuple(result[number] for number in sorted(result))
 
@@ -91,8 +100,8 @@ def _leaving(wish: Wish) -> int:
 def _swapped(wish: Wish, room: Room) -> AssignedVersion | None:
     """Return what comes in place of a version that goes first; None if both fit, or nothing has to.
 
-    It only lies ready until the engine has let go of the other one: an agent keeps what serves
-    while it loads a successor.
+    It only lies ready until the engine has let go of the other one, which a report about that must
+    tell: an agent keeps what serves while it loads a successor.
     """
     model, canary, leaving = wish.spec.model, wish.canary, _leaving(wish)
     if canary is None or not leaving or room.name not in canary.at:
@@ -109,14 +118,16 @@ def _swapped(wish: Wish, room: Room) -> AssignedVersion | None:
     if judge(wish, room, coming, tell=False).fit is not Fit.FITS:
         room.give(model, held)
         return None
-    wanted = sized(wish, room, coming)
-    return replace(wanted, stage_only=_is_held(room, model, leaving))
+    return replace(sized(wish, room, coming), stage_only=True)
 
 
-def _is_held(room: Room, model: str, number: int) -> bool:
-    """Whether the engine has a version still, by what is known of it."""
+def _holds_others(
+    wish: Wish, room: Room, given: Iterable[AssignedVersion], wanted: Set[int]
+) -> bool:
+    """Whether the engine has versions that must go first, or was told to load them until now."""
     seen = room.record.last.observed.versions if room.record.last else ()
-    return any((v.model, v.version) == (model, number) and v.state in _HELD for v in seen)
+    held = {v.version for v in seen if v.model == wish.spec.model and v.state in _HELD}
+    return not wanted >= held | {v.version for v in given if not v.stage_only}
 
 
 def _joined(held: tuple[AssignedVersion, ...], new: AssignedVersion) -> tuple[AssignedVersion, ...]:

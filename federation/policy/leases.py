@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from federation.contract.capacity import Calibration, Capacity
 from federation.contract.errors import Conflict
-from federation.contract.rollout import GoldenResult
+from federation.contract.rollout import GoldenResult, Losses
 from federation.contract.spiffe import PeerRole
 from federation.contract.sync import Disk
 from federation.contract.types import (
@@ -133,8 +133,9 @@ def agent_reported(step: Step, event: AgentReported) -> bool:
     record = step.state.clusters[report.cluster]
     _take_over(step, report, confirms=_confirms(presence, before, report))
     after = step.state.clusters[report.cluster].last
-    if after and record.last is not after and before and before.epoch == report.epoch:
-        note_losses(step, record, record.last, after)
+    if after and record.last is not after:
+        same_stream = before is not None and before.epoch == report.epoch
+        note_losses(step, record, after, same_stream=same_stream)
     return True
 
 
@@ -215,9 +216,9 @@ def _same_essence(old: LastObserved, new: LastObserved) -> bool:
 
 def _states(
     last: LastObserved,
-) -> list[tuple[str, int, str, VersionState, ModelProtocol, GoldenResult | None]]:
+) -> list[tuple[str, int, str, VersionState, ModelProtocol, GoldenResult | None, Losses | None]]:
     return [
-        (v.model, v.version, v.digest, v.state, v.protocol, v.golden)
+        (v.model, v.version, v.digest, v.state, v.protocol, v.golden, v.losses)
         for v in last.observed.versions
     ]
 

@@ -113,8 +113,14 @@ class Wish:
             stage_only=self.asleep,
             urgency=Urgency.ROLLBACK if urgent else Urgency.NORMAL,
             needs=self.needs(version),
+            golden_every_s=self.golden_every_s(version),
         )
         return told
+
+    def golden_every_s(self, version: int) -> int:
+        """Return how often the golden inputs of a version are asked again; 0 = never."""
+        canary = self.canary
+        return canary.golden_every_s if canary and canary.version == version else 0
 
     def needs(self, version: int) -> Resources:
         """Return what a replica of one of the wanted versions needs."""
@@ -312,6 +318,7 @@ def is_settled(wish: Wish, room: Room, ahead: Collection[int] = ()) -> bool:
         len(held) == 1
         and held[0].version == wish.target
         and not held[0].stage_only
+        and not held[0].golden_every_s
         and _as_asked(wish, room, held[0])
         and (held[0].needs is needs or held[0].needs == needs)
         and not is_barred(wish, room, wish.target)
@@ -336,6 +343,7 @@ def _all_settled(wish: Wish, room: Room, ahead: Collection[int]) -> bool:
             or version.stage_only
             or not _as_asked(wish, room, version)
             or version.needs != wish.needs(number)
+            or version.golden_every_s != wish.golden_every_s(number)
         ):
             return False
     return True

@@ -8,9 +8,10 @@ second time.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from federation.contract.types import AssignedVersion, Assignment, Urgency
+from federation.contract.scaling import ScalingMode
+from federation.contract.types import AssignedVersion, Urgency
+from federation.policy.assigning import Versions, assign, kept
 from federation.policy.choosing import choose, matches
-from federation.policy.events import Assign
 from federation.policy.giving import place
 from federation.policy.lookup import resolve
 from federation.policy.placement import Wish, is_settled, sized, wish_of
@@ -19,6 +20,7 @@ from federation.policy.rollouts.following import follows
 from federation.policy.rollouts.placing import canary_of
 from federation.policy.rooms import Room, Rooms
 from federation.policy.routing import choose_version
+from federation.policy.settled import Known
 from federation.policy.standing import (
     apart,
     assigned_versions,
@@ -32,9 +34,9 @@ from federation.policy.standing import (
 from federation.policy.state import State, Step
 from federation.policy.sync.staging import Staging, stage, stagings
 
-ByModel = dict[str, tuple[AssignedVersion, ...]]
+ByModel = dict[str, Versions]
 _SERVED = 16  # versions that a deployment remembers to have been routed to
-_SLICE = 3  # models that are settled with one batch of events
+SLICE = 4  # models that are settled with one batch of events
 _ALL = frozenset({"*"})  # no model is called so
 
 
@@ -46,17 +48,21 @@ def settle_later(step: Step, models: Iterable[str] | None = None) -> None:
     step.state.unsettled |= _ALL if models is None else frozenset(models)
 
 
-def settle_pending(step: Step) -> None:
+def settle_pending(step: Step, later: frozenset[str] = frozenset(), *, done: int = 0) -> int:
     """Settle what was put off: all of it, or some models now and the others with the next batch of
-    events, so that a batch does not take long however many rollouts go on."""
+    events, so that a batch does not take long however many rollouts go on. Models that something
+    happens to with this batch wait until `later`; `done` were settled with it already. Returns how
+    many are now."""
     state, models = step.state, step.state.unsettled
-    if not models:
-        return
-    now = models if models >= _ALL else frozenset(sorted(models)[:_SLICE])
-    state.unsettled = models - now
-    settle(step, None if models >= _ALL else now)
-    if state.unsettled:
+    if models >= _ALL:
+        state.unsettled = frozenset()
+        settle(step)
+    elif now := frozenset(sorted(models - later)[: max(SLICE - done, 0)]):
+        state.unsettled, done = models - now, done + len(now)
+        settle(step, now)
+    if state.unsettled - later:
         step.wake_at(step.now)
+    return done
 
 
 def settle(step: Step, models: Iterable[str] | None = None) -> None:
@@ -65,12 +71,13 @@ def settle(step: Step, models: Iterable[str] | None = None) -> None:
     Where something goes, there is room for models that had none: they are looked at as well.
     """
     state = step.state
-    _note_targets(step, None if models is None else set(models))
-    wishes, staged = wishes_of(state), stagings(state)
-    rooms = Rooms(state)
-    if models is None:
-        models = wishes.keys() | staged.keys() | rooms.models()
-    affected = set(models)
+    only = None if models is None else set(models)
+    _note_targets(step, only)
+    wishes, staged = wishes_of(state), stagings(state, only)
+    rooms, whole = Rooms(state), only is None
+    if only is None:
+        only = wishes.keys() | staged.keys() | rooms.models()
+    affected = only
     seen = set(affected)
     while affected:
         changes: dict[str, ByModel] = {}
@@ -79,13 +86,16 @@ def settle(step: Step, models: Iterable[str] | None = None) -> None:
             for cluster, versions in _placed(rooms, wanted).items():
                 changes.setdefault(cluster, {})[model] = versions
         freed = [name for name, new in changes.items() if _frees(state.clusters[name], new)]
+        if freed and not whole:
+            staged = stagings(state)  # what waits for room may be of any model
         for cluster in sorted(changes):
-            _assign(step, state.clusters[cluster], changes[cluster])
+            assign(step, state.clusters[cluster], changes[cluster])
             rooms.renew(cluster)
         affected = {m for name in freed for m in _waiting(rooms, name, wishes, staged)}
         seen |= affected
     for model in sorted(seen & wishes.keys()):
-        _route(step, wishes.deployment(model), wishes[model], rooms.holders(model))
+        at = rooms.holders(model) if whole else state.clusters
+        _route(step, wishes.deployment(model), wishes[model], at)
     step.publish()
 
 
@@ -215,18 +225,20 @@ def retargeted(record: DeploymentRecord, target: int) -> DeploymentRecord:
 
 def _placed(rooms: Rooms, wanted: _Wanted) -> ByModel:
     """Return, by cluster, the versions of one model where they differ from what is assigned."""
-    wish, model = wanted.wish, wanted.model
+    wish, model, state = wanted.wish, wanted.model, rooms.state
+    known = _known(state, wanted)
+    unsure = known.unsure(state.clusters) if known is not None else None
+    if unsure == []:
+        return {}
     chosen = choose(wish, rooms) if wish else set()
-    names = chosen | rooms.holders(model)
-    for staging in wanted.staged:
-        clusters = rooms.state.clusters.items()
-        names |= {name for name, record in clusters if staging.selects(record)}
-    warmth = _Warmth(rooms.state, wish, chosen) if wish else None
+    warmth = _Warmth(state, wish, chosen) if wish else None
     changed: ByModel = {}
-    for name in sorted(names):
+    for name in sorted(_concerned(rooms, wanted, chosen, unsure)):
         room = rooms[name]
         ahead = {s.version.version for s in wanted.staged if s.selects(room.record)}
         if wish and name in chosen and is_settled(wish, room, ahead):
+            if known is not None and room.held(model):
+                known.note(room.record)
             continue  # the short way: it is as it shall be, or it is known that nothing can come
         current = assigned_versions(room.record, model)
         versions: tuple[AssignedVersion, ...] = ()
@@ -237,9 +249,44 @@ def _placed(rooms: Rooms, wanted: _Wanted) -> ByModel:
             ready = stage(wanted.staged, room, model, served)
             versions = tuple(sorted((*versions, *ready), key=lambda v: v.version))
         if versions != current:
-            changed[name] = versions
+            versions = changed[name] = kept(versions, current)
             rooms.give(name, model, versions)
+        elif room.held(model) != current:
+            rooms.give(name, model, current)  # `place` tried others, which come to nothing
     return changed
+
+
+def _known(state: State, wanted: _Wanted) -> Known | None:
+    """Return what is known of a rollout's model; None where it depends on more than single clusters
+    and their assignments, or there is no rollout."""
+    wish = wanted.wish
+    if wish is None or wish.canary is None or wish.asleep or wish.spec.clusters:
+        return None
+    if wish.spec.scaling.mode is not ScalingMode.FIXED:
+        return None
+    state.settled.retain(state.going.keys())
+    rest = wish.target, wish.urgency, wish.canary, wanted.staged
+    return state.settled.of(wanted.model, Known(wish.spec, tuple(wish.wanted.values()), rest))
+
+
+def _concerned(
+    rooms: Rooms, wanted: _Wanted, chosen: Collection[str], unsure: list[str] | None
+) -> Iterable[str]:
+    """Return the clusters where something of a model is, or shall be; of those that it is `unsure`
+    about, if these are known."""
+    clusters, model = rooms.state.clusters, wanted.model
+    if unsure is not None:
+        return [
+            name
+            for name in unsure
+            if name in chosen
+            or assigned_versions(clusters[name], model)
+            or any(staging.selects(clusters[name]) for staging in wanted.staged)
+        ]
+    names = {*chosen, *rooms.holders(model)}
+    for staging in wanted.staged:
+        names |= {name for name, record in clusters.items() if staging.selects(record)}
+    return names
 
 
 class _Warmth:
@@ -252,6 +299,10 @@ class _Warmth:
     def here(self, room: Room, version: AssignedVersion) -> bool:
         """Whether a version is warm at this cluster."""
         return is_up_to_date(self._state, room.record) and is_warm(room.record, version)
+
+    def known(self, room: Room) -> bool:
+        """Whether the newest report of this cluster is about its newest assignment."""
+        return is_up_to_date(self._state, room.record)
 
     def elsewhere(self, room: Room, number: int) -> bool:
         """Whether a wanted version is warm at another chosen cluster that is in contact."""
@@ -267,27 +318,6 @@ class _Warmth:
                 for assigned in warm_versions(record, self._wish.spec.model):
                     found.setdefault(assigned.version, set()).add(name)
         return found
-
-
-def _assign(step: Step, record: ClusterRecord, changes: ByModel) -> None:
-    others = [v for v in record.assignment.versions if v.model not in changes]
-    versions = sorted(
-        [*others, *(v for new in changes.values() for v in new)], key=lambda v: (v.model, v.version)
-    )
-    name = record.meta.name
-    assignment = Assignment(
-        cluster=name, generation=record.assignment.generation + 1, versions=tuple(versions)
-    )
-    step.put("Cluster", replace(record, meta=step.next_meta(record.meta), assignment=assignment))
-    step.emit(Assign(assignment=assignment))
-    message = f"cluster {name!r} shall serve {_listed(v for v in versions if not v.stage_only)}"
-    if any(v.stage_only for v in versions):
-        message += f" and have ready {_listed(v for v in versions if v.stage_only)}"
-    step.audit("Cluster", name, "AssignmentChanged", f"{message}.")
-
-
-def _listed(versions: Iterable[AssignedVersion]) -> str:
-    return ", ".join(f"{v.model} {v.version}" for v in versions) or "nothing"
 
 
 def _route(step: Step, name: str, wish: Wish, at: Collection[str]) -> None:

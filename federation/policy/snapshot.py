@@ -8,10 +8,9 @@ and so do those that are no members (any more).
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 
-from federation.contract.capacity import Calibration
 from federation.contract.types import (
-    AssignedVersion,
     Connectivity,
     Endpoint,
     EngineKind,
@@ -23,44 +22,55 @@ from federation.contract.types import (
     VersionState,
 )
 from federation.policy.access.travelling import access_of
-from federation.policy.placement import Wish
+from federation.policy.placement import Wish, wish_of
 from federation.policy.records import ClusterRecord, RegionRecord
-from federation.policy.rollouts.placing import hidden, route_of
-from federation.policy.settle import wishes_of
-from federation.policy.standing import is_present, is_routable, warm_versions
+from federation.policy.rollouts.placing import Hidden, hidden, route_of
+from federation.policy.standing import is_present, is_routable, is_warm
 from federation.policy.state import State
+
+Key = tuple[str, int]  # model, version
+Warm = Mapping[Key, Replica]
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
     """What of a snapshot follows from one cluster: from these records, and whether it is present.
 
-    `warm` and, of a static engine, `shown` by model and version.
+    `warm` and, of a static engine, `shown`.
     """
 
     record: ClusterRecord
     region: RegionRecord | None
     endpoint: Endpoint
-    warm: tuple[tuple[tuple[str, int], Replica], ...]
+    warm: Warm
     shown: tuple[ObservedVersion, ...]
 
 
 class Parts:
-    """Remembers what followed from each cluster: of a thousand, one or two changed since."""
+    """Remembers what followed from each cluster: of a thousand, one or two changed since.
+
+    `replicas` are those of all clusters, by model and version, each ordered by cluster.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, _Part] = {}
+        self.replicas: dict[Key, tuple[Replica, ...]] = {}
 
     def __repr__(self) -> str:
         return f"Parts({len(self._known)})"
 
     def of(self, state: State) -> list[_Part]:
         """Return those of the clusters that requests may go to, ordered by name."""
-        self._known = {
-            name: self._part(state, name, record)
-            for name, record in sorted(state.clusters.items())
-            if is_routable(record)
-        }
+        before, self._known = (
+            self._known,
+            {
+                name: self._part(state, name, record)
+                for name, record in sorted(state.clusters.items())
+                if is_routable(record)
+            },
+        )
+        if changed := _changed(before, self._known):
+            self._renew(changed)
         return list(self._known.values())
 
     def _part(self, state: State, name: str, record: ClusterRecord) -> _Part:
@@ -73,38 +83,88 @@ class Parts:
             and known.endpoint.present is present
         ):
             return known
-        measured, before = _measured(record), dict(known.warm) if known is not None else {}
-        warm = {
-            (v.model, v.version): _replica(before, v, name, measured.get((v.model, v.version)))
-            for v in warm_versions(record)
-        }
         endpoint = _endpoint(record, region, present=present)
-        if known is not None and known.endpoint == endpoint:
+        if known is None:
+            return _Part(record, region, endpoint, _warm(record, {}), tuple(_shown(record)))
+        if known.endpoint == endpoint:
             endpoint = known.endpoint  # equal things stay one object: to compare them costs nothing
-        return _Part(record, region, endpoint, tuple(warm.items()), tuple(_shown(record)))
+        if known.record.last is not record.last:
+            warm, shown = _warm(record, known.warm), tuple(_shown(record))
+        else:
+            warm, shown = _reassigned(known.record, record, known.warm), known.shown
+        return _Part(record, region, endpoint, warm, shown)
+
+    def _renew(self, changed: set[Key]) -> None:
+        """Look for the replicas of some versions anew."""
+        known, found = self._known.values(), dict[Key, list[Replica]]()
+        if len(changed) * len(known) < sum(len(part.warm) for part in known):
+            for key in changed:
+                found[key] = [part.warm[key] for part in known if key in part.warm]
+        else:
+            for part in known:
+                for key in changed & part.warm.keys():
+                    found.setdefault(key, []).append(part.warm[key])
+        for key in changed:
+            if replicas := found.get(key):
+                self.replicas[key] = tuple(replicas)
+            else:
+                self.replicas.pop(key, None)
+        self.replicas = dict(sorted(self.replicas.items()))
 
 
-def _measured(record: ClusterRecord) -> dict[tuple[str, int], Calibration]:
-    """Return what was measured there, by model and version."""
-    versions = record.last.observed.versions if record.last else ()
-    return {(v.model, v.version): v.calibration for v in versions if v.calibration}
+def _changed(before: Mapping[str, _Part], after: Mapping[str, _Part]) -> set[Key]:
+    """Return the versions that have other replicas than before."""
+    found: set[Key] = set()
+    for name in before.keys() | after.keys():
+        old, new = before.get(name), after.get(name)
+        was, now = old.warm if old else {}, new.warm if new else {}
+        if was is not now:
+            found |= was.keys() - now.keys()
+            found |= {key for key, replica in now.items() if was.get(key) is not replica}
+    return found
 
 
-def _replica(
-    before: Mapping[tuple[str, int], Replica],
-    version: AssignedVersion,
-    cluster: str,
-    measured: Calibration | None,
-) -> Replica:
-    replica = Replica(
-        model=version.model,
-        version=version.version,
+def _warm(record: ClusterRecord, before: Warm) -> Warm:
+    """Return the replicas of a cluster; those that are as before stay one object."""
+    told = record.last.observed.versions if record.last else ()
+    seen = {(v.model, v.version): v for v in told if v.state is VersionState.WARMED}
+    found = {}
+    for version in record.assignment.versions:
+        key = version.model, version.version
+        warm = None if version.stage_only else seen.get(key)
+        if warm is not None and warm.digest == version.digest:
+            found[key] = _replica(record.meta.name, warm, before.get(key))
+    return found
+
+
+def _reassigned(old: ClusterRecord, new: ClusterRecord, warm: Warm) -> Warm:
+    """Return the same where only the assignment is another: most of it is what it was."""
+    was, now = old.assignment.versions, new.assignment.versions
+    if was is now:
+        return warm
+    held, kept = (dict(zip(map(id, each), each, strict=True)) for each in (was, now))
+    gone = [held[known] for known in held.keys() - kept.keys()]
+    come = [kept[known] for known in kept.keys() - held.keys()]
+    if any((v.model, v.version) in warm for v in gone):
+        return _warm(new, warm)
+    if any(not v.stage_only and is_warm(new, v) for v in come):
+        return _warm(new, warm)
+    return warm
+
+
+def _replica(cluster: str, seen: ObservedVersion, held: Replica | None) -> Replica:
+    measured = seen.calibration
+    concurrency = measured.concurrency if measured else 0
+    latency_ms = measured.latency_ms if measured else 0.0
+    if held and (held.concurrency, held.latency_ms) == (concurrency, latency_ms):
+        return held
+    return Replica(
+        model=seen.model,
+        version=seen.version,
         cluster=cluster,
-        concurrency=measured.concurrency if measured else 0,
-        latency_ms=measured.latency_ms if measured else 0.0,
+        concurrency=concurrency,
+        latency_ms=latency_ms,
     )
-    held = before.get((version.model, version.version))
-    return held if held is not None and held == replica else replica
 
 
 def build(
@@ -114,32 +174,39 @@ def build(
 
     With the `parts` of the last one it is quicker, and the same.
     """
-    wishes, unseen = wishes_of(state), hidden(state)
-    endpoints: list[Endpoint] = []
-    replicas: dict[tuple[str, int], list[Replica]] = {}
-    static: dict[tuple[str, int], ObservedVersion] = {}
-    for part in (parts or Parts()).of(state):
-        endpoints.append(part.endpoint)
-        for key, replica in part.warm:
-            if unseen and (*key, part.endpoint.cluster) in unseen:
-                continue
-            if key[0] in wishes:
-                replicas.setdefault(key, []).append(replica)
+    parts = parts or Parts()
+    deployed = {d.spec.model: d for d in state.deployments.values()}
+    of_clusters = parts.of(state)
+    replicas = {key: found for key, found in parts.replicas.items() if key[0] in deployed}
+    _hide(replicas, hidden(state))
+    static: dict[Key, ObservedVersion] = {}
+    for part in of_clusters:
         unclaimed = {(v.model, v.version): v for v in part.shown if v.model not in state.models}
         for key, seen in unclaimed.items():
             static[key] = seen
             here = Replica(model=seen.model, version=seen.version, cluster=part.endpoint.cluster)
-            replicas.setdefault(key, []).append(here)
-    routed = {d.spec.model: d.routed_version for d in state.deployments.values()}
-    routes = [_route(state, wish, routed[name], replicas) for name, wish in wishes.items()]
+            replicas[key] = (*replicas.get(key, ()), here)
+    routes = [
+        _route(state, wish_of(record, state.models[name]), record.routed_version, replicas)
+        for name, record in deployed.items()
+    ]
     return Snapshot(
         version=version,
         models=tuple(sorted([*routes, *_static_routes(static.values())], key=lambda r: r.name)),
-        endpoints=tuple(endpoints),
-        replicas=tuple(replica for key in sorted(replicas) for replica in replicas[key]),
+        endpoints=tuple(part.endpoint for part in of_clusters),
+        replicas=tuple(chain.from_iterable(replicas[key] for key in sorted(replicas))),
         access=access_of(state, now),
         routers=tuple(_sites(state)),
     )
+
+
+def _hide(replicas: dict[Key, tuple[Replica, ...]], unseen: Hidden) -> None:
+    """Leave out what must not be seen yet."""
+    for model, version, cluster in unseen:
+        if held := replicas.get((model, version)):
+            replicas[model, version] = tuple(r for r in held if r.cluster != cluster)
+    for key in [key for key, held in replicas.items() if not held]:
+        del replicas[key]
 
 
 def _sites(state: State) -> Iterator[RouterSite]:

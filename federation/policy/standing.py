@@ -5,7 +5,7 @@ of them mean the same by these words.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from federation.contract.sync import Disk
 from federation.contract.types import (
@@ -117,10 +117,22 @@ def capacity_trouble(record: ClusterRecord) -> str:
 def assigned_versions(record: ClusterRecord, model: str) -> tuple[AssignedVersion, ...]:
     """Return the assigned versions of one model, ordered by number."""
     versions = record.assignment.versions
-    first = last = bisect_left(versions, (model, 0), key=_order)
+    first, last = model_span(versions, model)
+    return versions[first:last]
+
+
+def model_span(versions: Sequence[AssignedVersion], model: str) -> tuple[int, int]:
+    """Return where the versions of one model begin and end in those of an assignment."""
+    first, last = 0, len(versions)
+    while first < last:  # as `bisect` does; its key would be made for each look
+        middle = (first + last) // 2
+        if versions[middle].model < model:
+            first = middle + 1
+        else:
+            last = middle
     while last < len(versions) and versions[last].model == model:
         last += 1
-    return versions[first:last]
+    return first, last
 
 
 def reserved(version: AssignedVersion) -> int:

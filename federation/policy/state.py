@@ -33,6 +33,7 @@ from federation.policy.records import (
     RouterPresence,
 )
 from federation.policy.rollouts.records import EvidenceRecord, RolloutRecord, going_by_model
+from federation.policy.settled import Settled
 from federation.policy.sync.records import PrefetchRecord
 
 AUDIT_LIMIT = 2_000
@@ -79,13 +80,13 @@ class State:
     going: dict[str, tuple[str, ...]] = field(default_factory=dict)  # rollouts by model, not over
     rollout_due: dict[str, datetime] = field(default_factory=dict)  # when to look at each next
     rollout_sent: dict[str, int] = field(default_factory=dict)  # which snapshot routers must have
-    rollout_losses: dict[tuple[str, str], str] = field(default_factory=dict)  # and why, by cluster
     desk: Desk = field(default_factory=Desk, compare=False)  # what is known of the canaries now
     saved: dict[str, datetime] = field(default_factory=dict)  # when that was stored last
     references: References = field(
         default_factory=References, compare=False
     )  # what is usual, by model and region
     zone: Callable[[str], tzinfo] = ZoneInfo  # a region's time zone, by name
+    settled: Settled = field(default_factory=Settled, compare=False)
     published: tuple[int, int] = (0, 0)  # the newest snapshot, and the revision that it tells of
     started_at: datetime | None = None  # when this process began to decide
     ignored_reports: int = 0  # stale, or of a cluster that is unknown
@@ -127,6 +128,7 @@ class State:
                 setattr(other, name, dict(value))
         analyses = {name: each.copy() for name, each in self.desk.analyses.items()}
         other.desk, other.references = Desk(analyses=analyses), References()
+        other.settled = Settled()
         return other
 
 

@@ -19,6 +19,8 @@ from federation.contract.errors import (
 from federation.relay.headers import REFUSED_HEADER
 from federation.relay.http1.messages import Response
 
+_NAMED_EVENTS = "/v1/responses"  # its events have names, and are their data's type
+
 
 class WrongMethod(Invalid):
     """The path exists and takes another method; `allow` names it."""
@@ -110,6 +112,9 @@ def is_openai(path: str) -> bool:
 def sse_error(path: str, error: FederationError) -> bytes:
     """Return the last event of a stream that has to end before its time."""
     document = _document(path, error, status_of(error))
+    if path == _NAMED_EVENTS and isinstance(inner := document["error"], dict):
+        told = json.dumps({**inner, "type": "error"})
+        return b"event: error\ndata: " + told.encode() + b"\n\n"
     return b"data: " + json.dumps(document).encode() + b"\n\n"
 
 

@@ -33,12 +33,12 @@ from federation.relay.transport import Dialler
 
 __all__ = [
     "BrokenMidway",
+    "Channel",
     "ConnectFailed",
     "Deadlines",
     "Exchange",
     "ForwardError",
     "Forwarder",
-    "Lease",
     "Outgoing",
     "Phase",
     "PoolLimits",
@@ -49,8 +49,6 @@ __all__ = [
     "Upstream",
     "Vet",
 ]
-
-_URLS = 1024  # whose connections are found without taking the URL apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +111,20 @@ class Forwarder:
         """
         return sum(stock.sever(why) for pool in self._pools() for stock in pool.stocks.values())
 
+    def hurry(self, left_s: float) -> int:
+        """Let no answer that has begun pause for longer than this; return how many there are. One
+        that goes on may pause again as before."""
+        found = [
+            one
+            for pool in self._pools()
+            for stock in pool.stocks.values()
+            for one in stock.exchanges()
+            if isinstance(one, Upstream)
+        ]
+        for one in found:
+            one.hurry(left_s)
+        return len(found)
+
     async def close(self) -> None:
         """Close all connections; a later request opens new ones."""
         pools = self._pools()
@@ -156,7 +168,7 @@ class Forwarder:
                 first_byte_s = max(first_byte_s - (loop.time() - began_s), 0.001)
             upstream = Upstream(
                 connection,
-                lambda _, done: self._ended(pool, stock, done),
+                lambda _, done: self.ended(pool, stock, done),
                 first_byte_s=limits.first_byte_s,
                 idle_s=limits.idle_s,
                 to_head=outgoing.method == "HEAD",
@@ -168,9 +180,9 @@ class Forwarder:
             else:
                 upstream.close()
             raise
-        return await self._answered(pool, upstream, first_byte_s, waiting)
+        return await self.answered(pool, upstream, first_byte_s, waiting)
 
-    async def _answered(
+    async def answered(
         self,
         pool: "_Pool",
         upstream: Upstream,
@@ -193,50 +205,11 @@ class Forwarder:
                 waiting.discard(upstream)
         return upstream
 
-    # ------------------------------------------------------------ requests without a coroutine
-
-    def lease(self, url: str) -> "Lease | None":
-        """Return a connection that is there, to where `url` leads; None if there is none now."""
-        try:
-            pool = self._current()
-            stock = pool.by_url.get(url)
-            if stock is None:
-                if len(pool.by_url) >= _URLS:
-                    pool.by_url.clear()
-                stock = pool.by_url[url] = pool.stock(place_of(url), self)
-        except ConnectFailed:
-            return None
-        connection = stock.take_now(probe=False)
-        if connection is None:
-            return None
-        pool.running += 1
-        return Lease(self, pool, stock, connection)
-
-    def release(self, lease: "Lease", *, answered: bool) -> None:
-        """Take a connection back, on which nothing is under way."""
-        connection, pool = lease.connection, lease.pool
-        connection.exchange = None
-        if answered:
-            connection.proven = pool.proven = True
-        lease.stock.give_back(connection)
-        pool.running -= 1
-        if not pool.running and pool in self._older:
-            self._close_if_done(pool)
-
-    def resume(self, lease: "Lease", deadlines: Deadlines) -> Upstream:
-        """Return what is under way on a connection, to be waited for by `answered`."""
-        return Upstream(
-            lease.connection,
-            lambda _, done: self._ended(lease.pool, lease.stock, done),
-            first_byte_s=deadlines.first_byte_s,
-            idle_s=deadlines.idle_s,
-        ).sent_already()
-
-    async def answered(
-        self, lease: "Lease", upstream: Upstream, waiting: "set[Exchange]", first_byte_s: float
-    ) -> Upstream:
-        """Wait as `start` does for the answer to what was resumed."""
-        return await self._answered(lease.pool, upstream, first_byte_s, waiting)
+    def channel(self, url: str) -> "Channel":
+        """Return the connections to where `url` leads, for requests without a coroutine; raises
+        ConnectFailed."""
+        pool = self._current()
+        return Channel(self, pool, pool.stock(place_of(url), self))
 
     def dialler(self, url: str) -> Dialler:
         """Return what makes connections for other protocols to where `url` leads; raises
@@ -248,14 +221,29 @@ class Forwarder:
 
     # ------------------------------------------------------------ pools
 
-    def _ended(self, pool: "_Pool", stock: Stock, connection: ClientConnection) -> None:
+    def ended(self, pool: "_Pool", stock: Stock, connection: ClientConnection) -> None:
+        """An exchange gives up its connection."""
         stock.give_back(connection)
         self._left(pool)
 
     def _left(self, pool: "_Pool") -> None:
         pool.running -= 1
-        if not pool.running and pool in self._older:
+        if not pool.running:
+            self.at_rest(pool)
+
+    def at_rest(self, pool: "_Pool") -> None:
+        """Nothing runs on the connections of a pool: close it, if another has taken its place."""
+        if pool in self._older:
             self._close_if_done(pool)
+
+    def is_current(self, pool: "_Pool") -> bool:
+        """Return whether new requests may use a pool's connections."""
+        if self._tls is None:
+            return pool is self._newest
+        try:
+            return pool is self._current()
+        except ConnectFailed:
+            return False
 
     def _current(self) -> "_Pool":
         try:
@@ -307,7 +295,6 @@ class _Pool:
         self.running = 0
         self.proven = context is None
         self.stocks: dict[tuple[bool, str, int], Stock] = {}
-        self.by_url: dict[str, Stock] = {}  # of those that were leased
 
     def stock(self, place: Place, forwarder: Forwarder) -> Stock:
         """Return the connections to one place."""
@@ -317,14 +304,59 @@ class _Pool:
         return found
 
 
-@dataclass(slots=True)  # not frozen: one is made for each request
-class Lease:
-    """A connection, lent for one exchange; `Forwarder.release` or `Forwarder.resume` ends it."""
+class Channel:
+    """The connections to one place, for requests without a coroutine. What `take` gives is given
+    back by `release` or `resume`, once."""
 
-    forwarder: Forwarder
-    pool: _Pool
-    stock: Stock
-    connection: ClientConnection
+    __slots__ = ("_forwarder", "_pool", "stock")
+
+    def __init__(self, forwarder: Forwarder, pool: _Pool, stock: Stock) -> None:
+        self._forwarder = forwarder
+        self._pool = pool
+        self.stock = stock
+
+    def __repr__(self) -> str:
+        return f"Channel({self.stock})"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether new requests may still go this way; else another channel is to be asked for."""
+        return self._forwarder.is_current(self._pool)
+
+    def take(self) -> ClientConnection | None:
+        """Return a connection that is there, for one exchange; None if there is none now."""
+        pool = self._pool
+        if not self._forwarder.is_current(pool):
+            return None
+        connection = self.stock.take_now(probe=False)
+        if connection is not None:
+            pool.running += 1
+        return connection
+
+    def release(self, connection: ClientConnection) -> None:
+        """Take a connection back, on which a request was answered."""
+        pool = self._pool
+        connection.exchange = None
+        connection.proven = pool.proven = True
+        self.stock.give_back(connection)
+        pool.running -= 1
+        if not pool.running:
+            self._forwarder.at_rest(pool)
+
+    def resume(self, connection: ClientConnection, deadlines: Deadlines) -> Upstream:
+        """Return what is under way on a connection, to be waited for by `answered`."""
+        return Upstream(
+            connection, self._ended, first_byte_s=deadlines.first_byte_s, idle_s=deadlines.idle_s
+        ).sent_already()
+
+    async def answered(
+        self, upstream: Upstream, waiting: "set[Exchange]", first_byte_s: float
+    ) -> Upstream:
+        """Wait as `Forwarder.start` does for the answer to what was resumed."""
+        return await self._forwarder.answered(self._pool, upstream, first_byte_s, waiting)
+
+    def _ended(self, _: Upstream, connection: ClientConnection) -> None:
+        self._forwarder.ended(self._pool, self.stock, connection)
 
 
 class Sending:

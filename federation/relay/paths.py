@@ -29,12 +29,26 @@ class InferenceVerb(StrEnum):
     GENERATE_STREAM = "generate_stream"
     COMPLETIONS = "completions"
     CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    RERANK = "rerank"
+    SCORE = "score"
     SERVER = "server"  # what this endpoint is
     SERVER_LIVE = "server-live"
     SERVER_READY = "server-ready"
     MODELS = "models"  # which models there are
     MODEL = "model"  # one entry of that list
     NEAREST = "nearest"  # which router had better be asked
+
+
+OPENAI_PATHS = {  # the body names the model; a gateway is told it by headers
+    InferenceVerb.COMPLETIONS: "/v1/completions",
+    InferenceVerb.CHAT: "/v1/chat/completions",
+    InferenceVerb.EMBEDDINGS: "/v1/embeddings",
+    InferenceVerb.RESPONSES: "/v1/responses",
+    InferenceVerb.RERANK: "/v1/rerank",
+    InferenceVerb.SCORE: "/v1/score",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +68,7 @@ _TABLE: tuple[tuple[InferenceVerb, str, re.Pattern[str]], ...] = tuple(
     (verb, method, re.compile(pattern))
     for verb, method, pattern in (
         (InferenceVerb.INFER, "POST", rf"{_V2_MODEL}/infer"),
-        (InferenceVerb.CHAT, "POST", r"/v1/chat/completions"),
-        (InferenceVerb.COMPLETIONS, "POST", r"/v1/completions"),
+        *((verb, "POST", re.escape(path)) for verb, path in OPENAI_PATHS.items()),
         (InferenceVerb.GENERATE, "POST", rf"{_V2_MODEL}/generate"),
         (InferenceVerb.GENERATE_STREAM, "POST", rf"{_V2_MODEL}/generate_stream"),
         (InferenceVerb.METADATA, "GET", _V2_MODEL),
@@ -109,7 +122,7 @@ def parse_target(method: str, raw: str) -> InferenceTarget:
     raise NotFound(
         f"There is nothing at {path[:200]}.",
         hint="See /v2/models/NAME[/versions/N][/ready|/infer|/generate|/generate_stream], "
-        "/v1/models, /v1/completions and /v1/chat/completions.",
+        "/v1/models, " + ", ".join(OPENAI_PATHS.values()) + ".",
         reason="unknown-path",
     )
 
@@ -127,11 +140,9 @@ def gateway_path(verb: InferenceVerb, model: str, version: int) -> str:
 
     The OpenAI paths name neither; there the headers MODEL_HEADER and VERSION_HEADER do.
     """
+    if verb in OPENAI_PATHS:
+        return OPENAI_PATHS[verb]
     match verb:
-        case InferenceVerb.COMPLETIONS:
-            return "/v1/completions"
-        case InferenceVerb.CHAT:
-            return "/v1/chat/completions"
         case InferenceVerb.METADATA:
             return f"/v2/models/{quote(model, safe='')}/versions/{version}"
         case _:

@@ -21,7 +21,7 @@ from federation.relay.failures import (
     Vet,
     no_connection,
 )
-from federation.relay.http1.client import ClientConnection
+from federation.relay.http1.client import ClientConnection, Exchange
 from federation.relay.http1.waiting import Alarm, Pause
 from federation.relay.transport import ProtocolFactory
 
@@ -50,6 +50,10 @@ class Stock(Protocol):
     def sever(self, why: Vet) -> int:
         """Break the connections about which `why` has something to say, also those in use; return
         how many."""
+        ...
+
+    def exchanges(self) -> list[Exchange]:
+        """Return what is under way on connections that came from here."""
         ...
 
     @property
@@ -160,6 +164,11 @@ class DialledStock:
                 transport.abort()
                 broken += 1
         return broken
+
+    def exchanges(self) -> list[Exchange]:
+        """Return what is under way."""
+        own = (one for one in self._known if isinstance(one, ClientConnection))
+        return [one.exchange for one in own if one.exchange is not None]
 
     @property
     def carries(self) -> bool:

@@ -18,6 +18,7 @@ from router.call import DEADLINE_HEADER
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 _ID_BYTES = 32  # in hexadecimal
 _BEGINS_ID = literal(_REQUEST_ID, bytes(_ID_BYTES))[:-_ID_BYTES]
+_LONG = 0x7F  # the first byte of a length from 127 on (RFC 7541, section 5.1)
 _DRAWN_BYTES = 4096
 LONGEST_MS = 3_600_000
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}(?:@[A-Za-z0-9][A-Za-z0-9-]{0,62})?")
@@ -47,6 +48,14 @@ class Ids:
             self._drawn, at = os.urandom(_DRAWN_BYTES).hex().encode(), 0
         self._at = at + _ID_BYTES
         return _BEGINS_ID + self._drawn[at : at + _ID_BYTES]
+
+
+def id_of(field: bytes) -> str:
+    """Return the request id in what `Ids.field_of` returned."""
+    at = len(_BEGINS_ID)
+    if field[at - 1] == _LONG:  # its length has a second byte
+        at += 1
+    return field[at:].decode("latin-1")
 
 
 def least(*times: float | None) -> float | None:

@@ -5,8 +5,6 @@ where it goes, as the same policy decides that routes HTTP. The gateway is told 
 headers, and sees to it that these run, whatever the message says.
 """
 
-from importlib.metadata import version as installed
-
 from federation.contract.errors import FederationError, NotFound, TooLarge, Unavailable
 from federation.contract.types import Location, ModelProtocol
 from federation.relay.h2.heads import AnswerHead
@@ -19,6 +17,7 @@ from federation.relay.headers import (
     OUTCOME_HEADER,
     REFUSED_HEADER,
 )
+from federation.runtime.version import software_version
 from router.call import SESSION_HEADER
 from router.client_key import grpc_key, settle
 from router.grpc.asking import (
@@ -133,6 +132,7 @@ class RouterCall(CallRecord):
         sent_s = service.now_s()
         self._shared.metrics.count_decision(reason, sent_s - now_s)
         self._resolved, self._chosen = resolved, chosen
+        self._picked = chosen, reason, short.scored
         self._sent_s, self._answered_s = sent_s, 0.0
         self._attempt = Attempt(state.signals, chosen.lane, sent_s)
         return Route(service.backend(chosen.cluster, chosen.url), self._told + ours)
@@ -154,7 +154,7 @@ class RouterCall(CallRecord):
         if rpc.table:
             self._state.require_table()
         if rpc.name == "ServerMetadata":
-            return Reply(message=server_metadata(SERVER_NAME, installed("inference-federation")))
+            return Reply(message=server_metadata(SERVER_NAME, software_version()))
         return Reply(message=READY if rpc.table else LIVE)
 
     def _model_ready(self, named: Named) -> Reply:
@@ -200,6 +200,7 @@ class RouterCall(CallRecord):
             self._hold.expect_tokens(estimate(self._request_size), self._started_s)
         decision = self._decide(resolved)
         chosen = decision.chosen
+        self._picked = chosen, decision.reason, decision.scored
         if chosen is None:
             if sleeps(resolved):
                 return self._wait(resolved)

@@ -15,7 +15,7 @@ from federation.relay.h2.service import Patience
 from federation.relay.h2.status import Status
 from federation.relay.transport import Inbound
 from router.counting import LEFT
-from router.grpc.asking import LONGEST_MS
+from router.grpc.asking import LONGEST_MS, id_of
 from router.grpc.methods import Rpc
 from router.grpc.refusing import Story, given_up
 from router.grpc.telling import http_status
@@ -23,16 +23,22 @@ from router.grpc.verdict import NO_GRPC
 from router.holding import RETRY_AFTER_S, Asleep, HeldPlace
 from router.policy.access import EVERYONE, Caller
 from router.policy.admission import Place
+from router.policy.decision import Reason
 from router.policy.quota import Hold, OverQuota
 from router.policy.retry import Failed
 from router.policy.shortlist import Option
 from router.policy.signals import Attempt, Ending
 from router.policy.table import Resolved
 from router.policy.usage import estimate
+from router.records import Scored
 
 if TYPE_CHECKING:
     from router.grpc.service import GrpcService
 
+Picked = tuple[Option | None, Reason | None, Scored]
+
+_NOTHING: Picked = (None, None, ())
+_FORWARDED = b"x-forwarded-for"
 _PATIENT = Patience()
 # Bound here, for to look up a member of an enumeration takes a quarter of a microsecond.
 _TENSOR, _ABANDONED, _LATE = ModelProtocol.TENSOR, Ending.ABANDONED, Status.DEADLINE_EXCEEDED
@@ -54,6 +60,7 @@ class CallRecord:
         "_hold",
         "_inbound",
         "_named",
+        "_picked",
         "_place",
         "_request_size",
         "_resolved",
@@ -81,6 +88,7 @@ class CallRecord:
         self._named: Named | None = None
         self._resolved: Resolved | None = None
         self._chosen: Option | None = None
+        self._picked: Picked = _NOTHING  # the last choice
         self._answered_by: Option | None = None
         self._attempt: Attempt | None = None
         self._sent_s = self._answered_s = 0.0
@@ -146,6 +154,16 @@ class CallRecord:
         if self._place is not None:
             self._place.leave()
         self._count(status, used, now_s)
+        self._keep_record(status, now_s)
+
+    def _keep_record(self, status: Status | None, now_s: float) -> None:
+        """Remember what became of the call, for whoever asks by its id."""
+        head, inbound = self._head, self._inbound
+        shown = head.noted.get(_FORWARDED)
+        hops = tuple(hop.decode("latin-1") for hop in shown) if shown else ()
+        who = (inbound.remote if inbound else "", hops, self._caller.tenant.name)
+        began = (id_of(self._told), now_s, self._started_s, who, self._resolved)
+        self._state.records.keep((*began, *self._picked, http_status(status), self._failed))
 
     def _end_attempt(self, ending: Ending, reason: str, now_s: float, status: int) -> None:
         attempt, self._attempt = self._attempt, None

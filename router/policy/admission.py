@@ -62,12 +62,17 @@ class Admission:
         """Take a place; `Place.leave` gives it back. Raises Exhausted when all are taken."""
         return self.place().__enter__()
 
-    def enter_with(self, size: int) -> Place:
-        """Take a place and keep a body; raises Exhausted if there is no room for one of them."""
-        if self.kept_bytes + size > self.memory_bytes:
-            raise Exhausted("This router has no memory for the body at the moment.")
-        if self.in_flight >= self.max_concurrent:
-            self.place()
+    def take(self, size: int) -> bool:
+        """Take a place and keep a body of so many bytes; False, and nothing taken, if there is no
+        room. `give_back` ends it, or leaving a `Place(self, size)`."""
+        kept = self.kept_bytes + size
+        if kept > self.memory_bytes or self.in_flight >= self.max_concurrent:
+            return False
         self.in_flight += 1
-        self.kept_bytes += size
-        return Place(self, size)
+        self.kept_bytes = kept
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Give back what `take` took, once."""
+        self.in_flight -= 1
+        self.kept_bytes -= size

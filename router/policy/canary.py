@@ -52,8 +52,8 @@ def _among(both: "Both", options: Collection[Option], dice: Dice) -> "BothDecisi
     question = both.question
     bonus = bonuses(list(options), question.affinity) if question.affinity else {}
     scored = [(both.score_ms(o) - bonus.get(o, 0.0), o) for o in options]
-    least = min((score for score, _ in scored), default=0.0)
-    chosen = pick.among(scored, least, dice)
+    least, rank = min(((score, o.rank) for score, o in scored), default=(0.0, 0))
+    chosen = pick.among(scored, least, dice, rank)
     if chosen is None:
         return None
     reason = pick.done(both.stable, chosen)

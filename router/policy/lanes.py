@@ -5,7 +5,8 @@ the expected time on a lane, in ms, of which `pick` makes scores.
 
 A cluster works on `concurrency` requests at once; those beyond wait for one of them to end. How
 many are there is what the gateway said last, corrected by what this router has sent since; routers
-that see the same do the same, so what was sent since counts for them, too (`echo`).
+that see the same do the same, so what was sent since counts for them, too (`echo`). A queue moves
+on: what was said a while ago tells less than what is said on average.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +14,11 @@ from dataclasses import dataclass, field
 from router.policy.breaker import Breaker
 from router.policy.latency import Average, RoundTrip
 
-NEWS_LASTS_S = 2.0  # a reported load counts whole for so long, and fades in as much again
+NEWS_LASTS_S = 2.0  # the last report counts less and less; from then on only their average does
+AVERAGED_S = 5.0  # which is one over so long
+FORGOTTEN_S = 15.0  # without news, what others send is not known any more
+QUEUE_COSTS = 2.0  # times the wait: a queue is longer, or slower, than the last news of it
+UNSHOWN = 2.0  # times what is usual: who says to do more at once than that must have shown it
 ECHO = 1.0  # at most so many other requests are believed to follow each of ours
 OVERDUE = 0.64  # of the mean age of what is not answered yet: nobody is served faster than that
 _ERROR_GAIN = 0.1
@@ -34,6 +39,7 @@ class Lane:
     """One model version at one cluster."""
 
     __slots__ = (
+        "average_others",
         "awaiting",
         "awaiting_sum_s",
         "away",
@@ -50,15 +56,17 @@ class Lane:
         "hold",
         "hold_ms",
         "limit",
-        "others",
-        "others_until_s",
+        "news",
+        "news_until_s",
         "overdue",
         "own",
         "own_then",
+        "peers_ms",
         "picks",
         "place",
         "service",
         "service_ms",
+        "shown",
         "typical_ms",
     )
 
@@ -66,16 +74,19 @@ class Lane:
         self.place = place
         self.own = 0  # sent by this router and not ended
         self.own_then = 0  # of these, when the gateway last told its load
-        self.others = 0.0  # what it told beyond our own
-        self.others_until_s = 0.0  # when that is forgotten
+        self.average_others = 0.0  # what it told beyond our own, of late
+        self.news = 0.0  # what it told last beyond that, by the seconds for which it counts
+        self.news_until_s = float("-inf")
         self.echo = 0.0
         self.awaiting = 0  # of our own, those without a first byte
         self.awaiting_sum_s = 0.0  # of the moments at which they were sent
         self.declared = 0.0  # measured after warm-up; 0 = not
         self.concurrency = 1.0
+        self.shown = 0.0  # so many at once were seen to take no longer; 0 = nobody looked yet
         self.limit = float("inf")  # more are not sent there
         self.declared_ms = 0.0  # likewise
         self.typical_ms = 0.0  # what to expect of a lane like this one
+        self.peers_ms = 0.0  # what its peers do
         self.service = Average()
         self.hold = Average()
         self.service_ms = 0.0  # to the first byte, without waiting
@@ -92,7 +103,7 @@ class Lane:
 
     def __repr__(self) -> str:
         return (
-            f"Lane({self.place.name}, own={self.own}, others={self.others:.1f}, "
+            f"Lane({self.place.name}, own={self.own}, others={self.average_others:.1f}, "
             f"concurrency={self.concurrency:.1f}, service={self.service_ms:.1f} ms)"
         )
 
@@ -100,19 +111,18 @@ class Lane:
 
     def in_flight(self, now_s: float) -> float:
         """Return how many requests are believed to be there now."""
-        n = float(self.own)
-        if self.others:
-            left_s = self.others_until_s - now_s
-            if left_s > 0.0:
-                n += self.others if left_s >= NEWS_LASTS_S else self.others * left_s / NEWS_LASTS_S
-        if self.own > self.own_then:
-            n += self.echo * (self.own - self.own_then)
+        own = self.own
+        n, left_s = own + self.average_others, self.news_until_s - now_s
+        if left_s > 0.0:
+            n += left_s * self.news
+        if own > self.own_then:
+            n += self.echo * (own - self.own_then)
         return n
 
     def wait_ms(self, now_s: float) -> float:
-        """Return how long one more request would wait before it is worked on."""
+        """Return how long one more request would wait before it is worked on, times QUEUE_COSTS."""
         beyond = self.in_flight(now_s) + 1.0 - self.concurrency
-        return self.hold_ms * beyond / self.concurrency if beyond > 0.0 else 0.0
+        return QUEUE_COSTS * self.hold_ms * beyond / self.concurrency if beyond > 0.0 else 0.0
 
     def cost_ms(self, now_s: float) -> float:
         """Return the time that one more request would take there, the way not counted.
@@ -121,23 +131,28 @@ class Lane:
         of a canary: it is judged, not avoided). The
         load is worked out here once more: every decision does this a dozen times.
         """
-        cost, own = self.service_ms, self.own
-        beyond = own + 1.0 - self.concurrency
-        if self.others:
-            left_s = self.others_until_s - now_s
-            if left_s >= NEWS_LASTS_S:
-                beyond += self.others
-            elif left_s > 0.0:
-                beyond += self.others * left_s / NEWS_LASTS_S
+        cost, own, left_s = self.service_ms, self.own, self.news_until_s - now_s
+        beyond = own + 1.0 - self.concurrency + self.average_others
+        if left_s > 0.0:
+            beyond += left_s * self.news
         if own > self.own_then:
             beyond += self.echo * (own - self.own_then)
         if beyond > 0.0:
-            cost += self.hold_ms * beyond / self.concurrency
+            cost += QUEUE_COSTS * self.hold_ms * beyond / self.concurrency
         if self.awaiting and not self.canary:
             age = (now_s - self.awaiting_sum_s / self.awaiting) * self.overdue
             if age > cost:
                 return age
         return cost
+
+    def is_overdue(self, quiet_s: float, now_s: float) -> bool:
+        """Whether our requests wait longer for an answer than `quiet_s` and than was expected."""
+        if not self.awaiting:
+            return False
+        age_s = now_s - self.awaiting_sum_s / self.awaiting
+        return (
+            age_s > quiet_s and age_s * 1000.0 > self.service_ms + self.wait_ms(now_s) / QUEUE_COSTS
+        )
 
     # ------------------------------------------------------------ what is learned
 
@@ -148,19 +163,32 @@ class Lane:
         if concurrency > 0:
             self.concurrency = max(concurrency, 1.0)
 
-    def refresh(self, scale: float, typical_ms: float, now_s: float) -> None:
+    def refresh(self, scale: float, typical_ms: float, now_s: float, usual: float = 0.0) -> None:
         """Take note of how the peers do: as `scale`, next to what was measured of them after
-        warm-up, and in ms; and let old news fade."""
-        self.typical_ms = self.declared_ms * scale or typical_ms
+        warm-up, and in ms; of how many at once are `usual` (0 = unknown); let old news fade."""
+        if now_s > self.news_until_s + FORGOTTEN_S:
+            self.average_others = self.echo = 0.0
+        if self.declared and usual:
+            self.shown = self.shown or UNSHOWN * usual
+            if self.concurrency > self.shown:
+                self.concurrency = max(self.shown, 1.0)
+        self.typical_ms, self.peers_ms = self.declared_ms * scale or typical_ms, typical_ms
         self.service_ms = self.service.expected(self.typical_ms, now_s)
         self.hold_ms = max(self.hold.expected(self.service_ms, now_s), self.service_ms)
         self.overdue = OVERDUE * 1000.0 / self.service.unevenness
 
     def told(self, load: int, now_s: float) -> None:
         """The gateway says how many requests are in flight there."""
-        own, others = self.own, float(load - self.own)
-        self.others = others = others if others > 0.0 else 0.0
-        self.others_until_s = now_s + 2.0 * NEWS_LASTS_S
+        own, hold_ms = self.own, self.hold_ms
+        arrived = hold_ms / (hold_ms + (self.place.rtt.ms or 0.0)) if hold_ms else 1.0
+        others = load - own * arrived  # the rest of our own is on the way, and not in its count
+        if others < 0.0:
+            others = 0.0
+        gain = (now_s + NEWS_LASTS_S - self.news_until_s) / AVERAGED_S
+        average = self.average_others
+        average += (gain if gain < 1.0 else 1.0) * (others - average)
+        self.average_others, self.news = average, (others - average) / NEWS_LASTS_S
+        self.news_until_s = now_s + NEWS_LASTS_S
         self.own_then = own
         echo = others / own if own > 1 else others
         self.echo = echo if echo < ECHO else ECHO
@@ -202,10 +230,12 @@ class Lane:
             self.concurrency = max(1.0, 0.97 * self.concurrency)
 
     def _check_concurrency(self, took_ms: float, among: float) -> None:
-        """What was declared is believed as long as it shows: so many at once take no longer."""
+        """What was declared is believed as far as it shows: so many at once take no longer."""
         usual = 2.0 * self.typical_ms
         if took_ms > usual and among <= self.concurrency:
             seen = max(1.0, among * usual / took_ms)
             self.concurrency += 0.1 * (seen - self.concurrency)
         elif took_ms < self.typical_ms and self.concurrency < self.declared:
-            self.concurrency += 0.05 * (self.declared - self.concurrency)
+            if among > self.shown:
+                self.shown = among
+            self.concurrency += 0.05 * (min(self.shown, self.declared) - self.concurrency)

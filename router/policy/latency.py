@@ -20,9 +20,8 @@ STEADY_MS = 10.0
 STEADY_SHARE = 0.25
 _DRIFT = 0.05
 _FAST, _SLOW = 0.15, 0.04  # the least weight of one observation
+_MANY = 25  # observations, from where on each has the least
 _APART = 2.0  # so many times apart, and the fast one counts
-_NOISE, _SURE = 0.25, 0.7  # of logarithms: nearer to what was believed is noise, further is not
-_NOISE_TIMES, _SURE_TIMES = math.exp(_NOISE), math.exp(_SURE)
 _CLIP = 8.0  # a single observation counts as at most so many times what was expected
 _FADES_AFTER_S = 5.0
 
@@ -68,21 +67,24 @@ class Average:
         """Take in one observation; one that is far off counts less than it says."""
         if value < 0.0:
             value = 0.0
-        self.at_s, self.count = now_s, self.count + 1
-        if self.count == 1:
+        self.at_s = now_s
+        self.count = count = self.count + 1
+        if count > _MANY:
+            quick, weight = _FAST, _SLOW
+        elif count == 1:
             self.fast = self.slow = value
             self.square = value * value
             return
-        first, fast, slow = 1.0 / self.count, self.fast, self.slow
+        else:
+            quick, weight = max(1.0 / count, _FAST), max(1.0 / count, _SLOW)
+        fast, slow, square = self.fast, self.slow, self.square
         most = _CLIP * fast + 1.0
-        self.fast = fast + (first if first > _FAST else _FAST) * (
-            (value if value < most else most) - fast
-        )
+        self.fast = fast + quick * ((value if value < most else most) - fast)
         most = _CLIP * slow + 1.0
-        believed = value if value < most else most
-        weight = first if first > _SLOW else _SLOW
-        self.slow = slow + weight * (believed - slow)
-        self.square += weight * (believed * believed - self.square)
+        if value > most:
+            value = most
+        self.slow = slow + weight * (value - slow)
+        self.square = square + weight * (value * value - square)
 
     def expected(self, prior: float, now_s: float) -> float:
         """Return what to expect now; `prior` is what to expect of one that was never seen."""
@@ -90,13 +92,6 @@ class Average:
             return prior
         fast, slow = self.fast, self.slow
         seen = slow if slow <= _APART * fast and fast <= _APART * slow else fast
-        if prior > 0.0 and seen > 0.0:
-            times = seen / prior if seen > prior else prior / seen
-            if times <= _NOISE_TIMES:
-                seen = prior
-            elif times < _SURE_TIMES:
-                apart = math.log(times)
-                seen = prior * (seen / prior) ** ((apart - _NOISE) / (_SURE - _NOISE))
         idle_s = now_s - self.at_s - _FADES_AFTER_S
         if idle_s <= 0.0:
             return seen

@@ -10,6 +10,7 @@ service. Among near equals dice choose, the better ones more often: so load move
 many routers with the same view do not all choose the same cluster.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from federation.runtime.backoff import Dice
@@ -23,7 +24,7 @@ from router.policy.signals import Signals, avoid
 from router.policy.table import RoutingTable
 
 NEAR_EQUAL_MS = 1.0
-NEAR_EQUAL_SHARE = 0.1
+NEAR_EQUAL_SHARE = 0.2
 _NEVER = float("inf")
 _ONLY, _NEAREST, _SPILLED = Reason.ONLY, Reason.NEAREST, Reason.SPILLED
 RETURN_S = 10.0  # what was out gets its share of the requests back in so long
@@ -61,7 +62,7 @@ def pick(
     Returns the choice, why, and the least score."""
     if short.stamp != signals.stamp or now_s >= short.ordered_until_s:
         bring_up_to_date(short, signals, now_s)
-    least, scored = _NEVER, []
+    least, rank, scored = _NEVER, 0, []
     for option in short.best:
         lane = option.lane
         if lane.held_until_s > now_s:
@@ -71,9 +72,9 @@ def pick(
             score -= bonus[option]
         scored.append((score, option))
         if score < least:
-            least = score
+            least, rank = score, option.rank
     short.scored = scored
-    chosen = among(scored, least, dice)
+    chosen = among(scored, least, dice, rank)
     if chosen is None or _must_wait(chosen, short, now_s, dice):
         return None
     return chosen, done(short, chosen), least
@@ -87,31 +88,31 @@ def bring_up_to_date(short: Shortlist, signals: Signals, now_s: float) -> None:
         short.order(now_s)
 
 
-def among(scored: Sequence[tuple[float, Option]], least: float, dice: Dice) -> Option | None:
-    """One of the near equals: the nearer to the least, the more often."""
-    band = NEAR_EQUAL_SHARE * least
+def among(
+    scored: Sequence[tuple[float, Option]], least: float, dice: Dice, rank: int = 0
+) -> Option | None:
+    """One of the near equals: the nearer to the least, the more often. `rank` is that of the least:
+    what a region costs for being less preferred is no time of which a part is noise."""
+    band = NEAR_EQUAL_SHARE * (least - PREFER_MS * rank)
     if band < NEAR_EQUAL_MS:
         band = NEAR_EQUAL_MS
-    edge = least + band
-    near = [pair for pair in scored if pair[0] <= edge]
+    edge, whole = least + band, 0.0
+    near: list[Option] = []
+    marks: list[float] = []
+    for score, option in scored:
+        if score < edge:
+            whole += edge - score
+            near.append(option)
+            marks.append(whole)
     if len(near) < 2:
-        return near[0][1] if near else None
-    whole = sum([edge - score for score, _ in near])
+        return near[0] if near else None
     shown = dice.random()
-    one = _drawn(near, edge, whole * shown)
-    other = _drawn(near, edge, whole * (shown + 0.5 if shown < 0.5 else shown - 0.5))
+    one = near[bisect_left(marks, whole * shown)]
+    other = near[bisect_left(marks, whole * (shown + 0.5 if shown < 0.5 else shown - 0.5))]
     if one is other:
         return one
     lane, rival = one.lane, other.lane
     return one if lane.own * rival.concurrency <= rival.own * lane.concurrency else other
-
-
-def _drawn(near: Sequence[tuple[float, Option]], edge: float, left: float) -> Option:
-    for score, option in near:
-        left -= edge - score
-        if left <= 0.0:
-            return option
-    return near[-1][1]
 
 
 def _must_wait(option: Option, short: Shortlist, now_s: float, dice: Dice) -> bool:
@@ -157,8 +158,8 @@ def _carefully(short: Shortlist, question: Question, dice: Dice) -> Decision:
     open_ = [o for o in pool if not capped(o, short, now_s, dice)] or pool
     bonus = bonuses(open_, question.affinity) if question.affinity else {}
     scored = [(_score(o, now_s, bonus.get(o, 0.0)), o) for o in open_]
-    least = min(score for score, _ in scored)
-    chosen = among(scored, least, dice) or scored[0][1]
+    least, rank = min((score, o.rank) for score, o in scored)
+    chosen = among(scored, least, dice, rank) or scored[0][1]
     decision = Decision(short, question, chosen, done(short, chosen), least)
     if desperate:
         decision.reason = Reason.DESPERATE
@@ -235,8 +236,9 @@ def refresh(short: Shortlist, signals: Signals, now_s: float) -> None:
     seen = [o.lane for o in options if o.lane.service.count]
     typical_ms = _middle([lane.service.slow for lane in seen], 0.0)
     scale = _middle([n.service.slow / n.declared_ms for n in seen if n.declared_ms], 1.0)
+    usual = _middle([lane.declared for o in options if (lane := o.lane).declared], 0.0)
     for option in options:
-        option.lane.refresh(scale, typical_ms, now_s)
+        option.lane.refresh(scale, typical_ms, now_s, usual)
         measured = option.lane.place.rtt.ms
         if measured is not None:
             option.rtt_ms, option.measured = measured, True

@@ -8,7 +8,7 @@ only afterwards: what an answer took beyond the estimate is owed, and holds up t
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from federation.contract.access import Tenant
@@ -17,8 +17,9 @@ from federation.contract.errors import Exhausted
 BURST_S = 10.0
 LONGEST_WAIT_S = 120
 _BUSY_WAIT_S = 1
+_NEARLY = 1e-9  # of a token
 _FIELDS = (
-    b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.1fs\r\n"
+    b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%.1fs\r\n"
 )
 
 
@@ -37,9 +38,11 @@ class OverQuota(Exhausted):
 class Bucket:
     """A token bucket. It may be overdrawn: then it owes, and fills up from below zero."""
 
-    __slots__ = ("_at_s", "capacity", "level", "per_s")
+    __slots__ = ("_at_s", "_fields", "capacity", "level", "per_s")
 
-    def __init__(self, per_minute: int, now_s: float) -> None:
+    def __init__(self, per_minute: float, now_s: float, of: bytes = b"requests") -> None:
+        """Begin with a full bucket; `of` is what it counts, as clients are told."""
+        self._fields = _FIELDS % (of, per_minute, of, of)
         self.per_s = per_minute / 60
         self.capacity = max(1.0, self.per_s * BURST_S)
         self.level = self.capacity
@@ -59,23 +62,24 @@ class Bucket:
         """Return how long until `amount` may be taken, 0 = now; more than fits needs a full one."""
         self.fill(now_s)
         missing = (amount if amount < self.capacity else self.capacity) - self.level
-        return missing / self.per_s if missing > 1e-9 else 0.0
+        return missing / self.per_s if missing > _NEARLY else 0.0
 
     def take(self, amount: float) -> None:
         """Take what `wait_s` allowed, or what was used; a negative amount gives back."""
         self.level = min(self.capacity, self.level - amount)
 
-    def fields(self, of: bytes, limit: int, now_s: float) -> bytes:
+    def fields(self, now_s: float) -> bytes:
         """Return what a client may know, as header lines: the limit, what is left of it, when all
         of it is back."""
         self.fill(now_s)
         level = self.level
-        left = int(level + 1e-9) if level > 0.0 else 0
+        left = int(level + _NEARLY) if level > 0.0 else 0
         full_s = (self.capacity - level) / self.per_s
-        return _FIELDS % (of, limit, of, left, of, full_s if full_s > 0.0 else 0.0)
+        return self._fields % (left, full_s if full_s > 0.0 else 0.0)
 
-    def adjust(self, per_minute: int, now_s: float) -> None:
+    def adjust(self, per_minute: float, now_s: float, of: bytes = b"requests") -> None:
         """Go on under another limit; what is owed stays owed."""
+        self._fields = _FIELDS % (of, per_minute, of, of)
         if per_minute / 60 != self.per_s:
             self.fill(now_s)
             self.per_s = per_minute / 60
@@ -84,29 +88,58 @@ class Bucket:
 
 
 @dataclass(slots=True)
-class _Account:
-    """What one tenant has taken."""
+class Account:
+    """What one tenant has taken; all tenants without limits share one."""
 
     requests: Bucket | None = None
     tokens: Bucket | None = None
     in_flight: int = 0
+    most: int = 0  # at once; 0 = any number
     tenant: Tenant | None = None  # whose limits these are
+    share: float = 1.0  # of these limits, what may be handed out here
 
     def follow(self, tenant: Tenant, now_s: float) -> None:
         """Take the tenant's limits as they are now."""
         if tenant is self.tenant:
             return
         self.tenant = tenant
-        self.requests = _bucket(self.requests, tenant.requests_per_minute, now_s)
-        self.tokens = _bucket(self.tokens, tenant.tokens_per_minute, now_s)
+        share = self.share
+        self.most = math.ceil(tenant.max_concurrent * share)
+        per_minute = tenant.requests_per_minute * share
+        self.requests = _bucket(self.requests, b"requests", per_minute, now_s)
+        self.tokens = _bucket(self.tokens, b"tokens", tenant.tokens_per_minute * share, now_s)
+
+    def take(self, now_s: float) -> bool:
+        """Take one request of the limits and a place; False, and nothing taken, where one of them
+        is reached. `give_back` ends it, or leaving a Hold."""
+        if 0 < self.most <= self.in_flight:
+            return False
+        bucket = self.requests
+        if bucket is not None:
+            bucket.fill(now_s)
+            if bucket.level < 1.0 - _NEARLY:
+                return False
+            bucket.level -= 1.0
+        self.in_flight += 1
+        return True
+
+    def give_back(self) -> None:
+        """Give back the place that `take` took, once."""
+        self.in_flight -= 1
+
+    def fields(self, now_s: float) -> bytes:
+        """Return what the client may know of its limits, as header lines; only those there are."""
+        requests, tokens = self.requests, self.tokens
+        told = b"" if requests is None else requests.fields(now_s)
+        return told if tokens is None else told + tokens.fields(now_s)
 
 
-def _bucket(bucket: Bucket | None, per_minute: int, now_s: float) -> Bucket | None:
+def _bucket(bucket: Bucket | None, of: bytes, per_minute: float, now_s: float) -> Bucket | None:
     if per_minute <= 0:
         return None
     if bucket is None:
-        return Bucket(per_minute, now_s)
-    bucket.adjust(per_minute, now_s)
+        return Bucket(per_minute, now_s, of)
+    bucket.adjust(per_minute, now_s, of)
     return bucket
 
 
@@ -115,7 +148,7 @@ class Hold:
     """One request's share. Set `used` to the tokens that it took before leaving."""
 
     tenant: Tenant
-    _account: _Account
+    _account: Account
     used: int = 0
     _estimate: int = field(default=0, init=False)
 
@@ -153,13 +186,7 @@ class Hold:
 
     def fields(self, now_s: float) -> bytes:
         """Return what the client may know of its limits, as header lines; only those there are."""
-        account, tenant = self._account, self.tenant
-        told = b""
-        if account.requests is not None:
-            told = account.requests.fields(b"requests", tenant.requests_per_minute, now_s)
-        if account.tokens is not None:
-            told += account.tokens.fields(b"tokens", tenant.tokens_per_minute, now_s)
-        return told
+        return self._account.fields(now_s)
 
     def headers(self, now_s: float) -> dict[str, str]:
         """Return the same as names and values."""
@@ -168,11 +195,14 @@ class Hold:
 
 
 class Quotas:
-    """The accounts of all tenants that have limits; one object for a router's life."""
+    """The accounts of all tenants that have limits; one object for a router's life. `share` is the
+    part of each limit that it hands out: all of it, or what one of several workers may."""
 
-    def __init__(self) -> None:
-        self._accounts: dict[str, _Account] = {}
-        self._of_others = _Account()  # of all tenants without limits
+    def __init__(self, share: float = 1.0) -> None:
+        self._share = share
+        self._shares: dict[str, float] = {}  # of those tenants that have another one
+        self._accounts: dict[str, Account] = {}
+        self._of_others = Account()  # of all tenants without limits
 
     def __repr__(self) -> str:
         running = {name: a.in_flight for name, a in sorted(self._accounts.items()) if a.in_flight}
@@ -195,11 +225,20 @@ class Quotas:
         for name in gone:
             del self._accounts[name]
 
+    def divide(self, shares: Mapping[str, float], now_s: float) -> None:
+        """Hand out other parts of the limits of these tenants from now on; what is owed stays."""
+        self._shares = dict(shares)
+        for name, account in self._accounts.items():
+            share, tenant = shares.get(name, self._share), account.tenant
+            if tenant is not None and share != account.share:
+                account.share, account.tenant = share, None
+                account.follow(tenant, now_s)
+
     def check(self, tenant: Tenant, now_s: float) -> None:
         """Raise OverQuota if `hold` would; takes nothing."""
-        self._check(tenant, self._account(tenant, now_s), now_s)
+        self._check(tenant, self.account(tenant, now_s), now_s)
 
-    def _check(self, tenant: Tenant, account: _Account, now_s: float) -> None:
+    def _check(self, tenant: Tenant, account: Account, now_s: float) -> None:
         if account.requests and (wait_s := account.requests.wait_s(1, now_s)):
             raise OverQuota(
                 f"Tenant {tenant.name!r} has sent its {tenant.requests_per_minute} requests "
@@ -208,7 +247,7 @@ class Quotas:
                 reason="requests-per-minute",
                 hold=Hold(tenant, account),
             )
-        if 0 < tenant.max_concurrent <= account.in_flight:
+        if 0 < account.most <= account.in_flight:
             raise OverQuota(
                 f"Tenant {tenant.name!r} already has {account.in_flight} requests at work here, "
                 f"of {tenant.max_concurrent} at once.",
@@ -226,7 +265,7 @@ class Quotas:
         """Begin a hold; `Hold.leave` ends it. Raises OverQuota."""
         account = self._accounts.get(tenant.name)
         if account is None or account.tenant is not tenant:
-            account = self._account(tenant, now_s)
+            account = self.account(tenant, now_s)
         if account.requests is not None or tenant.max_concurrent:
             self._check(tenant, account, now_s)
             if account.requests is not None:
@@ -234,15 +273,17 @@ class Quotas:
         account.in_flight += 1
         return Hold(tenant, account)
 
-    def _account(self, tenant: Tenant, now_s: float) -> _Account:
-        """Return the tenant's account; one without limits has none that is kept."""
+    def account(self, tenant: Tenant, now_s: float) -> Account:
+        """Return the tenant's account; one without limits has none that is kept. It is good as long
+        as the tenant is the same."""
         account = self._accounts.get(tenant.name)
         if account is None:
             if not (
                 tenant.requests_per_minute or tenant.tokens_per_minute or tenant.max_concurrent
             ):
                 return self._of_others
-            account = self._accounts[tenant.name] = _Account()
+            share = self._shares.get(tenant.name, self._share)
+            account = self._accounts[tenant.name] = Account(share=share)
         if account.tenant is not tenant:
             account.follow(tenant, now_s)
         return account

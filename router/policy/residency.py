@@ -20,6 +20,8 @@ def permits(route: ModelRoute, endpoint: Endpoint) -> bool:
 
 def permitted(route: ModelRoute, endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     """Return the endpoints that lie inside the model's residency, in their order."""
+    if not route.residency:
+        return tuple(endpoints)
     return tuple(endpoint for endpoint in endpoints if permits(route, endpoint))
 
 

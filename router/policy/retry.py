@@ -26,11 +26,13 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a request allows. `unreplayable` tells why it may be sent only once, or is empty."""
+    """What a request allows. `unreplayable` tells why it may be sent only once, or is empty;
+    `may_hedge`, whether it may be at two clusters at the same time."""
 
     deadline_s: float
     unreplayable: str = ""
     max_attempts: int = MAX_ATTEMPTS
+    may_hedge: bool = False
 
 
 class RetryBudget:
@@ -46,10 +48,16 @@ class RetryBudget:
         self._window_s = window_s
         self._seconds: deque[list[int]] = deque()  # [second, requests, retries]
         self._last = [-1, 0, 0]  # of these
+        self._before = 0  # requests of all seconds before it
 
     def __repr__(self) -> str:
         requests, retries = self._sums()
         return f"RetryBudget({retries} retries, {requests} requests in {self._window_s} s)"
+
+    @property
+    def requests(self) -> int:
+        """How many requests of clients were ever counted."""
+        return self._before + self._last[1]
 
     def request(self, now_s: float) -> None:
         """Count a request of a client."""
@@ -63,6 +71,12 @@ class RetryBudget:
         self._second(now_s)
         requests, retries = self._sums()
         return retries + 1 <= self._share * requests + (self._floor if hopeful else 0)
+
+    def is_calm(self, now_s: float) -> bool:
+        """Return whether retries are within their share, the floor not counted."""
+        self._second(now_s)
+        requests, retries = self._sums()
+        return retries <= self._share * requests
 
     def spend(self, now_s: float) -> None:
         """A retry is sent."""
@@ -81,8 +95,9 @@ class RetryBudget:
         while self._seconds and self._seconds[0][0] <= now - self._window_s:
             self._seconds.popleft()
         if not self._seconds or self._seconds[-1][0] < now:
-            self._seconds.append([now, 0, 0])
-        self._last = self._seconds[-1]
+            self._before += self._last[1]
+            self._last = [now, 0, 0]
+            self._seconds.append(self._last)
         return self._last
 
     def _sums(self) -> tuple[int, int]:

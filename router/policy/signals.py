@@ -19,6 +19,7 @@ SLOW_AT_LEAST_MS = 20.0
 FEW = 5  # observations, before a lane is judged by them
 QUEUE_DEPTH = 32.0  # times what a cluster does at once is the most that is sent there
 FAILING = 0.25  # of its last answers
+PARDONED = 0.1  # of its last answers: one that failed is let in only below it
 _CLOSED = BreakerState.CLOSED
 
 
@@ -87,10 +88,42 @@ class Attempt:
             lane.judged(failed=failed)
         self._judge(_ANSWERED, "the engine failed" if failed else "", now_s)
 
+    def went_well(self, load: int | None, now_s: float) -> None:
+        """A whole, good answer arrived at once: `first_byte` and `end` in one."""
+        lane, sent_s = self._lane, self._sent_s
+        self._open, self._answered_s = False, now_s
+        lane.awaiting -= 1
+        lane.awaiting_sum_s = lane.awaiting_sum_s - sent_s if lane.awaiting else 0.0
+        if load is not None:
+            lane.told(load, now_s)
+        took_ms = (now_s - sent_s) * 1000.0 - (lane.place.rtt.ms or 0.0)
+        mine_ms = lane.answered(took_ms if took_ms > 0.0 else 0.0, self.in_flight, now_s)
+        self._mine_ms = mine_ms
+        if lane.errors:
+            lane.judged(failed=False)
+        self._judge(_ANSWERED, "", now_s)
+        own = lane.own = lane.own - 1
+        if lane.own_then > own:
+            lane.own_then = own
+        if mine_ms:
+            lane.occupied(mine_ms, now_s)
+
     def overloaded(self, now_s: float) -> None:
         """The answer was that there is too much to do: nothing more is sent there for a moment."""
         self._lane.held_until_s = now_s + HOLD_S["saturated"]
         self._lane.held_because = "saturated"
+
+    def outrun(self, now_s: float) -> None:
+        """Another cluster answered the same request first: this one takes at least so long."""
+        lane = self._lane
+        if self._answered_s is not None or not self._open:
+            return
+        took_ms = (now_s - self._sent_s) * 1000.0 - (lane.place.rtt.ms or 0.0)
+        beyond = max(self.in_flight - lane.concurrency, 0.0)
+        if took_ms > lane.service_ms + lane.hold_ms * beyond / lane.concurrency:
+            lane.answered(took_ms, self.in_flight, now_s)
+        if self._trial or self._lane_trial:
+            self._judge(Ending.BROKEN, "another cluster answered its trial first", now_s)
 
     def end(self, ending: Ending, reason: str, now_s: float) -> None:
         """The attempt is over; a second call changes nothing."""
@@ -102,6 +135,7 @@ class Attempt:
         if lane.own_then > lane.own:
             lane.own_then = lane.own
         if self._answered_s is None:
+            self._answered_s = now_s  # what comes later is no answer
             self._awaits_no_more()
             if ending in (Ending.BROKEN, Ending.UNREACHABLE):
                 lane.judged(failed=True)
@@ -147,7 +181,8 @@ class Attempt:
             self._signals.changed(lane, before, after, now_s)
 
     def _judge_lane(self, reason: str, now_s: float) -> None:
-        """A trial of a lane must be good, and as fast as the others are."""
+        """A trial of a lane must be good, and as fast as the others are. One that failed now and
+        then has to be good several times: half of its trials would be."""
         lane, trial = self._lane, self._lane_trial
         if not trial:
             lane.breaker.succeeded(0, now_s)
@@ -155,6 +190,9 @@ class Attempt:
             lane.breaker.failed(trial, reason, now_s)
         elif not lane.canary and too_slow(self._mine_ms, lane):
             lane.breaker.failed(trial, _slow(self._mine_ms, lane), now_s)
+        elif lane.errors > PARDONED:
+            lane.breaker.abandoned(trial)  # the next request tries it again
+            lane.errors *= 0.8
         else:
             lane.breaker.succeeded(trial, now_s)
             lane.service.forget()
@@ -177,7 +215,8 @@ class Signals:
         self.prefer: tuple[str, ...] = ()
         self.queue_depth = QUEUE_DEPTH
         self.lists: dict[Key, Shortlist] = {}
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, Place] = {}  # made when first asked for: there may be thousands
+        self._urls: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         states = {name: str(p.breaker.state) for name, p in sorted(self._places.items())}
@@ -187,12 +226,8 @@ class Signals:
         """Forget clusters that are gone or moved to another URL, and welcome new ones."""
         self.stamp += 1
         self.lists.clear()
-        self._places = {
-            name: known
-            if (known := self._places.get(name)) is not None and known.url == url
-            else self._new(name, url)
-            for name, url in urls.items()
-        }
+        self._urls = urls
+        self._places = {n: known for n, known in self._places.items() if urls.get(n) == known.url}
 
     def begin(self, cluster: str, model: str, version: int, now_s: float) -> Attempt:
         """Count a request that is about to be sent."""
@@ -257,7 +292,7 @@ class Signals:
         """Return what is known of a cluster."""
         found = self._places.get(name)
         if found is None:
-            found = self._places[name] = self._new(name, "")
+            found = self._places[name] = self._new(name, self._urls.get(name, ""))
         return found
 
     def lane(self, cluster: str, model: str, version: int) -> Lane:
@@ -271,12 +306,23 @@ class Signals:
 
     def health(self, cluster: str, now_s: float) -> tuple[BreakerState, float | None, str]:
         """Return a cluster's breaker state, its round-trip time in ms, and why it is not closed."""
-        place = self.place(cluster)
+        place = self._places.get(cluster)
+        if place is None:
+            return _CLOSED, None, ""
         return place.breaker.look(now_s), place.rtt.ms, place.breaker.reason
+
+    def overdue(self, quiet_s: float, now_s: float) -> list[str]:
+        """Return the clusters whose answers are overdue, and later than `quiet_s`."""
+        return [
+            name
+            for name, place in self._places.items()
+            if any(lane.is_overdue(quiet_s, now_s) for lane in place.lanes.values())
+        ]
 
     def in_flight(self, cluster: str) -> int:
         """Return how many requests of this router are on their way to a cluster."""
-        return sum(lane.own for lane in self.place(cluster).lanes.values())
+        place = self._places.get(cluster)
+        return 0 if place is None else sum(lane.own for lane in place.lanes.values())
 
     def _new(self, name: str, url: str) -> Place:
         place = Place(name, url)
@@ -297,8 +343,9 @@ def avoid(lane: Lane, now_s: float) -> str:
 
 
 def too_slow(service_ms: float, lane: Lane) -> bool:
-    """Whether a service time is that of a lane in trouble: next to its peers, and to itself."""
-    usual = lane.typical_ms
+    """Whether a service time is that of a lane in trouble: next to what was measured of it, and to
+    its peers. What was measured after warm-up may have been wrong."""
+    usual = max(lane.typical_ms, lane.peers_ms)
     return usual > 0.0 and service_ms > max(SLOW * usual, usual + SLOW_AT_LEAST_MS)
 
 
@@ -312,5 +359,5 @@ def unlike_its_peers(lane: Lane, usual_errors: float) -> str:
 
 
 def _slow(service_ms: float, lane: Lane) -> str:
-    usual = max(lane.typical_ms, 0.001)
+    usual = max(lane.typical_ms, lane.peers_ms, 0.001)
     return f"slow: {service_ms:.0f} ms, {service_ms / usual:.0f} times what is usual"

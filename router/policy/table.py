@@ -5,16 +5,24 @@ whole by `watch`, read by `proxy`, `probe` and `explain`. Endpoints outside a mo
 not in its index.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from federation.contract.errors import Invalid, NotFound
 from federation.contract.names import did_you_mean, split_reference
+from federation.contract.slices import finish
 from federation.contract.types import Connectivity, Endpoint, ModelRoute, Replica, Snapshot
 from router.policy import access as access_rules
 from router.policy import residency, split
 from router.policy.access import AccessTable
+
+T = TypeVar("T")
+_USUAL_URL = re.compile(r"https://[a-z0-9][a-z0-9.-]*(?::[1-9][0-9]{0,3})?/?")
+_SLICE = 1024  # members of a snapshot that are looked at in one go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,36 +125,81 @@ def build(snapshot: Snapshot, reach: Reach | None = None) -> RoutingTable:
 
     Endpoints whose connections are reversed have no URL in the table.
     """
+    return finish(building(snapshot, reach))
+
+
+def building(
+    snapshot: Snapshot, reach: Reach | None = None, before: RoutingTable | None = None
+) -> Generator[None, None, RoutingTable]:
+    """Do the same in slices. What is the same object as in the table `before`, which was built with
+    the same `reach`, is not looked at again."""
     if problems := snapshot.problems():
         raise Invalid(f"Snapshot {snapshot.version} is inconsistent: {'; '.join(problems)}.")
+    yield
     models = {route.name: route for route in snapshot.models}
-    reach = reach or Reach()
-    endpoints = {endpoint.cluster: _plain(endpoint) for endpoint in snapshot.endpoints}
-    unusable = {name: why for name, e in endpoints.items() if (why := _problem(e, reach))}
+    endpoints, unusable = yield from _looking_at(snapshot.endpoints, reach or Reach(), before)
     holders: dict[tuple[str, int], dict[str, Endpoint]] = {}
-    for replica in snapshot.replicas:
-        place = holders.setdefault((replica.model, replica.version), {})
-        if replica.cluster not in unusable:
-            place[replica.cluster] = endpoints[replica.cluster]
-    versions: dict[str, list[int]] = {name: [] for name in models}
-    for model, version in sorted(holders):
-        versions[model].append(version)
+    replica: dict[tuple[str, int, str], Replica] = {}
+    for those in _slices(snapshot.replicas):
+        for one in those:
+            model, version, cluster = one.model, one.version, one.cluster
+            replica[model, version, cluster] = one
+            place = holders.get((model, version))
+            if place is None:
+                place = holders[model, version] = {}
+            if cluster not in unusable:
+                place[cluster] = endpoints[cluster]
+        yield
+    serving = {}
+    for groups in _slices(holders.items(), _SLICE // 16):
+        for key, place in groups:
+            serving[key] = residency.permitted(models[key[0]], place.values())
+        yield
+    same_access = before is not None and snapshot.access is before.snapshot.access
     return RoutingTable(
         snapshot=snapshot,
         models=models,
         endpoints=endpoints,
-        serving={
-            key: residency.permitted(models[key[0]], place.values())
-            for key, place in holders.items()
-        },
-        versions={
-            name: tuple(sorted({*numbers, *models[name].dormant}))
-            for name, numbers in versions.items()
-        },
-        replica={(r.model, r.version, r.cluster): r for r in snapshot.replicas},
+        serving=serving,
+        versions=_versions(models, holders),
+        replica=replica,
         unusable=unusable,
-        access=access_rules.build(snapshot.access),
+        access=before.access if before and same_access else access_rules.build(snapshot.access),
     )
+
+
+def _looking_at(
+    members: Iterable[Endpoint], reach: Reach, before: RoutingTable | None
+) -> Generator[None, None, tuple[dict[str, Endpoint], dict[str, str]]]:
+    """Return the endpoints as routers use them, and why some cannot be used."""
+    endpoints: dict[str, Endpoint] = {}
+    unusable: dict[str, str] = {}
+    held = before.endpoints if before is not None else {}
+    known = before.unusable if before is not None else {}
+    for some in _slices(members):
+        for endpoint in some:
+            name = endpoint.cluster
+            same = held.get(name) is endpoint
+            endpoints[name] = endpoint if same else _plain(endpoint)
+            if why := known.get(name) if same else _problem(endpoint, reach):
+                unusable[name] = why
+        yield
+    return endpoints, unusable
+
+
+def _slices(members: Iterable[T], size: int = _SLICE) -> Iterable[list[T]]:
+    rest = iter(members)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _versions(
+    models: Mapping[str, ModelRoute], holders: Iterable[tuple[str, int]]
+) -> dict[str, tuple[int, ...]]:
+    found: dict[str, set[int]] = {name: set(route.dormant) for name, route in models.items()}
+    for model, version in holders:
+        found[model].add(version)
+    return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
 
 
 def _number(text: str) -> int | None:
@@ -173,6 +226,8 @@ def _problem(endpoint: Endpoint, reach: Reach) -> str:
 
 
 def _url_problem(url: str, reach: Reach) -> str:
+    if _USUAL_URL.fullmatch(url):
+        return ""
     unusable = f"its URL {url!r} cannot be dialled"
     try:
         parts = urlsplit(url)

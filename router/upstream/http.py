@@ -15,11 +15,11 @@ from urllib.parse import urlsplit, urlunsplit
 from federation.contract.errors import Invalid
 from federation.contract.types import Endpoint
 from federation.relay.forward import (
+    Channel,
     Deadlines,
     Exchange,
     Forwarder,
     ForwardError,
-    Lease,
     Outgoing,
     Sending,
     Upstream,
@@ -31,6 +31,8 @@ from router.upstream.identity import Identity
 from router.upstream.reverse import ReversePool
 
 log = logging.getLogger(__name__)
+
+SIGN_OF_LIFE_S = 3.0
 
 
 class GivenUp(ForwardError):
@@ -108,13 +110,10 @@ class Upstreams:
             found = self._waiting[cluster] = set()
         return found
 
-    def lease(self, cluster: str, base: str) -> Lease | None:
-        """Return a connection to a cluster that is there, None if there is none now. `base` is as
-        `base` returns it."""
-        forwarder = self._forwarders.get(cluster)
-        if forwarder is None:
-            forwarder = self._forwarder(cluster)
-        return forwarder.lease(base)
+    def channel(self, cluster: str, base: str) -> Channel:
+        """Return the connections to a cluster for requests without a coroutine, as long as it
+        `is_current`; raises ConnectFailed. `base` is as `base` returns it."""
+        return self._forwarder(cluster).channel(base)
 
     def dialler(self, cluster: str, url: str) -> Dialler:
         """Return what makes connections to a cluster for other protocols than HTTP/1.1; raises
@@ -122,10 +121,15 @@ class Upstreams:
         return self._forwarder(cluster).dialler(self.base(cluster, url))
 
     def give_up(self, cluster: str) -> int:
-        """End all requests that wait for a first byte of this cluster; return how many."""
-        waiting = list(self._waiting.pop(cluster, set()))
+        """End all requests that wait for a first byte of this cluster; return how many. Answers
+        that have begun may show within SIGN_OF_LIFE_S that they go on."""
+        those = self.waiting(cluster)
+        waiting = list(those)
+        those.clear()
         for upstream in waiting:
             upstream.give_up(GivenUp("it stopped answering probes"))
+        if (forwarder := self._forwarders.get(cluster)) is not None:
+            forwarder.hurry(SIGN_OF_LIFE_S)
         return len(waiting) + sum(also(cluster) for also in self.on_give_up)
 
     def follow(self, endpoints: Mapping[str, Endpoint]) -> None:

@@ -11,12 +11,14 @@ no further request; one whose certificate was revoked is broken at once, whateve
 import asyncio
 import errno
 import logging
+import socket
 from dataclasses import dataclass
+from typing import Any
 
 from federation.contract.errors import Conflict, FederationError, Invalid, Unavailable
 from federation.contract.spiffe import PeerRole
 from federation.relay.failures import Vet
-from federation.relay.http1.client import ClientConnection
+from federation.relay.http1.client import ClientConnection, Exchange
 from federation.relay.pool import vetted
 from federation.relay.reversal import ALPN, GOODBYE, WAITING_HEADER, agreed, keep_open
 from federation.relay.transport import ProtocolFactory
@@ -64,19 +66,20 @@ class ReversePool(Owner):
         """Return what there is of each cluster that ever had a connection or a request."""
         return {name: lender.counts() for name, lender in sorted(self._lenders.items())}
 
-    async def listen(self, address: str) -> tuple[str, int]:
-        """Take in connections at `HOST:PORT` (port 0: any) and return where.
+    async def listen(self, address: str | socket.socket) -> tuple[str, int]:
+        """Take in connections at `HOST:PORT` (port 0: any), or on a bound socket; return where.
 
         Raises Conflict if the port is taken, Invalid or Unavailable if the address is no good.
         """
-        host, port = _split(address)
+        where: dict[str, Any] = {"sock": address}
+        if isinstance(address, str):
+            where = dict(zip(("host", "port"), _split(address), strict=True))
         _, trust = self._credentials.require()
         self._roots = frozenset(trust.roots)
         try:
             self._server = await asyncio.get_running_loop().create_server(
                 lambda: ReversedConnection(self),
-                host,
-                port,
+                **where,
                 ssl=self._credentials.server_context(alpn=ALPN),
                 ssl_handshake_timeout=self._limits.handshake_s,
                 ssl_shutdown_timeout=self._limits.farewell_s,
@@ -253,6 +256,10 @@ class ReversedStock:
             one.abort()
         return len(broken)
 
+    def exchanges(self) -> list[Exchange]:
+        """Return what is under way on what was lent."""
+        return [one.exchange for one in self._lent if one.exchange is not None]
+
     @property
     def carries(self) -> bool:
         """Whether another protocol is at work on a connection."""
@@ -300,7 +307,7 @@ def _split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _cannot_listen(address: str, error: OSError) -> FederationError:
+def _cannot_listen(address: str | socket.socket, error: OSError) -> FederationError:
     if error.errno == errno.EADDRINUSE:
         return Conflict(
             f"{address} is in use by another process.",

@@ -30,7 +30,7 @@ Obj = dict[str, Any]
 VALUES: dict[str, Mapping[str, Any]] = {
     "default": {},
     "everything": {
-        "router": {"replicas": 3},
+        "router": {"replicas": 3, "workers": 2},
         "edgeAgent": {
             "enabled": True,
             "cluster": "eu-west",

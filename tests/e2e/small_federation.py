@@ -87,9 +87,12 @@ class SmallFederation:
         return answer
 
     def start(self, name: str, module: str, flags: Mapping[str, object]) -> None:
-        """Start a role at its most talkative; what it writes goes to `<name>.log`."""
+        """Start a role at its most talkative; what it writes goes to `<name>.log`. A flag whose
+        value is a tuple is given once for each."""
         argv = [sys.executable, "-m", module]
-        argv += [f"--{flag}={value}" for flag, value in flags.items()]
+        for flag, value in flags.items():
+            each = value if isinstance(value, tuple) else (value,)
+            argv += [f"--{flag}={one}" for one in each]
         self._spawn(name, [*argv, "--log-level=debug"])
 
     def _spawn(self, name: str, argv: list[str]) -> None:
@@ -140,11 +143,26 @@ async def small_federation(
     `heads` takes what the engine is sent.
     """
     names = ("http", "grpc", "router", "router-admin", "reverse", "gateway", "agent-admin")
-    ports = dict(zip(names, itertools.count(free_block(len(names)))))
+    heads = [] if heads is None else heads
+    async with (
+        talking_engine(engine_token, heads) as engine,
+        federation_of(root, names, heads, engine=engine) as made,
+    ):
+        yield made
+
+
+@asynccontextmanager
+async def federation_of(
+    root: Path,
+    names: Sequence[str],
+    heads: list[dict[str, str]] | None = None,
+    **known: int,
+) -> AsyncIterator[SmallFederation]:
+    """Start a control plane. `names` get free ports beside the `known` ones; "http" and "grpc" are
+    its own."""
+    ports = dict(zip(names, itertools.count(free_block(len(names))))) | known
+    made = SmallFederation(root, Record(), ports, {}, [] if heads is None else heads)
     async with AsyncExitStack() as stack:
-        heads = [] if heads is None else heads
-        ports["engine"] = await stack.enter_async_context(talking_engine(engine_token, heads))
-        made = SmallFederation(root, Record(), ports, {}, heads)
         stack.callback(made.stop)
         flags = {"http-listen": _at(ports["http"]), "grpc-listen": _at(ports["grpc"])}
         made.start("control-plane", "federation", {"state-dir": made.state, **flags})

@@ -17,12 +17,15 @@ from edge_agent.golden import GoldenAsker
 from federation.contract.package import Golden, ModelPackage, TensorSpec
 from federation.contract.rollout import GoldenResult
 from federation.contract.types import (
+    AssignedVersion,
+    Assignment,
     EngineKind,
     ModelProtocol,
     ObservedVersion,
     Runtime,
     VersionState,
 )
+from federation.runtime.clock import Clock, ManualClock, SystemClock
 
 X = TensorSpec(name="x", datatype="FP32", shape=(-1, 2))
 SEEN = ObservedVersion(model="m", version=1, digest="d", state=VersionState.WARMED)
@@ -43,7 +46,9 @@ def staged_of(folder: Path, lines: list[dict[str, Any]], protocol: ModelProtocol
 
 
 @asynccontextmanager
-async def asking(staged: StagedVersion) -> AsyncIterator[tuple[FakeEngine, GoldenAsker]]:
+async def asking(
+    staged: StagedVersion, clock: Clock | None = None
+) -> AsyncIterator[tuple[FakeEngine, GoldenAsker]]:
     engine = FakeEngine()
     await engine.start()
     await engine.load(
@@ -51,7 +56,12 @@ async def asking(staged: StagedVersion) -> AsyncIterator[tuple[FakeEngine, Golde
     )
     backend, board = FakeBackend(engine), Board(EngineKind.TRITON)
     board.show(1, (SEEN,))
-    asker = GoldenAsker(backend=backend, board=board, staged=lambda _model, _version: staged)
+    asker = GoldenAsker(
+        backend=backend,
+        board=board,
+        staged=lambda _model, _version: staged,
+        clock=clock or SystemClock(),
+    )
     task = asyncio.ensure_future(asker.run())
     try:
         yield engine, asker
@@ -129,3 +139,50 @@ async def test_an_engine_that_is_away_is_asked_again(
         while (result := asker.result(SEEN)) is None:
             await asyncio.sleep(0.01)
         assert result == GoldenResult(inputs=1, wrong=0)
+
+
+ASKED_AGAIN = Assignment(
+    cluster="c",
+    generation=1,
+    versions=(AssignedVersion(model="m", version=1, digest="d", golden_every_s=300),),
+)
+
+
+async def test_an_engine_that_decays_is_found_out_when_it_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.golden.LOOK_S", 0.005)
+    staged, clock = staged_of(tmp_path, [RIGHT], ModelProtocol.TENSOR), ManualClock()
+    async with asking(staged, clock) as (engine, asker), asyncio.timeout(10):
+        heard: asyncio.Queue[GoldenResult | None] = asyncio.Queue()
+        asker.on_news.append(lambda: heard.put_nowait(asker.result(SEEN)))
+        asker.assigned(ASKED_AGAIN)
+        assert await heard.get() == GoldenResult(inputs=1, wrong=0)
+        engine.crashed.add(("m", 1))
+        clock.advance(299)
+        await asyncio.sleep(0.05)
+        assert heard.empty()
+        clock.advance(1)
+        result = await heard.get()
+        assert result is not None
+        assert result.wrong == 1
+        assert result.words.startswith("asked again, line 1: it failed: ")
+
+
+async def test_a_canary_that_has_too_much_to_do_is_not_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.golden.LOOK_S", 0.005)
+    monkeypatch.setattr("edge_agent.golden._RETRY_S", 0.005)
+    staged, clock = staged_of(tmp_path, [RIGHT], ModelProtocol.TENSOR), ManualClock()
+    async with asking(staged, clock) as (engine, asker), asyncio.timeout(10):
+        asker.assigned(ASKED_AGAIN)
+        while asker.result(SEEN) is None:
+            await asyncio.sleep(0.005)
+        monkeypatch.setattr("edge_agent.golden._BUSY", frozenset({500}))  # what a crash answers
+        engine.crashed.add(("m", 1))
+        clock.advance(300)
+        asked = engine.requests.total()
+        while engine.requests.total() == asked:
+            await asyncio.sleep(0.005)
+        assert asker.result(SEEN) == GoldenResult(inputs=1, wrong=0)

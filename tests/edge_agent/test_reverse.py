@@ -293,3 +293,22 @@ async def test_closing_ends_what_does_not_end(tmp_path: Path) -> None:
         async with asyncio.timeout(5):
             await one.dialler.close(0.1)
             assert b"200" not in await reader.read()
+
+
+async def test_a_router_of_several_processes_has_a_line_for_each(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path)
+    router = credentials_for(authority, PeerRole.ROUTER, "r1")
+    async with (
+        router_by_hand(router) as first,
+        router_by_hand(router) as second,
+        agent(authority) as one,
+    ):
+        addresses = [r.reverse_address for by in (first, second) for r in by.routers()]
+        one.dialler.use([RouterAddress(name="r1", reverse_address=",".join(addresses))])
+        await until(lambda: len(first.taken) == 2 and len(second.taken) == 2)
+        await until(lambda: all(line.stock().idle == 2 for line in one.dialler.lines))
+        assert [line.address for line in one.dialler.lines] == addresses
+        assert one.metric("idle") == 4.0  # one sample for the router
+        one.dialler.use(first.routers())
+        await until(lambda: one.metric("idle") == 2.0)
+        assert len(one.dialler.lines) == 1

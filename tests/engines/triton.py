@@ -7,7 +7,7 @@ A pytest plugin, see tests/conftest.py. Tests that break the server start one of
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,14 @@ from tests.engines.process import EngineProcess, log_tail, refuse_or_skip
 class TritonServer:
     """One server with an empty repository; `start` again after `kill` takes the same ports."""
 
-    def __init__(self, installation: TritonInstallation, folder: Path) -> None:
+    def __init__(
+        self,
+        installation: TritonInstallation,
+        folder: Path,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environ` are variables that its models see."""
+        self._environ = dict(environ or {})
         self.repository = folder / "models"
         self.repository.mkdir(parents=True)
         self._installation = installation
@@ -57,13 +64,19 @@ class TritonServer:
             command = self._installation.command(
                 self.repository, TritonPorts(http=http, grpc=http + 1, metrics=http + 2)
             )
-            environment = self._installation.environment(os.environ)
+            environment = self._installation.environment({**os.environ, **self._environ})
             self._process = EngineProcess(command, environment, self._log)
             if self._process.wait_until(self._is_live, limit_s=30):
                 return
             self.kill()
             self._first_port = 0  # perhaps someone else took a port in between
         raise RuntimeError(f"tritonserver did not start:\n{self.tail()}")
+
+    @property
+    def pid(self) -> int:
+        """Its process; its models are children of it."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """End it and its models at once."""

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from federation.app import main, software_version
+from federation.app import main
 from federation.contract.errors import Conflict, Invalid
 from tests.fakes.control_plane import operator, running
 
@@ -248,7 +248,3 @@ async def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
     async with running(tmp_path, store="sqlite") as plane, operator(plane) as api:
         assert (await api.call("GET", "/api/v1/models/m")).json == before
         assert (await api.call("GET", "/api/v1/clusters/a")).status == 200
-
-
-def test_the_software_has_a_version() -> None:
-    assert software_version()

@@ -70,6 +70,9 @@ class _Quiet:
     def on_ping(self, payload: bytes) -> None:
         self.said.append(("ping", payload))
 
+    def on_pong(self) -> None:
+        pass
+
     def take_whole(self, data: bytes, at: int) -> int:
         return at  # nothing: each frame is read one by one
 

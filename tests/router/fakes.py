@@ -30,6 +30,7 @@ from router.geo import Locator
 from router.metrics import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
+from router.policy.signals import Signals
 from router.probe import Prober, ProbeTimes
 from router.proxy import Proxy
 from router.state import RouterState
@@ -181,6 +182,16 @@ def _completion(path: str, text: str) -> dict[str, object]:
         return base | {"object": "chat.completion", "choices": [choice]}
     choice = {"index": 0, "text": text, "finish_reason": "stop", "logprobs": None}
     return base | {"object": "text_completion", "choices": [choice]}
+
+
+def forget_failures(signals: Signals) -> None:
+    """Let everybody in again, as if nothing had ever failed."""
+    for place in signals._places.values():
+        for breaker in (place.breaker, *(lane.breaker for lane in place.lanes.values())):
+            breaker.__init__()  # type: ignore[misc]
+        for lane in place.lanes.values():
+            lane.held_until_s, lane.errors, lane.away = 0.0, 0.0, False
+    signals.stamp += 1
 
 
 async def refuse(request: web.Request, reason: str = "engine-down") -> web.StreamResponse:

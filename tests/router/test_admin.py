@@ -8,6 +8,7 @@ from federation.contract.access import Access, Tenant
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
 from router.admin import Admin
+from router.answering import Here
 from router.geo import Locator
 from router.metrics import Metrics
 from router.policy import table as tables
@@ -18,7 +19,9 @@ from tests.router.fakes import make_snapshot
 async def test_the_admin_pages() -> None:
     state = RouterState(name="r1", clock=SystemClock(), dice=random.Random(0))
     locator = Locator()
-    admin = Admin(state=state, metrics=Metrics(state), locator=locator)
+    here = Here(state, Metrics(state), locator)
+    here.listening = True
+    admin = Admin(state=state, answering=here)
     runner = make_runner(admin.application(), ServerLimits(shutdown_s=0.1))
     host, port = await listen(runner, "127.0.0.1:0")
     async with aiohttp.ClientSession(f"http://{host}:{port}") as session:

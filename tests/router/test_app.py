@@ -1,13 +1,8 @@
 import asyncio
-import contextlib
 import json
-import os
 import random
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,61 +19,7 @@ from router.watch import SNAPSHOT_FILE
 from tests.engines.ports import free_block
 from tests.pki import credentials_for, make_authority
 from tests.router.fakes import FakeGateway, eventually, gateways, make_snapshot, router_for
-
-
-class Process:
-    """A router as a process."""
-
-    def __init__(self, process: asyncio.subprocess.Process, url: str, admin: str) -> None:
-        self.process = process
-        self.url = url
-        self.admin = admin
-
-
-async def launch(*argv: str) -> asyncio.subprocess.Process:
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("FED_")}
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "router", *argv), stderr=asyncio.subprocess.PIPE, env=environ
-    )
-
-
-async def finished(*argv: str) -> tuple[int | None, str]:
-    process = await launch(*argv)
-    async with asyncio.timeout(40):
-        _, stderr = await process.communicate()
-    return process.returncode, stderr.decode()
-
-
-@asynccontextmanager
-async def router_process(*argv: str, until: int = 200) -> AsyncIterator[Process]:
-    public = free_block(2)
-    admin = public + 1
-    process = await launch(
-        *("--listen", f"127.0.0.1:{public}", "--admin-listen", f"127.0.0.1:{admin}", *argv)
-    )
-    running = Process(process, f"http://127.0.0.1:{public}", f"http://127.0.0.1:{admin}")
-    try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
-            while True:
-                with contextlib.suppress(aiohttp.ClientConnectorError):
-                    async with session.get(running.admin + "/readyz") as response:
-                        if response.status == until:
-                            break
-                assert process.returncode is None
-                await asyncio.sleep(0.05)
-        yield running
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
-
-
-async def infer(url: str) -> tuple[int, str]:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(url + "/v2/models/digits/infer", data=b"{}") as response,
-    ):
-        return response.status, (await response.json()).get("by", "")
+from tests.router.processes import finished, infer, router_process
 
 
 async def test_it_runs_by_a_file_alone_and_reads_it_again_on_sighup(tmp_path: Path) -> None:

@@ -37,6 +37,16 @@ async def test_the_clients_deadline_replaces_ours() -> None:
     assert repr(theirs).startswith("Call(r, ")
 
 
+@pytest.mark.parametrize(("size", "hedged"), [(10, True), (256 * 1024, True), (300_000, False)])
+async def test_a_large_body_is_at_one_cluster_at_a_time(size: int, hedged: bool) -> None:
+    target = InferenceTarget(InferenceVerb.INFER, "digits")
+    sized = {"Content-Length": str(size)}
+    request = request_with("POST", "/v2/models/digits/infer", b"x" * size, sized)
+    with Quotas().hold(EVERYONE.tenant, 100.0) as hold:
+        call = await read_call(request, visit(target), hold, started_s=100.0, limits=ProxyLimits())
+    assert call.limits.may_hedge is hedged
+
+
 @pytest.mark.parametrize(
     "text", ["", "0", "-1", "1.5", "3600001", "9" * 5000, "0" * 8 + "9" * 5000, "²", "soon"]
 )

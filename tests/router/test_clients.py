@@ -91,6 +91,69 @@ async def test_openai(world: tuple[RouterUnderTest, dict[str, FakeGateway]]) -> 
             await client.completions.create(model="digits", prompt="x")
 
 
+DOCUMENTS: dict[str, dict[str, object]] = {
+    "embeddings": {"object": "list", "data": [{"index": 0, "embedding": [0.5, -1.0]}]},
+    "responses": {"id": "r", "object": "response", "output": []},
+    "rerank": {"results": [{"index": 1, "relevance_score": 0.9}]},
+    "score": {"data": [{"index": 0, "score": 0.7}]},
+}
+
+
+async def others(request: web.Request) -> web.StreamResponse:
+    """What OpenAI-compatible engines offer besides chat; the first piece of a stream, and its end
+    by force, where one is asked for."""
+    asked = await request.json()
+    assert asked["model"] == "poet"
+    headers = {"x-fed-load": "1"}
+    if asked.get("stream"):
+        response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'event: response.created\ndata: {"type":"response.created"}\n\n')
+        assert request.transport is not None
+        request.transport.close()
+        return response
+    usage = {"prompt_tokens": 3, "input_tokens": 3, "output_tokens": 1, "total_tokens": 4}
+    kind = request.path.removeprefix("/v1/")
+    body = {"model": "poet", "usage": usage, **DOCUMENTS[kind]}
+    return web.json_response(body, headers=headers)
+
+
+async def test_openai_beyond_chat(
+    world: tuple[RouterUnderTest, dict[str, FakeGateway]],
+) -> None:
+    router, fakes = world
+    for fake in fakes.values():
+        fake.fault = others
+    async with openai.AsyncOpenAI(base_url=router.url + "/v1", api_key="any") as client:
+        vector = await client.embeddings.create(
+            model="poet", input="to be", encoding_format="float"
+        )
+        assert vector.data[0].embedding == [0.5, -1.0]
+        assert (await client.responses.create(model="poet", input="x")).id == "r"
+        for path, found in (("/rerank", "results"), ("/score", "data")):
+            answer = await client.post(path, cast_to=object, body={"model": "poet"})
+            assert isinstance(answer, dict)
+            assert answer[found][0]["index"] in (0, 1)
+        with pytest.raises(openai.BadRequestError, match="takes tensors"):
+            await client.embeddings.create(model="digits", input="x")
+    paths = [path for fake in fakes.values() for path, _ in fake.heads]
+    assert sorted(paths) == ["/v1/embeddings", "/v1/rerank", "/v1/responses", "/v1/score"]
+
+
+async def test_a_stream_of_responses_that_breaks_off_says_so_in_its_own_words(
+    world: tuple[RouterUnderTest, dict[str, FakeGateway]],
+) -> None:
+    router, fakes = world
+    for fake in fakes.values():
+        fake.fault = others
+    async with openai.AsyncOpenAI(base_url=router.url + "/v1", api_key="any") as client:
+        stream = await client.responses.create(model="poet", input="x", stream=True)
+        events = [event async for event in stream]
+    assert events[0].type == "response.created"
+    assert events[1].type == "error"
+    assert "broke off" in events[1].message
+
+
 async def test_an_openai_client_that_leaves_stops_the_generation(
     world: tuple[RouterUnderTest, dict[str, FakeGateway]],
 ) -> None:

@@ -31,6 +31,7 @@ async def test_open_and_refused_connections_of_clients_are_told() -> None:
         await second_reader.read()  # it was closed at once
     page = _page(collector)
     assert "fed_router_client_connections 1.0" in page
+    assert f"fed_router_tasks {len(asyncio.all_tasks())}.0" in page
     assert "fed_router_client_connections_refused_total 1.0" in page
     assert "reverse" not in page
     first.close()

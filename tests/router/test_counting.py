@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 
 from federation.contract.rollout import USER_BUCKETS, CanaryRoute, SlowAbove, VersionCounts
 from federation.contract.types import Endpoint, ModelRoute, Snapshot
-from router.counting import LEFT, Counting
+from router.counting import LEFT, Counting, upper_ms
 from router.policy import split
 from router.policy import table as tables
 from router.policy.lanes import Lane, Place
+from router.policy.retry import Failed
 from router.policy.shortlist import Option
+from router.policy.signals import Ending
 from router.policy.table import Resolved
 
 CANARY = CanaryRoute(
@@ -21,6 +23,7 @@ CANARY = CanaryRoute(
 )
 ROUTE = ModelRoute(name="m", default_version=1, canary=CANARY)
 PLAIN = ModelRoute(name="plain", default_version=1)
+FAILED = Failed(cluster="c", status=502, ending=Ending.BROKEN, reason="r")
 
 
 def option(version: int, region: str = "eu") -> Option:
@@ -71,6 +74,34 @@ def test_what_an_attempt_counts_as(
     assert seen.requests == tuple(int(i == 7) for i in range(USER_BUCKETS))
     assert (sum(seen.errors), sum(seen.refused)) == (errors, refused)
     assert (sum(seen.slow), sum(seen.latency.values())) == (slow, timed)
+
+
+@pytest.mark.parametrize(
+    ("mark", "failed", "version", "region", "undrawn", "diverted"),
+    [
+        (3.0, (), 2, "eu", 0, 0),
+        (30.0, (), 1, "eu", 0, 0),
+        (3.0, (), 1, "eu", 0, 1),  # its canary could not be had
+        (3.0, (), 1, "us", 0, 0),  # where the canary has no share
+        (30.0, (), 2, "eu", 1, 0),  # no stable version was left
+        (3.0, (FAILED,), 1, "eu", 1, 0),  # a retry is no draw
+    ],
+)
+def test_what_the_draw_gave_is_told_from_what_answered(
+    mark: float, failed: tuple[Failed, ...], version: int, region: str, undrawn: int, diverted: int
+) -> None:
+    counts = counting()
+    stood = split.Split(canary=CANARY, mark=mark, bucket=7, failed=failed)
+    where = Resolved(route=ROUTE, version=1, split=stood)
+    counts.attempted(where, option(version, region), 200, 0.05)
+    seen = told(counts)["m", version, region]
+    assert (sum(seen.requests), sum(seen.undrawn), sum(seen.diverted)) == (1, undrawn, diverted)
+
+
+def test_requests_that_name_their_version_are_not_drawn() -> None:
+    counts = counting()
+    counts.attempted(Resolved(route=ROUTE, version=2), option(2), 200, 0.05)
+    assert sum(told(counts)["m", 2, "eu"].undrawn) == 1
 
 
 def test_each_version_has_its_own_bound_in_each_region_and_others_none() -> None:
@@ -152,3 +183,19 @@ def test_a_report_is_no_longer_than_the_control_plane_takes(
         route = PLAIN if model == "plain" else ROUTE
         counts.attempted(resolved(route), option(version), 200, 0.01)
     assert {key[0] for key in told(counts)} == {"m"}
+
+
+def test_how_long_answers_took_is_there_by_version_of_all_regions() -> None:
+    counting, plain = Counting(), resolved(PLAIN)
+    for region, took_s in (("eu", 0.010), ("us", 0.100), ("us", 0.100)):
+        counting.attempted(plain, option(1, region), 200, took_s)
+        counting.attempted(plain, option(1, region), 500, 9.0)
+    counting.attempted(plain, option(2), 200, 1.0)
+    bounds = [
+        {round(upper_ms(index)): count for index, count in histogram.items()}
+        for histogram in counting.histograms("plain", 1)
+    ]
+    assert bounds == [{10: 1}, {103: 2}]
+    table = tables.build(Snapshot(version=1, models=(ROUTE,)))
+    counting.retain(table)
+    assert list(counting.histograms("plain", 1)) == []

@@ -104,7 +104,7 @@ def test_everything_else_needs_one(path: str, method: str) -> None:
 
 def test_a_path_that_does_not_exist_is_told_to_everybody() -> None:
     with pytest.raises(NotFound):
-        door().admit(ask("/v1/embeddings"))
+        door().admit(ask("/v1/images"))
 
 
 def test_a_model_in_the_path_is_checked_before_it_is_looked_up() -> None:

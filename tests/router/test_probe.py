@@ -2,7 +2,8 @@ import asyncio
 
 from router.policy import table as tables
 from router.policy.breaker import BreakerState
-from router.probe import Prober, ProbeTimes, read_loads
+from router.probe import Probed, Prober, ProbeTimes, read_loads
+from tests.fakes.fault_proxy import BLACK_HOLE, fault_proxy
 from tests.router.fakes import eventually, gateways, make_snapshot, router_for
 
 FAST = ProbeTimes(interval_s=0.1, again_s=0.05, patience_s=0.5)
@@ -52,6 +53,44 @@ async def test_a_gateway_that_is_not_ready_is_ejected_but_its_requests_are_left_
             assert not waiting.done()
             assert (await waiting)[0] == 200
             assert fake.inferences == 1
+
+
+async def test_a_cluster_that_vanishes_under_a_request_is_probed_at_once_and_given_up() -> None:
+    """Not with the next round, which is far away here; what waits for it goes elsewhere."""
+    times = ProbeTimes(interval_s=60.0, again_s=60.0, jitter=0.0, quiet_s=0.1, hurry_s=0.2)
+    async with gateways("eu-1", "us-1") as fakes:
+        there = fakes["eu-1"].url.rpartition(":")
+        async with fault_proxy("127.0.0.1", int(there[2])) as proxy:
+            urls = {"eu-1": f"http://127.0.0.1:{proxy.port}", "us-1": fakes["us-1"].url}
+            async with router_for(urls, times=times) as router:
+                state, signals = router.state, router.state.signals
+                await eventually(lambda: all(h[0] is not None for h in state.health().values()))
+                await asyncio.sleep(times.quiet_s)  # nobody is probed again sooner
+                signals.place("us-1").rtt.ms = 500.0
+                await proxy.become(BLACK_HOLE)
+                async with asyncio.timeout(10):
+                    status, told, _ = await router.infer()
+                assert (status, told["x-fed-cluster"]) == (200, "us-1")
+                assert fakes["eu-1"].inferences == 0
+
+
+async def test_a_router_that_is_too_busy_to_tell_excuses_a_cluster_once() -> None:
+    async with gateways("eu-1") as fakes, router_for({"eu-1": fakes["eu-1"].url}) as router:
+        prober = Prober(state=router.state, upstreams=router.upstreams, times=FAST)
+        seen = []
+
+        async def late(*_: object, **__: object) -> Probed:
+            seen.append(router.state.health()["eu-1"][1])
+            return Probed(problem="nothing within 1 s", silent=True, late=True)
+
+        prober.probe = late  # type: ignore[method-assign]
+        running = asyncio.get_running_loop().create_task(prober.run())
+        try:
+            await eventually(lambda: not router.state.health()["eu-1"][1])
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert len(seen) == 4  # of four bad ones, two counted
 
 
 async def test_probing_follows_the_table() -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from federation.contract.access import Access, Tenant
+from federation.contract.rollout import CanaryRoute
+from router.policy import table as tables
 from router.policy.signals import Ending
 from tests.router.access_world import KEYS, access
 from tests.router.fakes import RouterUnderTest, eventually, router_for
@@ -248,6 +250,38 @@ async def test_who_is_given_up_is_answered_elsewhere_or_told() -> None:
         answer = await client.answer()
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"it stopped answering probes" in answer
+
+
+async def between_versions(*, quick: bool, percent: float, count: int) -> tuple[Any, ...]:
+    """Ask a model that is between two versions; return the answers, what the gateway saw, requests
+    by version, and how many are to be compared."""
+    canary = CanaryRoute(rollout="ro", version=1, weights={"eu": percent}, shadow_percent=50.0)
+    async with lane(good, quick=quick) as (router, gateway), Client(router.url) as client:
+        before = router.state.require_table().snapshot
+        routes = tuple(
+            replace(route, canary=canary) if route.name == "digits" else route
+            for route in before.models
+        )
+        router.state.swap(tables.build(replace(before, version=2, models=routes)))
+        answers = [DIFFERS.sub(b"", await client.ask()) for _ in range(count)]
+        _, reported = router.state.counting.report()
+        versions = {c.version: sum(c.requests) for each in reported for c in each}
+        shadowed = router.proxy.shadow._pairs.qsize()
+        return answers, gateway.seen, versions, shadowed
+
+
+async def test_between_two_versions_both_ways_are_the_same() -> None:
+    short, usual = [await between_versions(quick=q, percent=100.0, count=8) for q in (True, False)]
+    assert b"x-fed-canary: ro\r\n" in short[0][7]
+    assert short[:3] == usual[:3]
+    assert short[2] == {1: 8}
+    assert short[3]
+
+
+async def test_between_two_versions_requests_are_shared_out() -> None:
+    _, seen, versions, _ = await between_versions(quick=True, percent=30.0, count=200)
+    assert versions[1] + versions[2] == len(seen) == 200
+    assert 30 < versions[1] < 95
 
 
 async def test_limits_hold_on_the_short_way() -> None:

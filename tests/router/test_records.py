@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from federation.contract.errors import NotFound
 from federation.contract.types import Endpoint, ModelRoute
 from federation.runtime.clock import ManualClock
 from router.policy.decision import Reason
+from router.policy.hedging import Hedged, Outcome
 from router.policy.retry import Failed
 from router.policy.shortlist import Option
 from router.policy.signals import Ending, Signals
@@ -53,6 +55,32 @@ def test_it_tells_what_became_of_a_request() -> None:
     ]
     assert (record["model"], record["version"], record["chosen"]) == ("digits", 2, "eu-1")
     assert (record["client"], record["tenant"], record["took_ms"]) == ("192.0.2.1", "acme", 250.0)
+
+
+def test_a_second_cluster_that_was_asked_is_told() -> None:
+    records, clock = Records(), ManualClock()
+    chosen, hedged = option("eu-1"), Hedged(first="eu-1", second="us-1", after_s=0.0521)
+    for name, outcome in (("a", Outcome.WON), ("b", Outcome.BOTH_FAILED)):
+        story = replace(hedged, outcome=outcome)
+        records.keep(
+            (
+                *(name, 0.25, 0.0, ("192.0.2.1", (), "acme"), RESOLVED, chosen),
+                *(Reason.NEAREST, [], 200, (), story),
+            )
+        )
+    told = only(records.tell("a", "r1", clock)["records"])
+    assert told["hedged"] == {
+        "first": "eu-1",
+        "second": "us-1",
+        "after_ms": 52.1,
+        "outcome": "won",
+    }
+    assert told["why"].startswith(
+        "eu-1 had not answered after 52.1 ms, so us-1 was asked too: it answered first. eu-1 was"
+    )
+    assert "asked too: both failed." in str(records.tell("b", "r1", clock)["why"])
+    keep(records, "plain")
+    assert only(records.tell("plain", "r1", clock)["records"])["hedged"] is None
 
 
 def test_what_failed_before_and_what_never_left_are_told() -> None:

@@ -47,6 +47,8 @@ def test_flags_and_environment_are_read() -> None:
         (("--table", "t", "--max-body-bytes", "0"), "--max-body-bytes must be greater"),
         (("--table", "t", "--steer", "west"), "Use off, tell, redirect"),
         (("--table", "t", "--decision-records", "-1"), "Use 0 for none"),
+        (("--table", "t", "--hedge-budget", "0.5"), "is no share from 0 to 0.1"),
+        (("--table", "t", "--hedge-budget", "two"), "--hedge-budget"),
         (("--table", "t", "--log-level", "loud"), "--log-level 'loud' is none"),
     ],
 )

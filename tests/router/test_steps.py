@@ -1,4 +1,5 @@
 import random
+from typing import cast
 
 import pytest
 
@@ -10,7 +11,7 @@ from router.metrics import Metrics
 from router.policy import table as tables
 from router.policy.access import EVERYONE, Caller
 from router.policy.retry import Failed
-from router.policy.signals import Ending
+from router.policy.signals import Attempt, Ending
 from router.state import RouterState
 from router.steps import Steps, load_of
 from tests.router.fakes import make_snapshot
@@ -67,3 +68,31 @@ def test_a_load_is_a_sane_number() -> None:
         *(0, 42),
         *(None,) * 5,
     ]
+
+
+def test_a_good_answer_at_once_shows_what_its_two_steps_would() -> None:
+    dice, (one, two) = random.Random(7), [steps_on(URLS) for _ in range(2)]
+    clocks = [cast(ManualClock, steps.state.clock) for steps in (one, two)]
+    lanes = [steps.state.signals.lane("eu-1", "digits", 2) for steps in (one, two)]
+    lanes[0].errors = lanes[1].errors = 0.2
+    running: list[tuple[Attempt, Attempt, float]] = []
+    for _ in range(300):
+        now_s = clocks[0].monotonic_s()
+        if len(running) < 8 and (not running or dice.random() < 0.5):
+            begun = [steps.state.signals.begin("eu-1", "digits", 2, now_s) for steps in (one, two)]
+            running.append((begun[0], begun[1], now_s))
+        else:
+            mine, theirs, sent_s = running.pop(dice.randrange(len(running)))
+            load = dice.choice([None, 0, 3, 9])
+            mine.went_well(load, now_s)
+            theirs.first_byte((now_s - sent_s) * 1000.0, load, now_s)
+            theirs.end(Ending.ABANDONED, "", now_s)
+            mine.end(Ending.BROKEN, "again", now_s)  # changes nothing
+        for clock in clocks:
+            clock.advance(dice.random() / 50)
+        told = [
+            [getattr(lane, name) for name in lane.__slots__ if name not in ("place", "breaker")]
+            for lane in lanes
+        ]
+        assert repr(told[0]) == repr(told[1])
+        assert repr(lanes[0].breaker) == repr(lanes[1].breaker)

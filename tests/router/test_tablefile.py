@@ -1,10 +1,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from federation.contract.errors import Invalid
 from federation.contract.rollout import CanaryRoute, SlowAbove
+from federation.contract.types import Snapshot
 from router import tablefile
 from tests.router.fakes import ROUTES, make_snapshot
 
@@ -17,6 +19,18 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert tablefile.load(path) == snapshot
     assert tablefile.load_written(path) == snapshot
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_it_is_written_member_by_member(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+    for snapshot in (
+        Snapshot(version=3),
+        make_snapshot({f"eu-{n}": "http://h:1" for n in range(5)}),
+    ):
+        tablefile.save(path, snapshot)
+        whole = msgspec.json.decode(msgspec.json.encode(snapshot))
+        assert msgspec.json.decode(path.read_bytes()) == whole
+        assert len(path.read_text().splitlines()) > len(snapshot.endpoints)
 
 
 def test_a_rollout_goes_on_after_a_restart(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from router.geo import Locator
 from router.policy import pick
 from router.policy.decision import Question
 from router.policy.shortlist import Option
+from router.serving import Alone
 from router.state import RouterState
 from router.watch import SNAPSHOT_FILE, Uplink, Watcher
 from tests.pki import TRUST_DOMAIN, credentials_for, issue_into, make_authority, trust_of
@@ -126,7 +127,7 @@ def make_watcher(
     locator = Locator()
     return (
         state,
-        Watcher(state=state, explain=partial(explain, state, locator), uplink=uplink),
+        Watcher(state=state, serving=Alone(state, partial(explain, state, locator)), uplink=uplink),
         locator,
     )
 

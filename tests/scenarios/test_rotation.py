@@ -38,6 +38,7 @@ from router.geo import Locator
 from router.metrics import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
+from router.policy.hedging import Hedging
 from router.probe import Prober, ProbeTimes
 from router.proxy import Proxy
 from router.state import RouterState
@@ -150,6 +151,7 @@ async def router_of(
 ) -> AsyncIterator[str]:
     """Run a router's data path and its probes; yield the URL for clients."""
     state = RouterState(
+        hedging=Hedging(0.0),  # a request at two clusters would count as two attempts
         name="r",
         clock=SystemClock(),
         dice=random.Random(1),

@@ -1,10 +1,11 @@
 """An edge agent in a simulation: the real reconciler and session; its engine and disk are made up.
 
-Input: assignments, at a virtual time. Output: reports. What a version does to its engine is set by
-`Temper`.
+Input: assignments, at a virtual time; requests. Output: reports and answers. What a version does to
+its engine is set by `Temper`.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from edge_agent.policy.events import (
@@ -18,11 +19,10 @@ from edge_agent.policy.events import (
     KeepAssignment,
     Listed,
     Task,
-    Ticked,
 )
 from edge_agent.policy.reconcile import Reconciler
 from edge_agent.policy.session import LinkState, Session, Welcomed
-from federation.contract.capacity import Capacity
+from federation.contract.capacity import GPU, Capacity, Pool
 from federation.contract.rollout import GoldenResult
 from federation.contract.types import (
     Assignment,
@@ -32,29 +32,66 @@ from federation.contract.types import (
     Report,
     VersionState,
 )
+from router.policy.retry import Failed
+from router.policy.signals import Ending
 
 Key = tuple[str, int]
 SLOWEST_S = {Task.STAGE: 6.0, Task.LOAD: 3.0, Task.HEAL: 3.0, Task.WARM_UP: 1.0, Task.DRAIN: 2.0}
+POLL_S, IDLE_S = 3.0, 30.0  # between two looks at the engine; where there is nothing
+SERVED = (VersionState.WARMED, VersionState.DRAINING)  # what a gateway lets requests come to
+TOOK_S = [random.Random(i).lognormvariate(-3.9, 0.4) for i in range(997)]  # about 20 ms
 
 
 @dataclass(slots=True)
 class Temper:
     """What is wrong with versions: they fail to load, crash the engine so many seconds after they
-    were loaded, or answer golden inputs wrongly."""
+    were loaded, answer golden inputs wrongly, fail a share of requests, or are so many times slower
+    than others."""
 
     fails: set[Key] = field(default_factory=set)
     crashes: dict[Key, float] = field(default_factory=dict)
     wrong: set[Key] = field(default_factory=set)
+    errs: dict[Key, float] = field(default_factory=dict)
+    slow: dict[Key, float] = field(default_factory=dict)
+
+    def spoil(self, model: str, version: int, fault: str) -> None:
+        """Have something wrong with a version."""
+        match fault:
+            case "fails":
+                self.fails.add((model, version))
+            case "crashes at once":
+                self.crashes[model, version] = 0.0
+            case "crashes later":
+                self.crashes[model, version] = 6.0
+            case "wrong":
+                self.wrong.add((model, version))
+            case "errs":
+                self.errs[model, version] = 0.05
+            case "slow":
+                self.slow[model, version] = 10.0
+            case _:
+                raise ValueError(fault)
 
 
 class Agent:
-    def __init__(self, name: str, temper: Temper, dice: random.Random) -> None:
-        self.name, self.temper, self.dice = name, temper, dice
+    """`room` is how many versions its engine has memory for; `on_unload` is told what is unloaded
+    on purpose."""
+
+    def __init__(
+        self,
+        name: str,
+        temper: Temper,
+        dice: random.Random,
+        *,
+        room: int,
+        on_unload: Callable[[str, Key], None],
+    ) -> None:
+        self.name, self.temper, self.dice, self.room = name, temper, dice, room
+        self.on_unload = on_unload
         self.kept: Assignment | None = None  # on its disk
         self.loaded: dict[Key, tuple[str, float]] = {}  # digest, and since when
         self.identity = 1
         self.down_until = -1.0
-        self.unloaded: list[Key] = []  # on purpose
         self.start(0.0)
 
     def start(self, now_s: float) -> None:
@@ -63,10 +100,11 @@ class Agent:
         self.session = Session(dice=self.dice)
         self.jobs: dict[int, tuple[float, Job]] = {}
         self.told: tuple[object, ...] = ()
-        self.reported_s = -100.0
+        self.seen: Observed | None = None  # nothing changed since
+        self.looks_s = 0.0
         if self.kept is not None:
             self.handle(AssignmentReceived(assignment=self.kept), now_s)
-        self.list(now_s)
+        self.poll(now_s)
 
     # ------------------------------------------------------------ the link
 
@@ -76,7 +114,7 @@ class Agent:
 
     def welcome(self, epoch: int, assignment: Assignment, now_s: float) -> None:
         self.session.dialled()
-        self.session.welcomed(Welcomed(epoch=epoch, report_interval_s=2.0), now_s)
+        self.session.welcomed(Welcomed(epoch=epoch, report_interval_s=5.0), now_s)
         self.assign(assignment, now_s, fresh=True)
 
     def cut(self, now_s: float) -> None:
@@ -88,10 +126,13 @@ class Agent:
 
     def report(self, now_s: float) -> Report | None:
         """Return a report if one is due."""
-        observed = self.observed(now_s)
-        if observed.versions != self.told:
-            self.session.changed()
-        if not self.joined or now_s < self.session.report_s():
+        if not self.joined:
+            return None
+        if (observed := self.seen) is None:
+            observed = self.seen = self.observed(now_s)
+            if observed.versions != self.told:
+                self.session.changed()
+        if now_s < self.session.report_s():
             return None
         self.told = observed.versions
         epoch, sequence = self.session.stamp_report(now_s)
@@ -99,10 +140,25 @@ class Agent:
             cluster=self.name,
             epoch=epoch,
             sequence=sequence,
-            capacity=Capacity(),
+            capacity=self.capacity(),
             observed=observed,
             url=f"https://{self.name}:7500",
         )
+
+    def capacity(self) -> Capacity:
+        """Return its GPUs: one for each version that it has memory for."""
+        ours = len(self.loaded)
+        pool = Pool(
+            node="n",
+            resource=GPU,
+            vendor="v",
+            physical=self.room,
+            total=self.room,
+            allocatable=self.room,
+            free=self.room - ours,
+            ours=ours,
+        )
+        return Capacity(pools=(pool,))
 
     def observed(self, now_s: float) -> Observed:
         versions = []
@@ -126,8 +182,9 @@ class Agent:
         self.loaded.clear()
         self.identity += 1
         self.down_until = now_s + for_s
+        self.looks_s = now_s
 
-    def list(self, now_s: float) -> None:
+    def poll(self, now_s: float) -> None:
         if now_s < self.down_until:
             self.handle(EngineLost(reason="the engine does not answer"), now_s)
             return
@@ -146,8 +203,9 @@ class Agent:
             if due_s <= now_s and number in self.jobs:
                 del self.jobs[number]
                 self.finish(job, now_s)
-        self.list(now_s)
-        self.handle(Ticked(), now_s)
+        if now_s >= self.looks_s:
+            self.looks_s = now_s + (POLL_S if self.loaded or self.jobs or self.told else IDLE_S)
+            self.poll(now_s)
 
     def finish(self, job: Job, now_s: float) -> None:
         reason, down = "", now_s < self.down_until
@@ -157,13 +215,15 @@ class Agent:
         elif job.task in (Task.LOAD, Task.HEAL):
             if job.key in self.temper.fails:
                 reason = "opset 99 is not supported"
+            elif job.key not in self.loaded and len(self.loaded) >= self.room:
+                reason = "out of memory"
             else:
                 self.loaded[job.key] = (job.digest, now_s)
         elif job.task is Task.WARM_UP and job.key not in self.loaded:
             reason = "not loaded"
         elif job.task is Task.UNLOAD:
+            self.on_unload(self.name, job.key)
             self.loaded.pop(job.key, None)
-            self.unloaded.append(job.key)
         if reason:
             failed = JobFailed(
                 job=job.id, model=job.model, version=job.version, reason=reason, engine_down=down
@@ -173,6 +233,7 @@ class Agent:
             self.handle(JobDone(job=job.id, model=job.model, version=job.version), now_s)
 
     def handle(self, event: object, now_s: float) -> None:
+        self.seen = None
         for command in self.reconciler.handle(event, now_s):  # type: ignore[arg-type]
             match command:
                 case Job():
@@ -184,3 +245,22 @@ class Agent:
                     self.kept = assignment
                 case _:
                     pass
+
+    # ------------------------------------------------------------ requests
+
+    def answer(self, key: Key, size: int, now_s: float) -> list[tuple[int, float]] | Failed:
+        """Answer a few requests, as gateway and engine do: status and seconds of each."""
+        record = self.reconciler.records.get(key)
+        if record is None or record.state not in SERVED:
+            return self._refused("not-serving", 503)
+        if key not in self.loaded or now_s < self.down_until:
+            return self._refused("its engine failed under the request", 500)
+        roll, errs = self.dice.random, self.temper.errs.get(key, 0.0)
+        times = self.temper.slow.get(key, 1.0)
+        return [
+            (500 if roll() < errs else 200, times * TOOK_S[int(roll() * len(TOOK_S))])
+            for _ in range(size)
+        ]
+
+    def _refused(self, reason: str, status: int) -> Failed:
+        return Failed(cluster=self.name, ending=Ending.REFUSED, reason=reason, status=status)

@@ -29,6 +29,14 @@ class Verb(StrEnum):
     GENERATE_STREAM = "generate_stream"  # POST /v2/models/{m}/versions/{v}/generate_stream
     COMPLETIONS = "completions"  # POST /v1/completions
     CHAT = "chat"  # POST /v1/chat/completions
+    EMBEDDINGS = "embeddings"  # POST /v1/embeddings
+    RESPONSES = "responses"  # POST /v1/responses
+    RERANK = "rerank"  # POST /v1/rerank
+    SCORE = "score"  # POST /v1/score
+
+
+# Engines that others run may offer these; models that the federation packages do not.
+OTHERS_ONLY = frozenset({Verb.EMBEDDINGS, Verb.RESPONSES, Verb.RERANK, Verb.SCORE})
 
 
 class Dialect(StrEnum):

@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from edge_agent.backends.base import (
+    OTHERS_ONLY,
     BackendError,
     EngineRoute,
     EngineUnreachable,
@@ -310,7 +311,7 @@ class FakeBackend:
         self, model: str, version: int, verb: Verb, protocol: ModelProtocol
     ) -> EngineRoute | None:
         """Return where the verb lives; tensor models have no text verbs."""
-        if verb in _TEXT_VERBS and protocol is not ModelProtocol.TEXT:
+        if verb in OTHERS_ONLY or (verb in _TEXT_VERBS and protocol is not ModelProtocol.TEXT):
             return None
         name = engine_name(model, version)
         path = {

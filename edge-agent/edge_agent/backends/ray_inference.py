@@ -4,7 +4,7 @@ Input: the URL of Serve's HTTP proxy, a version. Output: the address of each ver
 of the version's application, and one real inference.
 """
 
-from edge_agent.backends.base import EngineRoute, StagedVersion, Verb, engine_name
+from edge_agent.backends.base import OTHERS_ONLY, EngineRoute, StagedVersion, Verb, engine_name
 from edge_agent.backends.engine_http import EngineHttp
 from edge_agent.backends.warmup import warm_tensors, warm_text
 from edge_agent.serving.v2_terms import Tensor
@@ -18,7 +18,7 @@ def route(
     base: str, key: tuple[str, int], verb: Verb, protocol: ModelProtocol
 ) -> EngineRoute | None:
     """Return where the verb lives; tensor models have no text verbs."""
-    if verb in _TEXT_VERBS and protocol is not ModelProtocol.TEXT:
+    if verb in OTHERS_ONLY or (verb in _TEXT_VERBS and protocol is not ModelProtocol.TEXT):
         return None
     if verb in _OPENAI:
         return EngineRoute(url=f"{base}/{engine_name(*key)}{_OPENAI[verb]}")

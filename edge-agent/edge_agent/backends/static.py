@@ -18,6 +18,7 @@ from edge_agent.backends.base import (
 )
 from edge_agent.backends.engine_http import EngineHttp
 from federation.contract.types import EngineKind, EngineStatus, ModelProtocol
+from federation.relay.paths import OPENAI_PATHS
 
 VERSION = 1
 _TENSOR_PATHS: dict[Verb, str] = {
@@ -27,10 +28,7 @@ _TENSOR_PATHS: dict[Verb, str] = {
     Verb.GENERATE: "/generate",
     Verb.GENERATE_STREAM: "/generate_stream",
 }
-_TEXT_PATHS: dict[Verb, str] = {
-    Verb.COMPLETIONS: "/v1/completions",
-    Verb.CHAT: "/v1/chat/completions",
-}
+_TEXT_PATHS: dict[Verb, str] = {Verb(verb.value): path for verb, path in OPENAI_PATHS.items()}
 
 
 class StaticBackend:

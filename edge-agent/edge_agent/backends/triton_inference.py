@@ -4,6 +4,7 @@ Input: a Triton's URL, a version. Output: the address of each verb, and one real
 """
 
 from edge_agent.backends.base import (
+    OTHERS_ONLY,
     BackendError,
     Dialect,
     EngineRoute,
@@ -30,7 +31,7 @@ def route(
         return EngineRoute(
             url=f"{url}/generate_stream", dialect=Dialect.TRITON_TEXT, engine_model=name
         )
-    if verb in _TEXT_VERBS:
+    if verb in _TEXT_VERBS or verb in OTHERS_ONLY:
         return None
     return EngineRoute(url=url + _PATHS[verb], engine_model=name)
 

@@ -45,9 +45,11 @@ from federation.relay.headers import (
 )
 from federation.relay.http1.messages import Request, Response, StreamResponse
 from federation.relay.json_keys import says_twice
+from federation.relay.paths import OPENAI_PATHS
 from federation.relay.server import BodyLimits
 
 _WHOLE_BYTES = 256 * 1024  # bodies up to this length are read before the engine is asked
+_OPENAI = frozenset(Verb(verb.value) for verb in OPENAI_PATHS)
 _KEEPALIVE_S = 4.0  # less than any engine's: several close idle connections after 5 s
 _DOCUMENT_BYTES = 1024 * 1024  # the longest metadata document
 
@@ -98,7 +100,7 @@ class Call:
     @property
     def openai(self) -> bool:
         """Whether the body names the model, as OpenAI's paths have it."""
-        return self.verb in (Verb.COMPLETIONS, Verb.CHAT)
+        return self.verb in _OPENAI
 
 
 class EngineRelay:

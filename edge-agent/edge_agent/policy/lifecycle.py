@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_agent.policy.events import Job, Key
 from federation.contract.errors import InvalidTransition
+from federation.contract.rollout import Losses
 from federation.contract.types import ModelProtocol, VersionState
 
 _STORY_LENGTH = 8
@@ -115,6 +116,7 @@ class Record:
     at_engine: str | None = None  # digest of what the engine has under its name; "" = unknown
     heal: bool = False  # what the engine has is broken: load only after an unload
     drained: bool = False
+    losses: Losses | None = None  # since it was assigned
     doubt: str = ""  # why the gateway doubts that it serves
     checked_s: float = float("-inf")  # when it last answered a warm-up inference
     reason: str = ""
@@ -141,8 +143,18 @@ class Record:
         state = TRANSITIONS[self.state, step]
         if state is None:
             return None
+        changes |= self._losses_after(step, str(changes.get("reason", self.reason)))
         told = (*self.story, f"{self.state} -{step}-> {state}")[-_STORY_LENGTH:]
         return replace(self, state=state, story=told, **changes)
+
+    def _losses_after(self, step: Step, reason: str) -> dict[str, Losses | None]:
+        """Count where it served and stopped to without having been told to."""
+        if step in (Step.ASSIGNED, Step.REPLACED):
+            return {"losses": None}
+        if self.state is not VersionState.WARMED or step not in (Step.LOST, Step.DISPROVED):
+            return {}
+        times = self.losses.times if self.losses else 0
+        return {"losses": Losses(times=times + 1, words=reason or "the engine lost it")}
 
 
 def new_record(key: Key, step: Step, digest: str, at_engine: str | None) -> Record:

@@ -110,6 +110,7 @@ class Reconciler:
                 reason=r.reason or r.doubt,
                 replicas=self._replicas(r) if r.state in HELD else 0,
                 protocol=r.protocol,
+                losses=r.losses,
             )
             for _, r in sorted(self.records.items())
         )

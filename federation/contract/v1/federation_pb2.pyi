@@ -614,6 +614,7 @@ class AssignedVersion(_message.Message):
     URGENCY_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
     MAX_REPLICAS_FIELD_NUMBER: _builtins.int
+    GOLDEN_EVERY_S_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -623,6 +624,8 @@ class AssignedVersion(_message.Message):
     urgency: Global___Urgency.ValueType
     max_replicas: _builtins.int
     """the engine's autoscaler decides, from replicas on; 0 = nobody does"""
+    golden_every_s: _builtins.int
+    """so often its golden inputs are asked again; 0 = never"""
     @_builtins.property
     def needs(self) -> Global___Resources:
         """of each replica"""
@@ -638,10 +641,11 @@ class AssignedVersion(_message.Message):
         urgency: Global___Urgency.ValueType = ...,
         needs: Global___Resources | None = ...,
         max_replicas: _builtins.int = ...,
+        golden_every_s: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "max_replicas", b"max_replicas", "model", b"model", "needs", b"needs", "replicas", b"replicas", "stage_only", b"stage_only", "urgency", b"urgency", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "golden_every_s", b"golden_every_s", "max_replicas", b"max_replicas", "model", b"model", "needs", b"needs", "replicas", b"replicas", "stage_only", b"stage_only", "urgency", b"urgency", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1281,6 +1285,7 @@ class ObservedVersion(_message.Message):
     LATENCY_MS_FIELD_NUMBER: _builtins.int
     CALIBRATION_FIELD_NUMBER: _builtins.int
     GOLDEN_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -1307,6 +1312,10 @@ class ObservedVersion(_message.Message):
     def golden(self) -> Global___GoldenResult:
         """absent = it has no golden inputs, or was not asked yet"""
 
+    @_builtins.property
+    def losses(self) -> Global___Losses:
+        """absent = it was not lost"""
+
     def __init__(
         self,
         *,
@@ -1324,16 +1333,42 @@ class ObservedVersion(_message.Message):
         latency_ms: _builtins.float = ...,
         calibration: Global___Calibration | None = ...,
         golden: Global___GoldenResult | None = ...,
+        losses: Global___Losses | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "golden", b"golden", "queued", b"queued", "sync", b"sync"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "golden", b"golden", "losses", b"losses", "queued", b"queued", "sync", b"sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "digest", b"digest", "golden", b"golden", "in_flight", b"in_flight", "latency_ms", b"latency_ms", "model", b"model", "protocol", b"protocol", "queued", b"queued", "rate", b"rate", "reason", b"reason", "replicas", b"replicas", "state", b"state", "sync", b"sync", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queued", b"_queued", "calibration", b"calibration", "digest", b"digest", "golden", b"golden", "in_flight", b"in_flight", "latency_ms", b"latency_ms", "losses", b"losses", "model", b"model", "protocol", b"protocol", "queued", b"queued", "rate", b"rate", "reason", b"reason", "replicas", b"replicas", "state", b"state", "sync", b"sync", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__queued: _TypeAlias = _typing.Literal["queued"]  # noqa: Y015
     _WhichOneofArgType__queued: _TypeAlias = _typing.Literal["_queued", b"_queued"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__queued) -> _WhichOneofReturnType__queued | None: ...
 
 Global___ObservedVersion: _TypeAlias = ObservedVersion  # noqa: Y015
+
+@_typing.final
+class Losses(_message.Message):
+    """How often a version stopped to be warm without having been told to, since the agent began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMES_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    times: _builtins.int
+    words: _builtins.str
+    """why it did last"""
+    def __init__(
+        self,
+        *,
+        times: _builtins.int = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["times", b"times", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Losses: _TypeAlias = Losses  # noqa: Y015
 
 @_typing.final
 class GoldenResult(_message.Message):
@@ -1517,6 +1552,8 @@ class VersionCounts(_message.Message):
     LATENCY_COUNT_FIELD_NUMBER: _builtins.int
     COMPARED_FIELD_NUMBER: _builtins.int
     DISAGREED_FIELD_NUMBER: _builtins.int
+    UNDRAWN_FIELD_NUMBER: _builtins.int
+    DIVERTED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     region: _builtins.str
@@ -1534,6 +1571,10 @@ class VersionCounts(_message.Message):
     def latency_index(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def latency_count(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def undrawn(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def diverted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
@@ -1548,10 +1589,12 @@ class VersionCounts(_message.Message):
         latency_count: _abc.Iterable[_builtins.int] | None = ...,
         compared: _builtins.int = ...,
         disagreed: _builtins.int = ...,
+        undrawn: _abc.Iterable[_builtins.int] | None = ...,
+        diverted: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "disagreed", b"disagreed", "errors", b"errors", "latency_count", b"latency_count", "latency_index", b"latency_index", "model", b"model", "refused", b"refused", "region", b"region", "requests", b"requests", "slow", b"slow", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "disagreed", b"disagreed", "diverted", b"diverted", "errors", b"errors", "latency_count", b"latency_count", "latency_index", b"latency_index", "model", b"model", "refused", b"refused", "region", b"region", "requests", b"requests", "slow", b"slow", "undrawn", b"undrawn", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1879,6 +1922,77 @@ class Snapshot(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class RouterInstructionParts(_message.Message):
+    """RouterInstruction and Snapshot as routers read them: the same bytes, of which only members that
+    are new are looked into.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.bytes
+    @_builtins.property
+    def explain(self) -> Global___ExplainRequest: ...
+    @_builtins.property
+    def trust(self) -> Global___Trust: ...
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.bytes = ...,
+        explain: Global___ExplainRequest | None = ...,
+        trust: Global___Trust | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "explain", b"explain", "snapshot", b"snapshot", "trust", b"trust"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "explain", b"explain", "snapshot", b"snapshot", "trust", b"trust"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["snapshot", "explain", "trust"]  # noqa: Y015
+    _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
+
+Global___RouterInstructionParts: _TypeAlias = RouterInstructionParts  # noqa: Y015
+
+@_typing.final
+class SnapshotParts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    ROUTERS_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    access: _builtins.bytes
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def routers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        models: _abc.Iterable[_builtins.bytes] | None = ...,
+        endpoints: _abc.Iterable[_builtins.bytes] | None = ...,
+        replicas: _abc.Iterable[_builtins.bytes] | None = ...,
+        access: _builtins.bytes = ...,
+        routers: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "endpoints", b"endpoints", "models", b"models", "replicas", b"replicas", "routers", b"routers", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotParts: _TypeAlias = SnapshotParts  # noqa: Y015
 
 @_typing.final
 class RouterSite(_message.Message):

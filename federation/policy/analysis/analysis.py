@@ -20,7 +20,13 @@ from typing import Any
 
 from federation.contract.rollout import GoldenResult, SlowAbove
 from federation.policy.analysis.counting import RouterReport
-from federation.policy.analysis.judging import fail, judge_golden, judge_pass, judge_step
+from federation.policy.analysis.judging import (
+    fail,
+    judge_golden,
+    judge_pass,
+    judge_step,
+    judge_together,
+)
 from federation.policy.analysis.limits import Limits, Metric, Shadow
 from federation.policy.analysis.phrasing import accusation
 from federation.policy.analysis.region import RegionState
@@ -30,6 +36,7 @@ from federation.policy.analysis.words import span
 
 _MOST = 700.0  # exp() beyond it overflows
 UNKNOWN = Reference()
+_SMALL = frozenset({Reason.FEW_REQUESTS, Reason.FEW_CLIENTS, Reason.UNSURE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,7 @@ class Analysis:
             _, region, metric = max(found)
             return fail(self.regions[region], metric, now)
         return Verdict(
-            outcome=Outcome.FAIL,
+            outcome=Outcome.FAILED,
             reason=Reason.HARM,
             words=f"fail: {ended.words}",
             region=ended.region,
@@ -168,6 +175,19 @@ class Analysis:
         if (whole := self.judge(now)).failed:
             return whole
         return judge_step(state, now, self.silent(region, now, expected), bake_s)
+
+    def judge_together(
+        self, verdicts: Mapping[str, Verdict], now: float, *, step: bool
+    ) -> Verdict | None:
+        """Return what the regions of a wave that did not pass alone are together; `step`: whether
+        it is a larger share that is asked for. None: that is not wanted, or more than their size
+        keeps one of them."""
+        small = {region: v for region, v in verdicts.items() if not v.passed}
+        if not self.limits.pool or len(small) < 2:
+            return None
+        if any(v.reason not in _SMALL for v in small.values()):
+            return None
+        return judge_together([self.regions[region] for region in small], now, step=step)
 
     def silent(self, region: str, now: float, expected: Mapping[str, float]) -> dict[str, float]:
         """Return the expected routers that did not report in time, and for how many seconds."""

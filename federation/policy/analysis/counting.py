@@ -30,6 +30,8 @@ class Counts:
     latency: Mapping[int, int] = field(default_factory=dict)
     compared: int = 0
     disagreed: int = 0
+    undrawn: Column = ZEROS
+    diverted: Column = ZEROS
 
     @classmethod
     def of(cls, counts: VersionCounts | None) -> "Counts":
@@ -44,6 +46,8 @@ class Counts:
             latency=counts.latency,
             compared=counts.compared,
             disagreed=counts.disagreed,
+            undrawn=counts.undrawn or ZEROS,
+            diverted=counts.diverted or ZEROS,
         )
 
     def minus(self, old: "Counts") -> "Counts | None":
@@ -56,7 +60,7 @@ class Counts:
         fell = any(column is None for column in columns) or min(latency.values(), default=0) < 0
         if fell or compared < 0 or disagreed < 0 or old.latency.keys() - self.latency.keys():
             return None
-        requests, errors, refused, slow = (column or ZEROS for column in columns)
+        requests, errors, refused, slow, undrawn, diverted = (c or ZEROS for c in columns)
         return Counts(
             requests=requests,
             errors=errors,
@@ -65,22 +69,26 @@ class Counts:
             latency=latency,
             compared=compared,
             disagreed=disagreed,
+            undrawn=undrawn,
+            diverted=diverted,
         )
 
     def _columns(self) -> tuple[Column, ...]:
-        return self.requests, self.errors, self.refused, self.slow
+        draw = self.undrawn, self.diverted
+        return self.requests, self.errors, self.refused, self.slow, *draw
 
     def to_json(self) -> list[Any]:
         """Return the counts as JSON; columns of zeros are empty."""
         columns = [[] if c == ZEROS else list(c) for c in self._columns()]
         latency = [x for pair in sorted(self.latency.items()) for x in pair]
-        return [*columns, latency, self.compared, self.disagreed]
+        return [*columns[:4], latency, self.compared, self.disagreed, *columns[4:]]
 
     @classmethod
     def from_json(cls, state: Sequence[Any]) -> "Counts":
         """Return what `to_json` told of."""
         requests, errors, refused, slow = (tuple(c) or ZEROS for c in state[:4])
-        flat, compared, disagreed = state[4:]
+        flat, compared, disagreed = state[4:7]
+        undrawn, diverted = (tuple(c) or ZEROS for c in state[7:] or ((), ()))
         return cls(
             requests=requests,
             errors=errors,
@@ -89,6 +97,8 @@ class Counts:
             latency=dict(zip(flat[::2], flat[1::2], strict=True)),
             compared=compared,
             disagreed=disagreed,
+            undrawn=undrawn,
+            diverted=diverted,
         )
 
 

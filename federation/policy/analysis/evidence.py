@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from federation.policy.analysis.clumping import Groups, in_time, prior
+from federation.policy.analysis.clumping import CV0, CV0_SLOW, Groups, in_time, prior
 from federation.policy.analysis.evalue import log_e, log_mean, log_sum
 from federation.policy.analysis.limits import Metric
 from federation.policy.analysis.rules import HARM_TIMES, LEAST, MOST, SAFE_AT, Rule
@@ -81,6 +81,8 @@ class Evidence:
 
         Bets are made from the past only: a report never sees itself.
         """
+        if self.rule.alone:
+            stable = [0] * len(stable[0]), [0] * len(stable[1])  # a few that were diverted
         nc, kc, ns, ks = (sum(column) for column in (*canary, *stable))
         if not nc and not ns:
             return
@@ -138,7 +140,11 @@ class Evidence:
     def time_clumping(self) -> float:
         """Return how much bad requests of one version clump in time, from the beginning."""
         bins = self.since(self.began)
-        return in_time(bins, prior(self.canary, self.stable, len(bins)))
+        share = (self.stable.bad + 0.5) / max(self.stable.requests, 1)
+        if self.rule.alone:
+            share = self.rule.usual
+        bad = self.canary.requests * share / max(len(bins), 1)
+        return in_time(bins, prior(bad, CV0_SLOW if self.rule.metric is Metric.P95 else CV0))
 
     def user_clumping(self) -> float:
         """Return how much bad requests clump in users."""

@@ -5,8 +5,9 @@ and statistics fail a canary; everything that is missing keeps it from passing a
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from federation.policy.analysis.histograms import merged
 from federation.policy.analysis.limits import Metric
 from federation.policy.analysis.phrasing import (
     accusation,
@@ -20,10 +21,13 @@ from federation.policy.analysis.phrasing import (
 from federation.policy.analysis.region import RegionState
 from federation.policy.analysis.split_check import mismatch
 from federation.policy.analysis.verdict import Outcome, Reason, Verdict
-from federation.policy.analysis.words import about, listed, percent, span
+from federation.policy.analysis.words import NAMES, about, change, listed, percent, span
 
 MANY = 100  # canary requests from which point values make a step wait
+DIVERTED = 0.3  # of the canary's requests answered by the stable version make a step wait
 STEADY = 500  # stable requests from which its own drift is told
+
+_HOPELESS = frozenset({Reason.SPLIT, Reason.ITSELF})  # waiting does not help
 
 Check = Callable[[RegionState, float], Verdict | None]
 
@@ -31,7 +35,7 @@ Check = Callable[[RegionState, float], Verdict | None]
 def fail(region: RegionState, metric: Metric, now: float) -> Verdict:
     """Return the verdict that a metric broke its limit."""
     words = f"fail: {accusation(region, metric, now)}"
-    return _verdict(region, Outcome.FAIL, Reason.HARM, words, metric=metric)
+    return _verdict(region, Outcome.FAILED, Reason.HARM, words, metric=metric)
 
 
 def judge_golden(region: RegionState) -> Verdict | None:
@@ -44,7 +48,7 @@ def judge_golden(region: RegionState) -> Verdict | None:
                 f"fail: {result.wrong} of {result.inputs} golden inputs answered wrongly at "
                 f"{cluster} in {region.region}, {allowed} allowed{told}"
             )
-            return _verdict(region, Outcome.FAIL, Reason.WRONG_INPUTS, words)
+            return _verdict(region, Outcome.FAILED, Reason.WRONG_INPUTS, words)
     return None
 
 
@@ -54,11 +58,13 @@ def judge_pass(region: RegionState, now: float, silent: Mapping[str, float]) -> 
         _traffic,
         lambda r, _: _silent(r, silent),
         _split,
+        _diverted,
         lambda r, t: _baking(r, t - r.began, r.limits.min_bake_s),
         _requests,
         _clients,
         _load,
         _reference,
+        _itself,
         _drift,
         _sure,
     )
@@ -67,7 +73,7 @@ def judge_pass(region: RegionState, now: float, silent: Mapping[str, float]) -> 
         words = f"pass: {praise(region)}"
         if (load := region.load()) is not None and load < 0.8:
             words += f"; canary ran at {load:.2g}× the stable's load per replica"
-        return _verdict(region, Outcome.PASS, Reason.KEPT, words)
+        return _verdict(region, Outcome.PASSED, Reason.KEPT, words)
     return found
 
 
@@ -79,9 +85,11 @@ def judge_step(
         _traffic,
         lambda r, _: _silent(r, silent),
         _split,
+        _diverted,
         lambda r, t: _baking(r, t - r.weighed, bake_s),
         _requests,
         _load,
+        _itself,
         _suspect,
     )
     found = next((v for check in checks if (v := check(region, now)) is not None), None)
@@ -91,8 +99,46 @@ def judge_step(
             f"pass: nothing speaks against a larger share in {region.region} after "
             f"{counts.canary_requests:,} canary requests"
         )
-        return _verdict(region, Outcome.PASS, Reason.KEPT, words)
+        return _verdict(region, Outcome.PASSED, Reason.KEPT, words)
     return found
+
+
+def judge_together(regions: Sequence[RegionState], now: float, *, step: bool) -> Verdict:
+    """Return whether regions of a wave that are too small to pass alone may pass together.
+
+    The products of their evidence speak against one thing only: a version that is beyond a limit in
+    all of them. The words say so. What else keeps a region from passing was asked of each before,
+    as far as its few requests let it be.
+    """
+    checks = (_load, _itself, _suspect) if step else (_load, _reference, _itself, _drift, _suspect)
+    for region in regions:
+        found = next((v for check in checks if (v := check(region, now)) is not None), None)
+        if found is not None:
+            return found
+    limits, names = regions[0].limits, ", ".join(region.region for region in regions)
+    errors = [region.evidence[Metric.ERRORS] for region in regions]
+    n, of = (sum(getattr(e, v).requests for e in errors) for v in ("canary", "stable"))
+    if n < limits.min_requests:
+        told = f"{n:,} canary requests in {names} together, {limits.min_requests:,} needed"
+        return _pooled(Reason.FEW_REQUESTS, f"inconclusive: {told}")
+    told = f"pooled over {names}, which are too small to pass alone"
+    if step:
+        words = f"pass: nothing speaks against a larger share, {told}; {n:,} canary requests"
+        return _pooled(Reason.KEPT, words)
+    if sum(e.canary.effective() for e in errors) < limits.min_clients:
+        told = f"a few clients make most of the canary's requests in {names}, also together"
+        return _pooled(Reason.FEW_CLIENTS, f"inconclusive: {told}")
+    for metric in limits.metrics:
+        if sum(r.safes.get(metric, 0.0) for r in regions) < math.log(1 / limits.beta):
+            words = f"{NAMES[metric]} in {names} not yet sure to be within the limit, also together"
+            return _pooled(Reason.UNSURE, f"inconclusive: {words}", metric)
+    words = f"pass: {told}: no limit is broken in all of them; {n:,} against {of:,} requests"
+    return _pooled(Reason.KEPT, words)
+
+
+def _pooled(reason: Reason, words: str, metric: Metric | None = None) -> Verdict:
+    outcome = Outcome.PASSED if reason is Reason.KEPT else Outcome.INCONCLUSIVE
+    return Verdict(outcome=outcome, reason=reason, words=words, metric=metric)
 
 
 def _verdict(
@@ -113,7 +159,7 @@ def _verdict(
         region=region.region,
         metric=metric,
         wait_s=wait_s,
-        pause=reason is Reason.SPLIT,
+        pause=reason in _HOPELESS,
         details=details,
     )
 
@@ -161,6 +207,19 @@ def _split(region: RegionState, now: float) -> Verdict | None:
     return _unclear(region, Reason.SPLIT, told)
 
 
+def _diverted(region: RegionState, now: float) -> Verdict | None:
+    """A canary that is full, or out after failures, shows less than it would with its share."""
+    drawn, diverted = sum(region.shares[0]), sum(region.shares[2])
+    if drawn < MANY or diverted <= DIVERTED * drawn:
+        return None
+    share = percent(diverted / drawn, 0)
+    told = (
+        f"{share} of the canary's requests in {region.region} were answered by the stable version: "
+        "the canary was full, or failed too often"
+    )
+    return _unclear(region, Reason.DIVERTED, told)
+
+
 def _baking(region: RegionState, elapsed: float, least: float) -> Verdict | None:
     if elapsed >= least:
         return None
@@ -206,6 +265,19 @@ def _reference(region: RegionState, now: float) -> Verdict | None:
         f"{region.limits.min_reference:,} needed"
     )
     return _unclear(region, Reason.NO_REFERENCE, told)
+
+
+def _itself(region: RegionState, now: float) -> Verdict | None:
+    """A latency that differs among the stable version's own clients says nothing of the canary."""
+    if region.own is None or not region.own.alarmed:
+        return None
+    ratio = region.own.ratio(merged(*(span.stable for span in region.spans)))
+    by = f" by {change(ratio)}" if ratio is not None and ratio > 1 else ""
+    told = (
+        f"the stable version differs from itself{by} in {region.region}, one half of its clients "
+        "against the other: latency is not judged"
+    )
+    return _unclear(region, Reason.ITSELF, told)
 
 
 def _drift(region: RegionState, now: float) -> Verdict | None:

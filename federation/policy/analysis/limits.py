@@ -53,6 +53,8 @@ class Limits:
     refused_slack: float = 0.005  # at least
     shadow: Shadow = Shadow.REPORT
     shadow_slack: float = 0.01
+    pool: bool = False  # small regions of a wave may pass together
+    alone: bool = False  # all traffic at once: compared with the stable's last hour
     hold_at: float = 5.0  # evidence of harm with which a step up waits
     load_ratio: float = 1.25  # the canary's requests a replica may exceed the stable's so far
     min_reference: int = 100  # requests from which the stable's percentiles are taken
@@ -66,12 +68,11 @@ class Limits:
         return (*always, Metric.SHADOW) if self.shadow is Shadow.JUDGE else always
 
 
-def limits_of(
-    spec: AnalysisSpec, *, bake_s: float = 120.0, shadow: Shadow = Shadow.REPORT
-) -> Limits:
+def limits_of(spec: AnalysisSpec, *, bake_s: float = 120.0, alone: bool = False) -> Limits:
     """Return the limits that a model owner asked for; a short bake shortens the waits with it.
 
-    Raises Invalid if no analysis can keep them.
+    `alone`: the canary never has a stable version beside it. Raises Invalid if no analysis can keep
+    them.
     """
     if not 0 < spec.max_error_rate < 1:
         raise Invalid(
@@ -91,5 +92,7 @@ def limits_of(
         max_bake_s=spec.max_bake_s,
         min_bake_s=min(300.0, 2.5 * bake_s),
         settle_s=min(60.0, bake_s / 2),
-        shadow=shadow,
+        shadow=Shadow.JUDGE if spec.judge_shadow else Shadow.REPORT,
+        pool=spec.pool_small_regions,
+        alone=alone,
     )

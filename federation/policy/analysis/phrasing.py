@@ -17,7 +17,10 @@ from federation.policy.analysis.words import NAMES, change, limit, millis, perce
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """Point values of a metric. `canary_ms` and `stable_ms` are percentiles; None = not known."""
+    """Point values of a metric. `canary_ms` and `stable_ms` are percentiles; None = not known.
+
+    `alone`: those of the stable version are of the hour before.
+    """
 
     canary: float
     stable: float
@@ -26,6 +29,13 @@ class Seen:
     stable_requests: int
     canary_ms: float | None = None
     stable_ms: float | None = None
+    alone: bool = False
+
+    def counts(self, what: str = "requests") -> str:
+        """Return how much it was: "412 against 8,113 requests"."""
+        if self.alone:
+            return f"{self.canary_requests:,} {what} against the stable version's last hour"
+        return f"{self.canary_requests:,} against {self.stable_requests:,} {what}"
 
     @property
     def ratio(self) -> float | None:
@@ -38,12 +48,15 @@ def seen(region: RegionState, metric: Metric, since: float | None = None) -> See
     evidence = region.evidence[metric]
     start = evidence.began if since is None else since
     nc, kc, ns, ks = (sum(column) for column in zip([0] * 4, *evidence.since(start), strict=True))
-    stable = ks / max(ns, 1)
+    alone = evidence.rule.alone
+    stable = evidence.rule.usual if alone else ks / max(ns, 1)
     canary_ms = stable_ms = None
     if metric is Metric.P95:
         spans = [s for s in region.spans if s.began >= start] or region.spans[-1:]
         canary_ms = quantile(merged(*(s.canary for s in spans)), 0.95)
         stable_ms = quantile(merged(*(s.stable for s in spans)), 0.95)
+        if alone and region.slow is not None:
+            stable_ms = region.slow.stable_ms
     return Seen(
         canary=kc / max(nc, 1),
         stable=stable,
@@ -52,6 +65,7 @@ def seen(region: RegionState, metric: Metric, since: float | None = None) -> See
         stable_requests=ns,
         canary_ms=canary_ms,
         stable_ms=stable_ms,
+        alone=alone,
     )
 
 
@@ -76,7 +90,7 @@ def accusation(region: RegionState, metric: Metric, now: float) -> str:
 
 
 def _told(region: RegionState, metric: Metric, s: Seen) -> str:
-    counts = f"{s.canary_requests:,} against {s.stable_requests:,} requests"
+    counts = s.counts("pairs" if metric is Metric.SHADOW else "requests")
     where = f"in {region.region}"
     if metric is Metric.P95:
         bound = change(region.limits.max_p95_ratio)
@@ -92,6 +106,8 @@ def _told(region: RegionState, metric: Metric, s: Seen) -> str:
 def doubt(region: RegionState, metric: Metric) -> str:
     """Return what is not sure: "p95 +9 % in us-east, not yet sure that it is below +20 %"."""
     s = seen(region, metric)
+    if metric is Metric.SHADOW and not s.canary_requests:
+        return f"no answers were compared in {region.region} yet (small ones by HTTP, no streams)"
     if metric is Metric.P95:
         bound = change(region.limits.max_p95_ratio)
         value = f"p95 {change(s.ratio)}" if s.ratio is not None else "p95"
@@ -113,7 +129,7 @@ def praise(region: RegionState) -> str:
             shares = f"{percent(s.canary)} against {percent(s.stable)}"
             parts.append(f"{NAMES[metric]} {shares} (limit {limit(s.allowed)})")
     s = seen(region, Metric.ERRORS)
-    parts.append(f"{s.canary_requests:,} against {s.stable_requests:,} requests")
+    parts.append(s.counts())
     if region.shadow[0] and Metric.SHADOW not in region.limits.metrics:
         parts.append(f"{region.shadow[1]:,} of {region.shadow[0]:,} answers unlike the stable's")
     return ", ".join(parts)

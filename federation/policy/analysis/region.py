@@ -23,12 +23,21 @@ from federation.policy.analysis.counting import (
 )
 from federation.policy.analysis.evidence import Evidence
 from federation.policy.analysis.histograms import add
+from federation.policy.analysis.itself import Itself
 from federation.policy.analysis.limits import Limits, Metric
 from federation.policy.analysis.rules import Reference, rule_of, slow_above, slow_rule
 
 RECENT_BINS = 4
 MIN_LOAD = 30  # canary requests from which its load can be told
 MAX_SPANS = 4
+OWN_PAIRS = 5  # pairs of the stable version with itself that make a block
+_SHARES = 3  # columns of what the draw gave
+
+
+def _no_shares() -> list[list[int]]:
+    """Requests drawn for the canary, all that were drawn, and those of the first that the stable
+    version answered."""
+    return [[0] * USER_BUCKETS for _ in range(_SHARES)]
 
 
 @dataclass(slots=True)
@@ -56,11 +65,13 @@ class RegionState:
     weighed: float = 0.0  # when the weight was set
     slow: SlowAbove | None = None
     slow_since: float = 0.0
+    own: Itself | None = None  # the stable version's latency against itself
     replicas: tuple[int, int] | None = None  # ready ones: stable, canary
     tails: dict[str, Tail] = field(default_factory=dict)  # by router
     spans: list[Span] = field(default_factory=list)
-    shares: list[list[int]] = field(default_factory=lambda: [[0] * USER_BUCKETS for _ in range(2)])
+    shares: list[list[int]] = field(default_factory=_no_shares)
     shadow: list[int] = field(default_factory=lambda: [0] * 4)  # pairs, differing: canary, stable
+    paired: list[int] = field(default_factory=lambda: [0] * 4)  # of those, what was judged
     golden: dict[str, GoldenResult] = field(default_factory=dict)  # by cluster
     harms: dict[Metric, float] = field(default_factory=dict, repr=False)  # since the last refresh
     safes: dict[Metric, float] = field(default_factory=dict, repr=False)
@@ -85,12 +96,14 @@ class RegionState:
         """
         if (slow := slow_above(self.limits, reference)) is None:
             return False
-        rule, old = slow_rule(slow, reference), self.evidence.get(Metric.P95)
+        rule = slow_rule(slow, reference, alone=self.limits.alone)
+        old = self.evidence.get(Metric.P95)
         if old is None:
             self.evidence[Metric.P95] = Evidence.begin(rule, now, buckets=USER_BUCKETS)
         else:
             self.evidence[Metric.P95] = old.renewed(rule, now)
         self.slow, self.slow_since, self.stale = slow, now, True
+        self.own = Itself.begin(slow, reference, now)
         return True
 
     def weigh(self, percent: float, now: float) -> None:
@@ -101,8 +114,10 @@ class RegionState:
             self.began = now
             for evidence in self.evidence.values():
                 evidence.began = now
+            if self.own is not None:
+                self.own.start(now)
         self.weight, self.weighed = percent, now
-        self.shares = [[0] * USER_BUCKETS for _ in range(2)]
+        self.shares = _no_shares()
 
     @property
     def settled(self) -> float:
@@ -138,14 +153,32 @@ class RegionState:
                     _less(stable.requests, stable.refused),
                 )
                 self._see(Metric.P95, at, served, (canary.slow, stable.slow))
-        pairs = ((canary.compared,), (stable.compared,))
-        self._see(Metric.SHADOW, at, pairs, ((canary.disagreed,), (stable.disagreed,)))
+                if self.own is not None:
+                    self.own.observe(at, served[1], tuple(map(min, stable.slow, served[1])))
         more = (canary.compared, canary.disagreed, stable.compared, stable.disagreed)
         self.shadow = [a + b for a, b in zip(self.shadow, more, strict=True)]
-        mine, all_of_it = self.shares
-        mine = list(map(operator.add, mine, n[0]))
-        self.shares = [mine, list(map(operator.add, all_of_it, map(operator.add, *n)))]
+        self._see_pairs(at)
+        self._see_draw(block)
         self._remember_latency(block)
+
+    def _see_pairs(self, at: float) -> None:
+        """Judge pairs of answers once enough of the stable version with itself are among them.
+
+        Those are few, and without them the others say nothing.
+        """
+        new = [a - b for a, b in zip(self.shadow, self.paired, strict=True)]
+        if new[2] >= OWN_PAIRS:
+            self._see(Metric.SHADOW, at, ((new[0],), (new[2],)), ((new[1],), (new[3],)))
+            self.paired = list(self.shadow)
+
+    def _see_draw(self, block: Block) -> None:
+        """Count whom the draw gave to the canary: also those it could not be had for then."""
+        canary = _less(block.canary.requests, block.canary.undrawn)
+        stable, diverted = _less(block.stable.requests, block.stable.undrawn), block.stable.diverted
+        news = (map(operator.add, canary, diverted), map(operator.add, canary, stable), diverted)
+        self.shares = [
+            list(map(operator.add, old, new)) for old, new in zip(self.shares, news, strict=True)
+        ]
 
     def _see(
         self, metric: Metric, at: float, n: tuple[Column, Column], bad: tuple[Column, Column]
@@ -193,6 +226,8 @@ class RegionState:
         if not self.stale:
             return False
         self.harms = {m: e.log_harm() for m, e in self.evidence.items()}
+        if self.own is not None and self.own.alarmed:
+            self.harms[Metric.P95] = 0.0  # latency is not judged: no evidence either way
         self.safes = {m: e.log_safe() for m, e in self.evidence.items()}
         self.stale = False
         return True
@@ -208,11 +243,13 @@ class RegionState:
             weighed=self.weighed,
             slow=self.slow,
             slow_since=self.slow_since,
+            own=self.own.copy() if self.own else None,
             replicas=self.replicas,
             tails=dict(self.tails),
             spans=[span.copy() for span in self.spans],
             shares=[list(row) for row in self.shares],
             shadow=list(self.shadow),
+            paired=list(self.paired),
             golden=dict(self.golden),
             harms=dict(self.harms),
             safes=dict(self.safes),
@@ -228,12 +265,13 @@ class RegionState:
             "weight": [self.weight, self.weighed],
             "slow": [slow.stable_ms, slow.canary_ms] if slow else [],
             "slow_since": self.slow_since,
+            "own": self.own.to_json() if self.own else None,
             "replicas": list(self.replicas or ()),
             "evidence": [e.to_json() for e in self.evidence.values()],
             "tails": [tail.to_json() for tail in self.tails.values()],
             "spans": [[s.began, _flat(s.stable), _flat(s.canary)] for s in self.spans],
             "shares": [list(row) for row in self.shares],
-            "shadow": self.shadow.copy(),
+            "shadow": [*self.shadow, *self.paired],
             "golden": [[c, g.inputs, g.wrong, g.words] for c, g in self.golden.items()],
         }
 
@@ -242,7 +280,7 @@ class RegionState:
         """Return what `to_json` told of."""
         evidence = [Evidence.from_json(e) for e in state["evidence"]]
         tails = [Tail.from_json(tail) for tail in state["tails"]]
-        slow, replicas = state["slow"], state["replicas"]
+        slow, replicas, own = state["slow"], state["replicas"], state.get("own")
         return cls(
             region=state["region"],
             limits=limits,
@@ -252,11 +290,13 @@ class RegionState:
             weighed=state["weight"][1],
             slow=SlowAbove(stable_ms=slow[0], canary_ms=slow[1]) if slow else None,
             slow_since=state["slow_since"],
+            own=Itself.from_json(own) if own else None,
             replicas=(replicas[0], replicas[1]) if replicas else None,
             tails={tail.report.router: tail for tail in tails},
             spans=[Span(began, _pairs(s), _pairs(c)) for began, s, c in state["spans"]],
-            shares=[list(row) for row in state["shares"]],
-            shadow=list(state["shadow"]),
+            shares=[list(row) for row in (*state["shares"], *_no_shares())[:_SHARES]],
+            shadow=list(state["shadow"][:4]),
+            paired=list(state["shadow"][-4:]),
             golden={
                 c: GoldenResult(inputs=n, wrong=wrong, words=words)
                 for c, n, wrong, words in state["golden"]

@@ -9,6 +9,7 @@ at most `ratio` times the stable's. Both sides are counted at the same time, so 
 moves both; and a percentile that lies in a gap between fast and slow answers does no harm.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -35,7 +36,8 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Harmless: the canary's share of bad requests <= slope * the stable's + slack.
+    """Harmless: the canary's share of bad requests <= slope * the stable's + slack; a slope of 0
+    asks nothing of the stable version.
 
     `usual` is the stable's share before the rollout. `harm` and `safe` are guesses of the canary's
     share under faults and without; empty = they follow from what the stable does meanwhile.
@@ -47,6 +49,11 @@ class Rule:
     usual: float
     harm: tuple[float, ...] = ()
     safe: tuple[float, ...] = ()
+
+    @property
+    def alone(self) -> bool:
+        """Is the canary compared with what was usual before, since no stable version serves?"""
+        return self.slope == 0
 
     def limit(self, stable: float) -> float:
         """Return the share that the canary may have where the stable has `stable`."""
@@ -62,12 +69,19 @@ def rule_of(metric: Metric, limits: Limits, reference: Reference) -> Rule:
     if metric is Metric.ERRORS:
         usual = _share(reference.errors, reference.requests)
         slack = max(limits.error_slack, limits.max_error_rate - limits.error_slope * usual)
-        return Rule(metric=metric, slope=limits.error_slope, slack=slack, usual=usual)
+        return _fixed(metric, limits, limits.error_slope, slack, usual)
     if metric is Metric.REFUSED:
         usual = _share(reference.refused, reference.requests)
         slack = max(limits.refused_slack, limits.max_error_rate - limits.refused_slope * usual)
-        return Rule(metric=metric, slope=limits.refused_slope, slack=slack, usual=usual)
+        return _fixed(metric, limits, limits.refused_slope, slack, usual)
     return Rule(metric=metric, slope=1.0, slack=limits.shadow_slack, usual=0.0001)
+
+
+def _fixed(metric: Metric, limits: Limits, slope: float, slack: float, usual: float) -> Rule:
+    """Return a line; without a stable version beside it, its height at the usual share."""
+    if limits.alone:
+        slope, slack = 0.0, slope * usual + slack
+    return Rule(metric=metric, slope=slope, slack=slack, usual=usual)
 
 
 def slow_above(limits: Limits, reference: Reference) -> SlowAbove | None:
@@ -79,9 +93,15 @@ def slow_above(limits: Limits, reference: Reference) -> SlowAbove | None:
     return SlowAbove(stable_ms=stable, canary_ms=stable * limits.max_p95_ratio)
 
 
-def slow_rule(slow: SlowAbove, reference: Reference) -> Rule:
-    """Return the rule for slow answers; its guesses come from the stable's own histogram."""
+def slow_rule(slow: SlowAbove, reference: Reference, *, alone: bool = False) -> Rule:
+    """Return the rule for slow answers; its guesses come from the stable's own histogram.
+
+    `alone`: the canary's slow share must be what was usual for the stable version, as far as that
+    is known (two standard errors).
+    """
     usual = min(MOST, max(LEAST, share_slower(reference.latency, slow.stable_ms)))
+    answers = max(1, sum(reference.latency.values()))
+    allowed = usual + 2 * math.sqrt(usual * (1 - usual) / answers) if alone else usual
     ratio = slow.canary_ms / slow.stable_ms
 
     def at(factor: float) -> float:
@@ -89,9 +109,9 @@ def slow_rule(slow: SlowAbove, reference: Reference) -> Rule:
 
     return Rule(
         metric=Metric.P95,
-        slope=1.0,
-        slack=0.0,
+        slope=0.0 if alone else 1.0,
+        slack=allowed if alone else 0.0,
         usual=usual,
-        harm=tuple(min(0.95, max(at(f), 1.05 * usual)) for f in SLOWER),
+        harm=tuple(min(0.95, max(at(f), 1.05 * allowed)) for f in SLOWER),
         safe=tuple(max(1e-4, min(at(f), 0.95 * usual)) for f in (1.0, 0.4 * ratio + 0.6)),
     )

@@ -13,8 +13,8 @@ from federation.policy.analysis.limits import Metric
 class Outcome(StrEnum):
     """What is known about the canary."""
 
-    PASS = "pass"  # noqa: S105 (no password); it keeps all limits, as far as `beta` allows to say so
-    FAIL = "fail"  # it breaks one
+    PASSED = "pass"  # it keeps all limits, as far as `beta` allows to say so
+    FAILED = "fail"  # it breaks one
     INCONCLUSIVE = "inconclusive"  # neither, yet; never a pass
 
 
@@ -27,13 +27,15 @@ class Reason(StrEnum):
     CLOSED = "closed"  # the region is not judged (any more)
     NO_TRAFFIC = "no-traffic"
     SILENT = "silent-router"
-    SPLIT = "split"  # the canary's share is not its weight
+    SPLIT = "split"  # the canary's share of the draw is not its weight
+    DIVERTED = "diverted"  # the stable version answers for the canary, which cannot be had
     BAKING = "baking"
     FEW_REQUESTS = "few-requests"
     FEW_CLIENTS = "few-clients"
     LOAD = "load"  # the canary's replicas have more to do than the stable's
     NO_REFERENCE = "no-reference"  # the stable had too few requests to know its percentiles
     DRIFT = "drift"  # the stable itself is not what it was
+    ITSELF = "differs-from-itself"  # the stable's latency depends on who asks: it is not judged
     SUSPECT = "suspect"  # a step up waits: looks beyond a limit, not sure yet
     UNSURE = "unsure"
 
@@ -59,9 +61,9 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """Is it known to keep its limits?"""
-        return self.outcome is Outcome.PASS
+        return self.outcome is Outcome.PASSED
 
     @property
     def failed(self) -> bool:
         """Is it known to break a limit?"""
-        return self.outcome is Outcome.FAIL
+        return self.outcome is Outcome.FAILED

@@ -17,7 +17,6 @@ from federation.policy.analysis.verdict import Verdict
 from federation.policy.rollouts.events import RouterCounted
 from federation.policy.rollouts.records import (
     EvidenceRecord,
-    Outcome,
     RolloutRecord,
     VerdictRecord,
     WaveRecord,
@@ -41,7 +40,8 @@ def begin(step: Step, record: RolloutRecord) -> None:
     if not strategy.analysis.enabled:
         return
     regions = {region for wave in record.waves for region in wave.regions}
-    limits = limits_of(strategy.analysis, bake_s=strategy.bake_s)
+    alone = len(strategy.steps) == 1
+    limits = limits_of(strategy.analysis, bake_s=strategy.bake_s, alone=alone)
     step.state.desk.analyses[record.meta.name] = Analysis.begin(limits, len(regions))
     open_wave(step, record, record.waves[0])
 
@@ -125,12 +125,13 @@ def fault_of(step: Step, record: RolloutRecord) -> VerdictRecord | None:
 
 def verdict_of_step(step: Step, record: RolloutRecord) -> tuple[VerdictRecord | None, bool]:
     """Return whether the canary may take more in the present wave, and whether waiting for that
-    makes no sense. None: it has all of the traffic, and there is nothing to compare it with."""
+    makes no sense. None: it has all of the traffic, and there is nothing to compare it with; if it
+    had all of it at once, it is compared with what was usual before."""
     analysis, wave = _analysis(step.state, record), record.waves[record.wave]
     steps = record.spec.strategy.steps
-    if analysis is None or record.step + 1 >= len(steps):
+    if analysis is None or record.step + 1 >= len(steps) > 1:
         return None, False
-    worst: Verdict | None = None
+    verdicts: dict[str, Verdict] = {}
     for region in wave.regions:
         if region not in analysis.regions:
             continue
@@ -138,10 +139,12 @@ def verdict_of_step(step: Step, record: RolloutRecord) -> tuple[VerdictRecord | 
         verdict = _judge(step, record, analysis, region)
         if verdict.failed:
             return _record(verdict, step.now), True
-        if worst is None or (worst.passed and not verdict.passed):
-            worst = verdict
-    if worst is None:
+        verdicts[region] = verdict
+    if not verdicts:
         return None, False
+    worst = next((v for v in verdicts.values() if not v.passed), next(iter(verdicts.values())))
+    larger = record.step + 1 < len(steps) and steps[record.step + 1] < _WHOLE
+    worst = analysis.judge_together(verdicts, _seconds(step.now), step=larger) or worst
     return _record(worst, step.now), worst.pause and _since(step, record) >= HOPELESS
 
 
@@ -150,9 +153,10 @@ def _judge(step: Step, record: RolloutRecord, analysis: Analysis, region: str) -
     stable, canary = _ready(step.state, record, region)
     analysis.ready(region, stable=stable, canary=canary)
     expected = _expected(step.state, record, analysis, region)
-    if strategy.steps[record.step + 1] >= _WHOLE:
-        return analysis.judge_region(region, now, expected=expected)
-    return analysis.judge_step(region, now, expected=expected, bake_s=strategy.bake_s)
+    ahead = strategy.steps[record.step + 1 :]
+    if ahead and ahead[0] < _WHOLE:
+        return analysis.judge_step(region, now, expected=expected, bake_s=strategy.bake_s)
+    return analysis.judge_region(region, now, expected=expected)
 
 
 def is_overdue(step: Step, record: RolloutRecord) -> bool:
@@ -213,7 +217,7 @@ def _analysis(state: State, record: RolloutRecord) -> Analysis | None:
 
 def _record(verdict: Verdict, now: datetime) -> VerdictRecord:
     return VerdictRecord(
-        outcome=Outcome(verdict.outcome.value),
+        outcome=verdict.outcome,
         words=verdict.words,
         region=verdict.region,
         metric=verdict.metric.value if verdict.metric else "",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from federation.contract.rollout import OnInconclusive
+from federation.policy.analysis.verdict import Outcome
 from federation.policy.lookup import resolve
 from federation.policy.rollouts import evidence
 from federation.policy.rollouts.faults import find
@@ -16,7 +17,6 @@ from federation.policy.rollouts.freezes import frozen_regions
 from federation.policy.rollouts.ongoing import all_going, change, look_at, send_back, turn
 from federation.policy.rollouts.records import (
     Hurry,
-    Outcome,
     Pause,
     Phase,
     RolloutRecord,
@@ -56,6 +56,16 @@ def look(step: Step) -> None:
             _STEPS[record.phase](step, record)
     if state.rollout_due:
         step.wake_at(max(now, min(state.rollout_due.values())))
+
+
+def beginning(step: Step) -> frozenset[str]:
+    """Return the models that have one rollout, which begins now unless something holds it."""
+    state, found = step.state, set()
+    for name, at in state.rollout_due.items():
+        record = state.rollouts.get(name)
+        if at <= step.now and record is not None and record.queued:
+            found.add(record.spec.model)
+    return frozenset(model for model in found if len(state.going.get(model, ())) == 1)
 
 
 # ------------------------------------------------------------ by phase

@@ -62,8 +62,6 @@ def _end(step: Step, record: RolloutRecord) -> None:
     state, name = step.state, record.meta.name
     state.rollout_due.pop(name, None)
     state.rollout_sent.pop(name, None)
-    for key in [key for key in state.rollout_losses if key[0] == name]:
-        del state.rollout_losses[key]
     for other in all_going(state):
         if other.queued:
             look_at(step, other.meta.name, step.now)
@@ -125,7 +123,7 @@ def _reject(step: Step, record: RolloutRecord) -> None:
     rejected = deployment.rejected
     if wished == record.canary:
         rejected = record.canary
-    elif record.undo:
+    elif record.undo and wished == deployment.target:
         rejected = 0  # what was to be undone stays
     if rejected != deployment.rejected:
         meta = step.next_meta(deployment.meta)

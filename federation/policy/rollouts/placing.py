@@ -7,12 +7,14 @@ canary must not be shown. Nothing is decided here: it follows from the records.
 from dataclasses import dataclass
 
 from federation.contract.rollout import CanaryRoute
+from federation.policy import lookup
 from federation.policy.rollouts import evidence
 from federation.policy.rollouts.ongoing import all_going, moving
 from federation.policy.rollouts.records import Phase, RolloutRecord
 from federation.policy.state import State
 
 Hidden = frozenset[tuple[str, int, str]]  # model, version, cluster
+ASK_AGAIN_S = 300  # so often a canary is asked its golden inputs: engines decay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,7 @@ class Canary:
 
     `withdrawn`: it was rejected, and goes at once. `in_place`: where both do not fit, the stable
     version goes first. `urgent`: it served before, and something is wrong with its successor.
+    Its golden inputs are asked again each `golden_every_s`.
     """
 
     version: int
@@ -29,6 +32,7 @@ class Canary:
     in_place: bool = False
     withdrawn: bool = False
     urgent: bool = False
+    golden_every_s: int = 0
 
 
 def canary_of(state: State, model: str) -> Canary | None:
@@ -36,8 +40,10 @@ def canary_of(state: State, model: str) -> Canary | None:
     record = moving(state, model)
     if record is None:
         return None
+    in_place = record.spec.strategy.in_place
     if record.phase is Phase.ROLLING_BACK and record.weighed_at is not None:
-        return Canary(version=record.canary, withdrawn=True, at=_clusters(record))
+        at = _clusters(record)
+        return Canary(version=record.canary, withdrawn=True, at=at, in_place=in_place)
     ahead: frozenset[str] = frozenset()
     if record.phase is not Phase.ROLLING_BACK and record.wave + 1 < len(record.waves):
         ahead = frozenset(record.waves[record.wave + 1].clusters)
@@ -45,9 +51,16 @@ def canary_of(state: State, model: str) -> Canary | None:
         version=record.canary,
         at=_clusters(record),
         ahead=ahead,
-        in_place=record.spec.strategy.in_place,
+        in_place=in_place,
         urgent=record.undo,
+        golden_every_s=ASK_AGAIN_S if has_golden(state, record) else 0,
     )
+
+
+def has_golden(state: State, record: RolloutRecord) -> bool:
+    """Whether a rollout's canary is judged by golden inputs."""
+    package = lookup.version(state.models[record.spec.model], record.canary).package
+    return record.spec.strategy.analysis.enabled and package.golden is not None
 
 
 def _clusters(record: RolloutRecord) -> frozenset[str]:
@@ -87,11 +100,11 @@ def hidden(state: State) -> Hidden:
     region has one from an earlier wave."""
     found = set()
     for record in all_going(state):
-        if not record.moving or record.wave == 0 or record.waves[record.wave].weight:
+        if not record.moving or record.waves[record.wave].weight:
             continue
         weights = weights_of(record)
-        wave = record.waves[record.wave]
-        if any(region in weights for region in wave.regions):
-            model, version = record.spec.model, record.canary
-            found |= {(model, version, cluster) for cluster in wave.clusters}
+        model, canary = record.spec.model, record.canary
+        for wave in record.entered:  # a person may have skipped some
+            if not wave.weight and any(region in weights for region in wave.regions):
+                found |= {(model, canary, cluster) for cluster in wave.clusters}
     return frozenset(found)

@@ -4,12 +4,13 @@ Input: made by the deciders of this package. Output: kept in State, stored as JS
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from federation.contract.rollout import RolloutSpec
+from federation.policy.analysis.verdict import Outcome
 from federation.policy.meta import Meta
 
 
@@ -42,14 +43,6 @@ class Hurry(StrEnum):
     NO = ""
     STEP = "step"  # to the next step or wave
     FULL = "full"  # to its end
-
-
-class Outcome(StrEnum):
-    """What the analysis says."""
-
-    PASSED = "pass"
-    FAILED = "fail"
-    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +107,7 @@ class RolloutRecord:
     frozen_until: datetime | None = None  # while the pause is a freeze
     superseded_by: str = ""
     verdicts: tuple[VerdictRecord, ...] = ()  # the newest of the whole and of each region
+    losses: Mapping[str, str] = field(default_factory=dict)  # where it took versions with it, why
     history: tuple[Passage, ...] = ()
     ended_at: datetime | None = None
 

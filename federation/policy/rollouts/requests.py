@@ -76,7 +76,8 @@ def rollout_undone(step: Step, event: RolloutUndone) -> Applied:
         send_back(step, going, Turn.ABORTED, event.why or "it was undone")
         return Applied(kind="Rollout", name=going.meta.name, version=held.target)
     version = event.version or before(state, event.model)
-    spec = RolloutSpec(model=event.model, version=version, strategy=UNDO)
+    strategy = replace(UNDO, in_place=_was_in_place(state, event.model))
+    spec = RolloutSpec(model=event.model, version=version, strategy=strategy)
     start = prepared(state, spec)
     name = begin(step, start, why=event.why or f"undo version {held.target}", undo=True)
     held = state.deployments[deployment]
@@ -86,6 +87,14 @@ def rollout_undone(step: Step, event: RolloutUndone) -> Applied:
     step.put("Deployment", replace(held, meta=meta, rejected=rejected, asleep_since=None))
     state.unsettled |= {event.model}
     return Applied(kind="Rollout", name=name, created=True, version=start.canary)
+
+
+def _was_in_place(state: State, model: str) -> bool:
+    """Whether the newest rollout of a model was asked for in place: so is its way back, where there
+    is room for one version only."""
+    records = [r for r in state.rollouts.values() if r.spec.model == model]
+    newest_of_all = max(records, key=lambda r: r.meta.created_at, default=None)
+    return newest_of_all is not None and newest_of_all.spec.strategy.in_place
 
 
 def before(state: State, model: str) -> int:
@@ -166,7 +175,7 @@ def _pause(step: Step, record: RolloutRecord, event: RolloutSteered) -> None:
     if record.phase is Phase.PAUSED and record.pause is Pause.MANUAL:
         return
     goes_on = record.resume_to if record.phase is Phase.PAUSED else record.phase
-    reason = event.why or f"{event.actor} paused it"
+    reason = _because(event, "paused it")
     turn(step, record, Turn.PAUSED, reason, pause=Pause.MANUAL, resume_to=goes_on)
 
 
@@ -182,13 +191,13 @@ def _resume(step: Step, record: RolloutRecord, event: RolloutSteered) -> None:
     if record.pause is Pause.GATE:
         _refuse(record, "resume", f"It waits for: fed rollout approve {record.meta.name}")
     again = {"weighed_at": step.now} if record.pause is Pause.INCONCLUSIVE else {}
-    resume(step, record, event.why or f"{event.actor} let it go on", **again)
+    resume(step, record, _because(event, "let it go on"), **again)
 
 
 def _promote(step: Step, record: RolloutRecord, event: RolloutSteered) -> None:
     if record.pause is Pause.GATE and not event.full:
         _refuse(record, "promote", f"It waits for: fed rollout approve {record.meta.name}")
-    reason = event.why or f"{event.actor} promoted it"
+    reason = _because(event, "promoted it")
     if event.full:
         if record.queued or not allows(record, Turn.HURRIED):
             _refuse(record, "promote", "It has not begun, or is over.")
@@ -221,7 +230,7 @@ def _approve(step: Step, record: RolloutRecord, event: RolloutSteered) -> None:
     wave = replace(record.waves[number], approved_by=event.actor)
     waves = (*record.waves[:number], wave, *record.waves[number + 1 :])
     if record.pause is Pause.GATE:
-        resume(step, record, event.why or f"{event.actor} approved wave {number + 1}", waves=waves)
+        resume(step, record, _because(event, f"approved wave {number + 1}"), waves=waves)
     else:
         look_at(step, change(step, record, waves=waves).meta.name, step.now)
 
@@ -231,7 +240,7 @@ def _abort(step: Step, record: RolloutRecord, event: RolloutSteered) -> None:
         return
     if record.over:
         _refuse(record, "abort", f"To go back: fed rollout undo {record.spec.model}")
-    send_back(step, record, Turn.ABORTED, event.why or f"{event.actor} aborted it")
+    send_back(step, record, Turn.ABORTED, _because(event, "aborted it"))
 
 
 def _refuse(record: RolloutRecord, verb: str, hint: str) -> None:
@@ -241,3 +250,8 @@ def _refuse(record: RolloutRecord, verb: str, hint: str) -> None:
         hint=hint,
         reason="invalid-transition",
     )
+
+
+def _because(event: RolloutSteered, did: str) -> str:
+    """Return who did what, and why if that was said."""
+    return f"{event.actor} {did}{f': {event.why}' if event.why else ''}"

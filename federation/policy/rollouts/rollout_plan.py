@@ -143,6 +143,13 @@ def _guards(state: State, record: RolloutRecord, now: datetime) -> Iterator[str]
     regions = sorted({region for wave in record.waves for region in wave.regions})
     for region, end in frozen_regions(regions, state.regions, state.zone, now).items():
         yield f"{region} is frozen until {end:%F %H:%M} UTC: its wave waits until then"
+    strategy = record.spec.strategy
+    if strategy.analysis.enabled and len(strategy.steps) == 1:
+        yield (
+            f"all traffic of a wave moves at once, so nothing serves beside version {record.canary}"
+            f": its errors and p95 are judged by the last hour of version {record.stable}, and a "
+            "bad hour of the region counts against it; a step below 100 % compares both"
+        )
     model = lookup.model(state, record.spec.model)
     old, new = (lookup.version(model, n).package for n in (record.stable, record.canary))
     for words in differences(old, new):

@@ -154,7 +154,7 @@ def so_far(state: State, record: RolloutRecord, region: str) -> str:
         return praise(known)
     errors = counted(known, Metric.ERRORS)  # nothing is known yet of the stable version's latency
     shares = f"errors {percent(errors.canary)} against {percent(errors.stable)}"
-    return f"{shares}, {errors.canary_requests:,} against {errors.stable_requests:,} requests"
+    return f"{shares}, {errors.counts()}"
 
 
 def _cluster(state: State, record: RolloutRecord, cluster: ClusterRecord, now: datetime) -> Json:

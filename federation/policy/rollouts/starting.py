@@ -14,7 +14,7 @@ from federation.contract.rollout_rules import check_strategy
 from federation.policy import lookup
 from federation.policy.analysis.limits import limits_of
 from federation.policy.obstacles import Obstacle
-from federation.policy.placement import Fit, judge, wish_of
+from federation.policy.placement import Fit, Wish, judge, wish_of
 from federation.policy.records import DeploymentRecord, ModelRecord
 from federation.policy.rollouts.ongoing import look_at, moving, of_model, put, send_back
 from federation.policy.rollouts.placing import Canary
@@ -70,10 +70,12 @@ def prepared(state: State, spec: RolloutSpec) -> Start:
         )
     if not spec.strategy.allow_signature_change:
         _check_signature(model, stable, canary)
+    going = moving(state, spec.model)  # in place, its canary may be where the stable one was
+    there = {stable, going.canary} if going else {stable}
     clusters = {
         cluster: record.spec
         for cluster, record in state.clusters.items()
-        if any(v.version == stable for v in assigned_versions(record, spec.model))
+        if any(v.version in there for v in assigned_versions(record, spec.model))
     }
     waves = resolved(spec.strategy.waves, clusters, state.regions)
     start = Start(spec=spec, deployment=name, stable=stable, canary=canary, waves=waves)
@@ -118,12 +120,22 @@ def no_room(state: State, start: Start) -> Iterator[Obstacle]:
         room = rooms[name]
         if room.blocked:
             continue
+        if old is not None and not start.spec.strategy.in_place:
+            _give_back(room, wish, old.canary)
         verdict = judge(wish, room, start.canary)
         if verdict.fit is not Fit.FITS and gone:
             _free(room, start.spec.model, gone)
             verdict = judge(wish, room, start.canary)
         if verdict.fit is not Fit.FITS:
             yield Obstacle(cluster=name, region=room.region, reason=verdict.reason)
+
+
+def _give_back(room: Room, wish: Wish, canary: int) -> None:
+    """Look at a cluster as it will be when a rollout in place, which goes on, has gone back."""
+    held = room.held(wish.spec.model)
+    if all(v.version != wish.target for v in held) and any(v.version == canary for v in held):
+        rest = (v for v in held if v.version != canary)
+        room.give(wish.spec.model, (*rest, wish.assigned(wish.target)))
 
 
 def _free(room: Room, model: str, gone: set[int]) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from federation.contract.types import ObservedVersion, Scheduling, VersionState
-from federation.policy import lookup
 from federation.policy.records import ClusterRecord
+from federation.policy.rollouts.placing import has_golden
 from federation.policy.rollouts.records import RolloutRecord
 from federation.policy.standing import (
     assigned_versions,
@@ -90,9 +90,7 @@ def _lack(state: State, cluster: ClusterRecord, record: RolloutRecord) -> str:
 
 def _asks_golden(state: State, record: RolloutRecord, found: ObservedVersion | None) -> bool:
     """Whether the canary is still to be asked before it may have traffic."""
-    package = lookup.version(state.models[record.spec.model], record.canary).package
-    asks = record.spec.strategy.analysis.enabled and package.golden is not None
-    return asks and found is not None and found.golden is None
+    return has_golden(state, record) and found is not None and found.golden is None
 
 
 def seen(state: State, cluster: str, record: RolloutRecord) -> ObservedVersion | None:

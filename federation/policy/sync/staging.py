@@ -7,7 +7,7 @@ Staging is free of the care that serving needs: nothing is in flight there, so a
 wants staged any more goes at once.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from federation.contract.resources import PrefetchSpec
@@ -40,15 +40,18 @@ class Staging:
         return not not_selected(self.spec, cluster.spec)
 
 
-def stagings(state: State) -> Mapping[str, tuple[Staging, ...]]:
-    """Return all prefetches by model, and what rollouts stage ahead of their waves."""
+def stagings(state: State, models: Set[str] | None = None) -> Mapping[str, tuple[Staging, ...]]:
+    """Return all prefetches by model, and what rollouts stage ahead of their waves: of `models`, or
+    of all."""
     found: dict[str, tuple[Staging, ...]] = {}
     for prefetch in state.prefetches.values():
         spec = prefetch.spec
+        if models is not None and spec.model not in models:
+            continue
         model = state.models.get(spec.model)
         if model and (version := version_or_none(model, spec.version)):
             found[spec.model] = (*found.get(spec.model, ()), Staging(spec=spec, version=version))
-    for name in state.going:
+    for name in state.going if models is None else state.going.keys() & models:
         canary, model = canary_of(state, name), state.models.get(name)
         if canary and canary.ahead and model:
             version = lookup_version(model, canary.version)

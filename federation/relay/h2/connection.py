@@ -248,6 +248,9 @@ class Connection(asyncio.Protocol):
         self.count_control()
         self.send(frame(PING, ACK, 0, payload))
 
+    def on_pong(self) -> None:
+        """Nobody asked."""
+
     def on_settings(self, pairs: list[tuple[int, int]]) -> None:
         """Do as the far end wishes; raises Broken."""
         self.count_control()

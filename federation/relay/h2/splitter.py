@@ -62,6 +62,9 @@ class Sink(Protocol):
     def on_ping(self, payload: bytes) -> None:
         """The far end wants an answer."""
 
+    def on_pong(self) -> None:
+        """The far end answered."""
+
     def on_goaway(self, last: int, code: int) -> None:
         """The far end takes no streams above `last`."""
 
@@ -271,6 +274,7 @@ class Splitter:
             raise Broken(Code.PROTOCOL_ERROR, "PING on a stream")
         if flags & ACK:
             self._says_nothing()
+            self._sink.on_pong()
         else:
             self._sink.on_ping(data[at:stop])
 

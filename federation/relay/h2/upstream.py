@@ -18,9 +18,11 @@ from federation.relay.h2.wire import (
     HEADER_TABLE_SIZE,
     MAX_HEADER_LIST_SIZE,
     MAX_STREAM,
+    PING,
     PREFACE,
     Broken,
     Code,
+    frame,
     goaway,
 )
 
@@ -32,6 +34,8 @@ _LIST_BYTES = 64 * 1024
 _LAST_STREAM = MAX_STREAM - 1000  # a connection is replaced before its numbers run out
 _STREAMS_BEFORE_SETTINGS = 100
 _RECHECK_S = 0.1
+_ALIVE = b"alive??\n"  # what a PING carries says nothing
+SIGN_OF_LIFE_S = 3.0
 
 
 class Up(Connection):
@@ -45,6 +49,7 @@ class Up(Connection):
         self.max_streams = _STREAMS_BEFORE_SETTINGS
         self._next = 1
         self._checked_s = float("-inf")
+        self._asked: asyncio.TimerHandle | None = None  # for a sign of life
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "leaving" if self.leaving else "open"
@@ -133,14 +138,33 @@ class Up(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whoever ended it."""
         super().connection_lost(exc)
+        self.on_pong()  # nothing is waited for any more
         self.backend.gone(self)
 
     def give_up(self, why: str) -> int:
-        """End the attempts that wait for the first byte of an answer; return how many."""
+        """End the attempts that wait for the first byte of an answer; return how many. For the
+        others the far end is asked for a sign of life."""
         waiting = [stream for stream in streams_of(self) if not stream.begun]
         for stream in waiting:
             stream.lost(Failure(kind=Kind.GIVEN_UP, why=why), reset=Code.CANCEL)
+        if self.streams and self._asked is None and not self.closed:
+            self.send(frame(PING, 0, 0, _ALIVE))
+            loop = asyncio.get_running_loop()
+            self._asked = loop.call_later(SIGN_OF_LIFE_S, self._is_silent, why)
         return len(waiting)
+
+    def on_pong(self) -> None:
+        """It lives."""
+        if self._asked is not None:
+            self._asked.cancel()
+            self._asked = None
+
+    def _is_silent(self, why: str) -> None:
+        """No sign of life came."""
+        self.end(why)
+        if self.transport is not None:
+            self.transport.abort()
+        self.switch.flush()
 
     def _fail(self, streams: "list[Stream]", failure: Failure) -> None:
         for stream in streams:

@@ -68,11 +68,16 @@ class ClientConnection(asyncio.Protocol):
         self._raw = b""  # the last head, as it came
         self._head: ResponseHead | None = None
         self._in_pieces = False
-        self._alike: Alike | None = None  # likewise, for exchanges that ask `like_before`
+        self.alike: Alike | None = None  # likewise, for exchanges that ask `like_before`
 
     def __repr__(self) -> str:
         state = "busy" if self.exchange else "idle" if self.is_connected() else "closed"
         return f"{type(self).__name__}({state})"
+
+    @property
+    def head(self) -> ResponseHead | None:
+        """The last head that was read; what is `alike` was not."""
+        return self._head
 
     def is_connected(self) -> bool:
         """Return whether it is open."""
@@ -100,6 +105,12 @@ class ClientConnection(asyncio.Protocol):
         """It is open."""
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
 
+    def send(self, pieces: tuple[bytes, ...]) -> None:
+        """Send a whole request, if it is still open."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(b"".join(pieces))
+
     def data_received(self, data: bytes) -> None:
         """Take a part of an answer."""
         if self.exchange is not None:
@@ -120,20 +131,20 @@ class ClientConnection(asyncio.Protocol):
             return self._head
         head = parse_response(raw, to_head=to_head)
         if not to_head:
-            self._raw, self._head = raw, head
+            self._raw, self._head, self.alike = raw, head, None
         return head
 
     def like_before(self, raw: bytes) -> tuple[ResponseHead, Alike] | None:
         """Return a head like this one, and in what they differ (the values of ANSWERS_VARY); None
         for what is not understood, or would have to be read anew each time."""
-        alike, head = self._alike, self._head
-        if alike is not None and head is not None and alike.raw is self._raw and alike.fits(raw):
+        alike, head = self.alike, self._head
+        if alike is not None and head is not None and alike.fits(raw):
             return head, alike
         try:
             head = self.head_of(raw, to_head=False)
         except BadMessage:
             return None
-        self._alike = alike = Alike(self._raw, ANSWERS_VARY)
+        self.alike = alike = Alike(self._raw, ANSWERS_VARY)
         return (head, alike) if alike.plain and alike.fits(raw) else None
 
     def spoke(self, data: bytes) -> None:

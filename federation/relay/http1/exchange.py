@@ -44,7 +44,17 @@ class Upstream:
 
     __slots__ = (
         *("_begun", "_body", "_buffer", "_connection", "_ended", "_error", "_first_byte_s"),
-        *("_head", "_idle_s", "_pause", "_pump", "_sent", "_to_head", "headers", "status"),
+        *(
+            "_head",
+            "_hurried_s",
+            "_idle_s",
+            "_pause",
+            "_pump",
+            "_sent",
+            "_to_head",
+            "headers",
+            "status",
+        ),
     )
 
     def __init__(
@@ -62,6 +72,7 @@ class Upstream:
         self._ended: Callable[[Upstream, ClientConnection], None] | None = ended
         self._first_byte_s = first_byte_s
         self._idle_s = idle_s
+        self._hurried_s = 0.0
         self._to_head = to_head
         self._sent = False  # all of the request
         self._head: ResponseHead | None = None
@@ -204,12 +215,19 @@ class Upstream:
         if self._body is None:
             self._fail(TimedOut(Phase.FIRST_BYTE, self._first_byte_s))
         else:
-            self._fail(TimedOut(Phase.IDLE, self._idle_s))
+            self._fail(TimedOut(Phase.IDLE, self._hurried_s or self._idle_s))
 
     def give_up(self, error: ForwardError) -> None:
         """End the wait for the answer's head."""
         if self._body is None:
             self._fail(error)
+
+    def hurry(self, left_s: float) -> None:
+        """Wait no longer than this for the next byte of a body that has begun."""
+        body = self._body
+        if body is not None and body.awaited and not body.ended:
+            self._hurried_s = left_s
+            self._connection.alarm.set(left_s)
 
     def _fail(self, error: BaseException) -> None:
         if self._error is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from federation.relay.http1.heads import BadMessage
 from federation.relay.http1.messages import Request, StreamResponse
+from federation.relay.http1.outbox import Outbox
 from federation.relay.http1.quick import Quick
 from federation.relay.transport import Takeover
 
@@ -63,6 +64,7 @@ class House:
         self.connections: set[ServerConnection] = set()
         self.emptied = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self.outbox = Outbox(self._loop)
         self._second, self._date = -1, ""
         self._end = self._last_end = b""  # of a head: the date
 

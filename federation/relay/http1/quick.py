@@ -26,6 +26,19 @@ class UnderWay(Protocol):
         ...
 
 
+class _Answered:
+    """A request whose answer is about to be sent: there is nothing to do for it any more."""
+
+    def start(self) -> None:
+        """It has begun long ago."""
+
+    def abandon(self) -> None:
+        """Its client will not see the answer."""
+
+
+ANSWERED: UnderWay = _Answered()
+
+
 class Quick(Protocol):
     """Takes requests that came whole."""
 

@@ -24,8 +24,9 @@ from federation.relay.http1.heads import (
 from federation.relay.http1.house import House
 from federation.relay.http1.inflow import HELD_BYTES, Inflow
 from federation.relay.http1.messages import Request
+from federation.relay.http1.outbox import Outbox
 from federation.relay.http1.outflow import AnswerWriter
-from federation.relay.http1.quick import UnderWay
+from federation.relay.http1.quick import ANSWERED, UnderWay
 from federation.relay.http1.waiting import Drive
 from federation.relay.transport import PREFACE, Switched
 
@@ -94,8 +95,8 @@ class ServerConnection(AnswerWriter):
                 data = self._ahead + data
             alike = self._alike
             if alike is not None and alike.known:  # the likes of it went the short way
-                end = data.find(_END) + 4
-                if end > 3 and alike.fits(raw := data[:end]) and self._quickly(alike, raw, data):
+                raw = alike.begins(data)
+                if raw and self._offered(alike, raw, data):
                     return
             self._ahead = data
             self._next()
@@ -208,33 +209,48 @@ class ServerConnection(AnswerWriter):
     def _quickly(self, alike: Alike, raw: bytes, data: bytes) -> bool:
         """Let a request that is there whole be answered without a coroutine, if the application
         takes it."""
+        return alike.known is not False and alike.plain and self._offered(alike, raw, data)
+
+    def _offered(self, alike: Alike, raw: bytes, data: bytes) -> bool:
         house, head = self._house, self._head
         quick = house.application.quick
-        if quick is None or head is None or alike.known is False or not alike.plain:
+        if quick is None or head is None:
             return False
-        body_at = len(raw)
-        end = body_at + int(alike.values[0] or 0)
+        end = body_at = len(raw)
+        if alike.length > 0:
+            end += alike.length
         if len(data) < end or self._closes or self._full or house.draining:
             return False
         under_way = quick(self, head, alike, raw, data[body_at:end])
         if under_way is None:
             return False
-        self._ahead = data[end:]
+        self._ahead = data[end:] if len(data) > end else b""
         self._alarm.clear()
         self.served += 1
         self._under_way = under_way
         under_way.start()
         return True
 
+    @property
+    def outbox(self) -> Outbox:
+        """Where messages are sent from, at the end of this turn of the loop."""
+        return self._house.outbox
+
     def answer(self, head: bytes, body: bytes) -> None:
-        """Send the whole answer of the request under way, `head` without its end, and go on with
-        the next request."""
+        """Send the whole answer of the request under way, `head` without its end, at the end of
+        this turn, and go on with the next request."""
+        self._under_way = ANSWERED
+        self._house.outbox.put(self, (head, body))
+
+    def send(self, pieces: tuple[bytes, ...]) -> None:
+        """Write what `answer` was given."""
         self._under_way = None
-        if self.transport.is_closing():
+        transport, house = self.transport, self._house
+        if transport.is_closing():
             return
-        house = self._house
         closes = self._closes or house.draining
-        self.transport.write(head + house.head_end(closes=closes) + body)
+        head, body = pieces
+        transport.write(b"%b%b%b" % (head, house.head_end(closes=closes), body))
         if self._full:
             self._closes = closes
             self._answer_by(None, house.application.settle)

@@ -12,6 +12,8 @@ from contextvars import Context
 from typing import Any
 
 _NEVER = float("inf")
+STOOD_STILL_S = 0.005  # a timer that is so late
+_AS_LONG_S = 1.0  # at most, an alarm waits then
 
 
 class Pause:
@@ -75,14 +77,17 @@ class Pause:
 
 
 class Alarm:
-    """One deadline that is moved often and seldom reached: moving it costs no timer."""
+    """One deadline that is moved often and seldom reached: moving it costs no timer. After this
+    process stood still, it waits as long again: that time was ours, and what came meanwhile is read
+    first."""
 
-    __slots__ = ("_due_s", "_handle", "_handle_s", "_loop", "_ring")
+    __slots__ = ("_again", "_due_s", "_handle", "_handle_s", "_loop", "_ring")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._loop = loop
         self._ring = ring
         self._due_s = self._handle_s = _NEVER
+        self._again = False
         self._handle: asyncio.TimerHandle | None = None
 
     def set(self, seconds: float) -> None:
@@ -110,13 +115,18 @@ class Alarm:
 
     def _fired(self) -> None:
         self._handle, self._handle_s = None, _NEVER
+        again, self._again = self._again, False
         if self._due_s == _NEVER:
             return
-        if self._due_s <= self._loop.time() + 0.002:  # uvloop counts milliseconds
+        late_s = self._loop.time() - self._due_s
+        if late_s < -0.002:  # uvloop counts milliseconds
+            self._arm(self._due_s)
+        elif late_s > STOOD_STILL_S and not again:
+            self._again = True
+            self._arm(self._loop.time() + min(late_s, _AS_LONG_S))
+        else:
             self._due_s = _NEVER
             self._ring()
-        else:
-            self._arm(self._due_s)
 
 
 class Drive:

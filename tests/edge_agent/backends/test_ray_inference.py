@@ -26,4 +26,6 @@ def test_verbs_of_text_models(verb: Verb, url: str) -> None:
 
 def test_tensor_models_have_no_text_verbs() -> None:
     assert route(BASE, ("m", 1), Verb.CHAT, ModelProtocol.TENSOR) is None
+    assert route(BASE, ("m", 1), Verb.EMBEDDINGS, ModelProtocol.TENSOR) is None
+    assert route(BASE, ("m", 1), Verb.EMBEDDINGS, ModelProtocol.TEXT) is None
     assert path("m", 2) == "/m--v2/v2/models/m/versions/2"

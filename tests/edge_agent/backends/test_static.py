@@ -129,4 +129,8 @@ def test_routes_are_the_engines_own(tmp_path: Path) -> None:
     assert {v: r.url for v, r in text.items() if r} == {
         Verb.COMPLETIONS: "http://h:1/v1/completions",
         Verb.CHAT: "http://h:1/v1/chat/completions",
+        Verb.EMBEDDINGS: "http://h:1/v1/embeddings",
+        Verb.RESPONSES: "http://h:1/v1/responses",
+        Verb.RERANK: "http://h:1/v1/rerank",
+        Verb.SCORE: "http://h:1/v1/score",
     }

@@ -33,6 +33,8 @@ def test_text_is_always_generated_as_a_stream() -> None:
         assert found is not None
         assert (found.url, found.dialect) == (f"{PATH}/generate_stream", Dialect.TRITON_TEXT)
     assert route(BASE, ("m", 1), Verb.CHAT, ModelProtocol.TENSOR) is None
+    assert route(BASE, ("m", 1), Verb.EMBEDDINGS, ModelProtocol.TENSOR) is None
+    assert route(BASE, ("m", 1), Verb.EMBEDDINGS, ModelProtocol.TEXT) is None
 
 
 @pytest.fixture

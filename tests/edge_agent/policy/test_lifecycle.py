@@ -1,11 +1,13 @@
 """The table of transitions is complete, and a bad step tells the record's story."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
 from edge_agent.policy.lifecycle import STATES, TRANSITIONS, Record, Step, new_record
 from federation.contract.errors import InvalidTransition
+from federation.contract.rollout import Losses
 from federation.contract.types import VersionState
 
 S = VersionState
@@ -67,3 +69,22 @@ def test_a_dropped_version_is_forgotten_and_its_story_is_bounded() -> None:
         assert again is not None
         record = again
     assert len(record.story) == 8
+
+
+def test_losses_are_counted_where_it_served_until_it_is_assigned_anew() -> None:
+    warm = Record(model="m", version=1, digest="d", state=S.WARMED)
+    lost = warm.take(Step.LOST, reason="the engine does not answer")
+    assert lost is not None
+    assert lost.losses == Losses(times=1, words="the engine does not answer")
+    again = replace(lost, state=S.WARMED, reason="").take(Step.DISPROVED)
+    assert again is not None
+    assert again.losses == Losses(times=2, words="the engine lost it")
+    loaded = replace(again, state=S.LOADED).take(Step.LOST)
+    assert loaded is not None
+    assert loaded.losses == again.losses  # it did not serve
+    told = replace(again, state=S.WARMED).take(Step.RETIRED)
+    assert told is not None
+    assert told.losses == again.losses  # it was told to
+    anew = told.take(Step.ASSIGNED)
+    assert anew is not None
+    assert anew.losses is None

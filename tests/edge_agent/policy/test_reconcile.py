@@ -15,6 +15,7 @@ from edge_agent.policy.events import (
 )
 from edge_agent.policy.schedule import BOUNDS
 from federation.contract.capacity import Resources
+from federation.contract.rollout import Losses
 from federation.contract.types import AssignedVersion, Assignment, VersionState
 from tests.edge_agent.policy.reconcile_world import World, digest_of, warm_world
 
@@ -189,6 +190,8 @@ def test_a_short_silence_of_the_engine_costs_nothing_a_long_one_a_warm_up() -> N
     assert world.state(*A1) is S.VERIFIED
     world.run()
     assert (world.state(*A1), world.told) == (S.WARMED, ["warm-up a@1"])
+    (seen,) = world.reconciler.observed()
+    assert seen.losses == Losses(times=1, words="no answer")
 
 
 def test_a_doubted_version_that_answers_stays_warm() -> None:

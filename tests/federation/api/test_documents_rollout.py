@@ -4,7 +4,8 @@ from federation.api.documents_rollout import RolloutStatus
 from federation.contract.rollout import GoldenResult
 from federation.contract.sync import SyncProgress
 from federation.contract.types import ObservedVersion, VersionState
-from federation.policy.rollouts.records import Outcome, Phase, VerdictRecord
+from federation.policy.analysis.verdict import Outcome
+from federation.policy.rollouts.records import Phase, VerdictRecord
 from federation.policy.rollouts.rollout_view import rollout_status
 from tests.federation.api.test_documents import check
 from tests.federation.policy.rollouts.test_next_words import AT, at

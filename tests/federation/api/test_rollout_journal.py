@@ -7,7 +7,8 @@ from typing import Any
 
 from federation.api.rollout_journal import RolloutJournal
 from federation.app import ControlPlane
-from federation.policy.rollouts.records import Outcome, Phase, RolloutRecord, VerdictRecord
+from federation.policy.analysis.verdict import Outcome
+from federation.policy.rollouts.records import Phase, RolloutRecord, VerdictRecord
 from federation.policy.rollouts.table import Turn, first, taken
 from federation.policy.state import State
 from federation.publisher import Publisher

@@ -8,7 +8,7 @@ from federation.api.route import CALLER, actor, caller_of, flag, needs
 from federation.app import ControlPlane
 from federation.contract.errors import Invalid, Unauthenticated
 from federation.policy.access.roles import Action, Caller, Verb
-from tests.fakes.control_plane import roots_of
+from tests.fakes.control_plane import Operator, roots_of
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,18 @@ async def test_other_expectations_are_refused(plane: ControlPlane) -> None:
     answer = await exchange(plane, head)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert isinstance(plane.api.app, web.Application)
+
+
+@pytest.mark.parametrize(("path", "status"), [("regions", 200), ("regions/nowhere", 404)])
+async def test_nobody_is_told_what_is_not_stored_yet(
+    plane: ControlPlane, api: Operator, path: str, status: int
+) -> None:
+    """While a commit is under way an answer that may show its change waits for it."""
+    plane.loop._durable.clear()
+    asking = asyncio.ensure_future(api.call("GET", f"/api/v1/{path}"))
+    done, _ = await asyncio.wait([asking], timeout=0.1)
+    assert not done
+    assert (await api.call("GET", "/healthz")).status == 200  # whoever asks how it is is told
+    plane.loop._durable.set()
+    async with asyncio.timeout(10):
+        assert (await asking).status == status

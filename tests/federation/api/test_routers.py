@@ -219,6 +219,7 @@ def hello(
         hello(latitude=float("nan")),
         hello(url="ftp://host"),
         hello(reverse="host"),
+        hello(reverse="host:1,host"),
         hello(reverse="host:0x1f"),
         hello(reverse="user@host:1"),
     ],

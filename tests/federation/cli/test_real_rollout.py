@@ -139,7 +139,7 @@ async def test_the_first_five_minutes(
             assert done.code == 0, done.err
             over = await fed("rollout", "status", "m", "--wait", "--timeout", "20s")
             assert over.code == 1
-            assert "was rolled back: it is worse" in over.err
+            assert "was rolled back: admin/local aborted it: it is worse" in over.err
             assert state.deployments["m"].target == 1
 
             words = ("rollout", "start", "m", "--to", "2", *WAVES, "--wait", "--timeout", "20s")

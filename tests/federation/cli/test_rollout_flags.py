@@ -25,6 +25,8 @@ def test_what_is_said_is_taken() -> None:
         max_bake=600.0,
         on_inconclusive="promote",
         shadow=0.07,
+        judge_shadow=True,
+        pool_small_regions=True,
         in_place=True,
         allow_signature_change=True,
     )
@@ -40,6 +42,8 @@ def test_what_is_said_is_taken() -> None:
         max_bake_s=600.0,
         on_inconclusive=OnInconclusive.PROMOTE,
         shadow_percent=7.0,
+        judge_shadow=True,
+        pool_small_regions=True,
     )
 
 

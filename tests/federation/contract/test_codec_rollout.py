@@ -10,6 +10,7 @@ from federation.contract.rollout import (
     USER_BUCKETS,
     CanaryRoute,
     GoldenResult,
+    Losses,
     SlowAbove,
     VersionCounts,
 )
@@ -43,6 +44,8 @@ counts = st.builds(
     latency=st.dictionaries(st.integers(-320, 480), numbers, max_size=5),
     compared=st.just(9),
     disagreed=st.integers(0, 9),
+    undrawn=columns,
+    diverted=columns,
 )
 goldens = st.builds(GoldenResult, inputs=st.just(9), wrong=st.integers(0, 9), words=words)
 
@@ -63,12 +66,14 @@ def test_everything_comes_back_as_it_went(
 def test_what_is_absent_stays_absent() -> None:
     assert codec.canary_to_proto(None) is None
     assert codec.golden_to_proto(None) is None
+    assert codec.losses_to_proto(None) is None
 
 
 @pytest.mark.parametrize(
     ("message", "words"),
     [
         (pb.VersionCounts(requests=[1, 2]), "32 user buckets, not 2"),
+        (pb.VersionCounts(diverted=[1]), "32 user buckets, not 1"),
         (pb.VersionCounts(latency_index=[1], latency_count=[]), "have 0 counts"),
         (pb.VersionCounts(latency_index=[10_000], latency_count=[1]), "out of range"),
     ],
@@ -87,3 +92,15 @@ def test_more_counts_than_one_router_can_have_are_refused() -> None:
 def test_more_wrong_than_there_are_is_bounded() -> None:
     told = codec.golden_from_proto(pb.GoldenResult(inputs=2, wrong=5, words="x" * 999))
     assert (told.wrong, len(told.words)) == (2, codec.MAX_WORDS)
+
+
+def test_losses_come_back_as_they_went_with_bounded_words() -> None:
+    losses = Losses(times=3, words="the engine was lost")
+    assert codec.losses_from_proto(_over_the_wire(codec.losses_to_proto(losses))) == losses
+    assert len(codec.losses_from_proto(pb.Losses(words="x" * 999)).words) == codec.MAX_WORDS
+
+
+def test_a_router_of_before_the_draw_was_told_drew_everything_and_diverted_nothing() -> None:
+    """An older message has neither column; its bytes say the same as empty ones."""
+    (seen,) = codec.counts_from_proto(pb.Counts(versions=[pb.VersionCounts(model="m")]))
+    assert (seen.undrawn, seen.diverted) == ((), ())

@@ -67,6 +67,7 @@ def test_steps_without_sense(steps: tuple[float, ...], words: str) -> None:
         (AnalysisSpec(min_requests=-1), "min_requests must be 0 to"),
         (AnalysisSpec(max_wrong_inputs=-1), "max_wrong_inputs must be 0 to"),
         (AnalysisSpec(shadow_percent=101.0), "shadow_percent must be 0 to 100"),
+        (AnalysisSpec(judge_shadow=True), "judge_shadow needs answers to compare"),
         (AnalysisSpec(max_bake_s=60.0), "cannot be less than bake_s (120)"),
         (AnalysisSpec(max_bake_s=math.nan), "max_bake_s must be 0 to"),
     ],

@@ -11,10 +11,12 @@ from federation.contract.capacity import Resources
 from federation.contract.resources import DeploymentSpec
 from federation.contract.types import EngineKind, Scheduling
 from federation.policy.events import Assign, PublishSnapshot
+from federation.policy.rollouts.records import Phase
 from federation.policy.rooms import Rooms
 from federation.policy.settle import settle, wishes_of
 from federation.policy.state import State, Step
 from tests.depth import examples
+from tests.federation.policy.rollouts.rollout_world import PLAIN, WAVES, RolloutWorld
 from tests.federation.policy.world import World
 
 
@@ -103,6 +105,27 @@ def test_a_pinned_version_does_not_take_the_room_of_the_target() -> None:
         world.push("m", content)
     world.deploy(DeploymentSpec(model="m", version=2, pinned_versions=(1,), resources=ONE))
     assert world.assigned("c") == [("m", 2)]
+
+
+def test_what_waits_for_its_predecessor_waits_while_another_cluster_gets_room() -> None:
+    """It is looked at twice then, and has told nothing: it is out of contact."""
+    world = RolloutWorld()
+    for name, region in (("a", "eu"), ("b", "eu"), ("c", "us")):
+        world.cluster(name, region, gpus=1)
+    for content in "12":
+        world.push("m", content)
+    world.deploy(DeploymentSpec(model="m", version=1, resources=ONE))
+    world.router()
+    world.serve_all()
+    world.silence("a")
+    world.start(strategy=replace(PLAIN, waves=WAVES[:2], in_place=True))
+    world.until(Phase.STAGING, wave=1)
+    (there,) = world.state.clusters["a"].assignment.versions
+    assert (there.version, there.stage_only) == (2, True)
+    world.until(Phase.PROMOTED)
+    world.connect("a")
+    held = world.state.clusters["a"].assignment.versions
+    assert [(v.version, v.stage_only) for v in held] == [(2, True)], "its engine has version 1"
 
 
 needs = st.builds(

@@ -82,3 +82,6 @@ def test_a_streams_last_event_is_one_data_line() -> None:
     assert event.endswith(b"}\n\n")
     assert event.count(b"\n") == 2
     assert json.loads(event[6:])["error"]["code"] == "bad_upstream"
+    named, data = sse_error("/v1/responses", BadUpstream("It broke off.")).split(b"\n", 1)
+    told = json.loads(data[6:])
+    assert (named, told["type"], told["code"]) == (b"event: error", "error", "bad_upstream")

@@ -1,6 +1,7 @@
 """Threads share one arena where there are arenas, and idle connections take little."""
 
 import asyncio
+import gc
 import platform
 import ssl
 import subprocess
@@ -9,7 +10,12 @@ from asyncio import sslproto
 
 import pytest
 
-from federation.runtime.memory import keep_freed, read_tls_in_small_blocks
+from federation.runtime.memory import (
+    keep_freed,
+    no_collection,
+    read_tls_in_small_blocks,
+    spare_from_collection,
+)
 
 # Each thread keeps 4 MB of small objects and then frees every second one: with an arena each, the
 # maps of the process show one 64 MiB reservation per arena.
@@ -67,3 +73,25 @@ async def test_a_tls_connection_takes_a_small_buffer(monkeypatch: pytest.MonkeyP
 def test_freed_memory_is_kept_where_the_c_library_can() -> None:
     kept = keep_freed(trim_bytes=16 << 20, map_bytes=4 << 20)
     assert kept or platform.libc_ver()[0] != "glibc"
+
+
+def test_no_garbage_is_looked_for_meanwhile_and_it_is_again_after_an_error() -> None:
+    with pytest.raises(ValueError, match="x"), no_collection():
+        assert not gc.isenabled()
+        raise ValueError("x")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with no_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_what_is_spared_is_not_looked_at() -> None:
+    before = gc.get_freeze_count()
+    kept = [[] for _ in range(100)]  # type: ignore[var-annotated]
+    spare_from_collection()
+    assert gc.get_freeze_count() >= before + len(kept)
+    gc.unfreeze()

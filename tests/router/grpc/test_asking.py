@@ -31,6 +31,14 @@ def test_request_ids() -> None:
     assert {(name, len(value)) for name, value in made} == {(b"x-request-id", 32)}
 
 
+@pytest.mark.parametrize("size", [1, 126, 127, 128])
+def test_a_request_id_is_read_back(size: int) -> None:
+    given = head(x_request_id=b"m" * size)
+    assert asking.id_of(asking.Ids().field_of(given)) == "m" * size
+    made = asking.Ids().field_of(head())
+    assert asking.id_of(made).encode() == made[-32:]
+
+
 def test_deadlines() -> None:
     assert asking.deadline_s(head()) is None
     assert asking.deadline_s(head(x_fed_deadline_ms=b"1500")) == 1.5

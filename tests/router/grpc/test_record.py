@@ -24,3 +24,26 @@ async def test_everything_is_given_back_and_counted(known: bool) -> None:
         await eventually(lambda: w.quiet)
         assert w.state.requests_total - before == 3
         assert w.quotas.in_flight("anonymous") == 0
+
+
+async def test_a_call_is_remembered_by_its_id() -> None:
+    async with world("eu-1") as w:
+        stub = w.stub()
+        hops = ("x-forwarded-for", "203.0.113.7")
+        for _ in range(2):  # in full, and as the last one like it
+            await stub.ModelInfer(request(), metadata=[("x-request-id", "call-1"), hops])
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.ModelInfer(request("nope"), metadata=[("x-request-id", "call-2")])
+        await eventually(lambda: w.quiet)
+        told = w.state.records.tell("call-1", "r1", w.state.clock)
+        records = told["records"]
+        assert isinstance(records, list)
+        assert len(records) == 2
+        for record in records:
+            assert (record["chosen"], record["reason"], record["status"]) == ("eu-1", "only", 200)
+            assert (record["model"], record["tenant"]) == ("digits", "anonymous")
+            assert record["forwarded_for"] == ("203.0.113.7",)
+            assert [score["cluster"] for score in record["scores"]] == ["eu-1"]
+        refused = w.state.records.tell("call-2", "r1", w.state.clock)["records"]
+        assert isinstance(refused, list)
+        assert (refused[0]["chosen"], refused[0]["status"]) == (None, 404)

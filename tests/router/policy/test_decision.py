@@ -22,11 +22,11 @@ def test_the_record_shows_every_term_and_says_why() -> None:
         signals.begin("near", "m", 1, 5.0)
     decision = decide(table, signals, question, Fixed(0.5))
     near, far = decision.candidates()
-    assert (near.rtt_ms, near.wait_ms, near.service_ms, near.score_ms) == (10.0, 50.0, 50.0, 110.0)
+    assert (near.rtt_ms, near.wait_ms, near.service_ms, near.score_ms) == (10.0, 100.0, 50.0, 160.0)
     assert (near.in_flight, near.concurrency) == (3.0, 2.0)
     assert (far.wait_ms, far.score_ms, far.excluded) == (0.0, 250.0, "")
     assert decision.why == (
-        "near has the least expected time to the first byte of 2 candidates: 110.0 ms (round trip "
-        "10.0 ms, measured; wait 50.0 ms, 3 in flight of 2 at once; service 50.0 ms)."
+        "near has the least expected time to the first byte of 2 candidates: 160.0 ms (round trip "
+        "10.0 ms, measured; wait 100.0 ms, 3 in flight of 2 at once; service 50.0 ms)."
     )
     assert (decision.model, decision.version, decision.desperate) == ("m", 1, False)

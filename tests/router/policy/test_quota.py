@@ -31,6 +31,31 @@ def test_even_the_smallest_limit_lets_one_in() -> None:
     assert sent(quotas, tenant, 60.0)
 
 
+def test_a_share_of_the_limits_is_all_that_is_handed_out() -> None:
+    quotas = Quotas(0.25)
+    assert sum(sent(quotas, RPM, 0.0) for _ in range(500)) == 25
+    assert sum(sent(quotas, RPM, 4.0) for _ in range(500)) == 10
+    few = Tenant(name="few", max_concurrent=5)
+    holds = [quotas.enter(few, 0.0) for _ in range(2)]  # rounded up
+    with pytest.raises(OverQuota):
+        quotas.enter(few, 0.0)
+    for hold in holds:
+        hold.leave()
+
+
+def test_shares_of_tenants_may_change_and_what_was_taken_stays_taken() -> None:
+    quotas = Quotas(0.5)
+    assert sum(sent(quotas, RPM, 0.0) for _ in range(500)) == 50
+    quotas.divide({"rpm": 0.9}, 0.0)
+    assert not sent(quotas, RPM, 0.0)
+    assert sum(sent(quotas, RPM, 1.0) for _ in range(500)) == 9
+    quotas.divide({}, 1.0)  # the even share again
+    assert sum(sent(quotas, RPM, 3.0) for _ in range(500)) == 10
+    quotas.divide({"new": 0.1}, 3.0)
+    new = Tenant(name="new", requests_per_minute=600)
+    assert sum(sent(quotas, new, 3.0) for _ in range(500)) == 10
+
+
 def test_a_refusal_says_when_to_come_back() -> None:
     quotas, tenant = Quotas(), Tenant(name="t", requests_per_minute=2)
     sent(quotas, tenant, 0.0)

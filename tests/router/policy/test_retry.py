@@ -55,3 +55,17 @@ def test_retries_never_exceed_share_and_floor(steps: list[tuple[float, bool, boo
                 budget.refund(now_s)
                 retries -= 1
         assert retries <= 0.2 * requests + 3
+
+
+def test_all_requests_are_counted_and_calm_is_without_the_floor() -> None:
+    budget = RetryBudget(share=0.2, floor=100, window_s=10)
+    for second in range(30):
+        budget.request(float(second))
+        budget.request(second + 0.9)
+    assert budget.requests == 60
+    assert budget.is_calm(29.9)
+    for _ in range(5):
+        budget.spend(29.9)
+    assert not budget.is_calm(29.9)
+    assert budget.allows(29.9, hopeful=True)
+    assert budget.requests == 60

@@ -2,12 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from federation.policy.analysis.analysis import Analysis, expired
 from federation.policy.analysis.limits import Limits, Metric, Shadow
-from federation.policy.analysis.verdict import Outcome, Reason
+from federation.policy.analysis.verdict import Outcome, Reason, Verdict
 from tests.federation.policy.analysis.seeing import QUICK, REFERENCE, Router, opened, run
 
 
@@ -145,5 +146,80 @@ def test_no_evidence_overflows_and_a_region_that_is_done_is_still_named() -> Non
     again = Analysis.from_json(json.loads(json.dumps(analysis.to_json())))
     assert again.to_json() == analysis.to_json()
     verdict = again.judge(now)
-    assert (verdict.outcome, verdict.region) == (Outcome.FAIL, "us-east")
+    assert (verdict.outcome, verdict.region) == (Outcome.FAILED, "us-east")
     assert verdict.words.startswith("fail: errors 100.00 % against 0.00 % in us-east, ")
+
+
+SMALL = Limits(settle_s=0.0, min_bake_s=60.0, pool=True)
+NAMES = ("ap-south", "sa-east", "af-south")
+
+
+def _small(limits: Limits, reports: int, **bad: int) -> tuple[Analysis, float]:
+    """Three regions, each with ten canary requests in 5 s."""
+    analysis = Analysis.begin(limits, regions=3)
+    routers = {name: Router() for name in NAMES}
+    for name, router in routers.items():
+        analysis.open(name, 0.0, REFERENCE)
+        analysis.weigh(name, 10.0, 0.0)
+        analysis.take(name, router.report(), 0.0)
+    now = 0.0
+    for _ in range(reports):
+        now += 5.0
+        for name, router in routers.items():
+            router.serve(90, 10, **{"slow": 0, **bad})
+            analysis.take(name, router.report(), now)
+    return analysis, now
+
+
+def _together(analysis: Analysis, now: float, *, step: bool = False) -> Verdict | None:
+    expected = {"pop-1": 0.0}
+    alone = {
+        name: analysis.judge_step(name, now, expected=expected, bake_s=30.0)
+        if step
+        else analysis.judge_region(name, now, expected=expected)
+        for name in NAMES
+    }
+    assert not any(v.passed for v in alone.values())
+    return analysis.judge_together(alone, now, step=step)
+
+
+def test_small_regions_pass_together_only_if_asked_and_say_so() -> None:
+    analysis, now = _small(SMALL, 50)
+    verdict = _together(analysis, now)
+    assert verdict is not None
+    assert verdict.words == (
+        "pass: pooled over ap-south, sa-east, af-south, which are too small to pass alone: no "
+        "limit is broken in all of them; 1,500 against 13,500 requests"
+    )
+    assert verdict.passed
+    assert _together(*_small(replace(SMALL, pool=False), 20)) is None
+
+
+def test_small_regions_together_are_too_small_or_unsure_as_well() -> None:
+    few = _together(*_small(replace(SMALL, min_requests=5000), 20))
+    assert few is not None
+    assert few.words.endswith(
+        "600 canary requests in ap-south, sa-east, af-south together, 5,000 needed"
+    )
+    unsure = _together(*_small(SMALL, 14))
+    assert unsure is not None
+    assert unsure.reason is Reason.UNSURE
+    assert "also together" in unsure.words
+    suspect = _together(*_small(SMALL, 20, errors=1))
+    assert suspect is None or not suspect.passed
+
+
+def test_small_regions_step_up_together() -> None:
+    verdict = _together(*_small(replace(SMALL, min_requests=150), 10), step=True)
+    assert verdict is not None
+    assert verdict.passed
+    assert "pooled over ap-south" in verdict.words
+
+
+def test_what_is_more_than_small_is_not_pooled() -> None:
+    analysis, now = _small(SMALL, 30)
+    alone = {
+        name: analysis.judge_region(name, now, expected={"pop-1": 0.0, "quiet": 0.0})
+        for name in NAMES
+    }
+    assert analysis.judge_together(alone, now, step=False) is None

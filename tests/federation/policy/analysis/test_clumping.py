@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from federation.policy.analysis.clumping import Groups, in_time, prior
+from federation.policy.analysis.clumping import CV0, CV0_SLOW, Groups, in_time, prior
 from tests.federation.policy.analysis.seeing import columns
 
 
@@ -44,10 +44,10 @@ def test_effective_clients() -> None:
 def test_what_hits_both_versions_is_no_clump_and_what_hits_one_is() -> None:
     both = [[100, 1, 900, 9], [100, 40, 900, 360]] * 10
     alone = [[100, 1, 900, 9], [100, 40, 900, 9]] * 10
-    believed = prior(Groups.of([2000], [400]), Groups.of([18000], [3600]), 20)
     assert in_time(both, 1.0) < 1.1
     assert in_time(alone, 1.0) > 4
-    assert believed == pytest.approx(1 + 0.5 * 20, rel=0.01)
+    assert prior(20.0, CV0) == pytest.approx(1 + 0.5 * 20)
+    assert prior(20.0, CV0_SLOW) == pytest.approx(1 + 0.98 * 20)
 
 
 def test_slow_waves_are_seen_in_bins_of_two_minutes() -> None:

@@ -1,14 +1,16 @@
 """One region's verdicts: what keeps a canary from passing, in words."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from federation.contract.rollout import GoldenResult
 from federation.policy.analysis.analysis import Analysis
+from federation.policy.analysis.counting import Counts
 from federation.policy.analysis.limits import Limits, Metric, Shadow
 from federation.policy.analysis.verdict import Outcome, Reason, Verdict
-from tests.federation.policy.analysis.seeing import QUICK, REFERENCE, Router, opened, run
+from tests.federation.policy.analysis.seeing import QUICK, REFERENCE, Router, opened, plus, run
 
 EXPECTED = {"pop-1": 0.0}
 
@@ -25,12 +27,12 @@ def _step(analysis: Analysis, now: float) -> Verdict:
 
 def test_a_good_canary_passes_with_its_numbers() -> None:
     analysis = opened()
-    now = run(analysis, Router(), 60)
+    now = run(analysis, Router(), 100)
     verdict = _region(analysis, now)
-    assert verdict.outcome is Outcome.PASS, verdict.words
+    assert verdict.outcome is Outcome.PASSED, verdict.words
     assert verdict.words == (
         "pass: errors 0.00 % against 0.00 % (limit 0.88 %), p95 +0 % (limit +20 %), "
-        "3,000 against 27,000 requests"
+        "5,000 against 45,000 requests"
     )
     assert verdict.details["errors.log_safe"] > 3
 
@@ -49,12 +51,12 @@ def test_a_silent_router_keeps_it_from_passing_but_not_from_failing() -> None:
     assert (late.reason, late.pause) == (Reason.SILENT, True)
     failing = opened()
     now = run(failing, Router(), 60, errors=10)
-    assert _region(failing, now, {"pop-fra-2": 0.0}).outcome is Outcome.FAIL
+    assert _region(failing, now, {"pop-fra-2": 0.0}).outcome is Outcome.FAILED
 
 
 def test_a_router_that_just_learnt_of_the_split_is_not_silent() -> None:
     analysis = opened()
-    now = run(analysis, Router(), 60)
+    now = run(analysis, Router(), 100)
     assert _region(analysis, now, {"pop-1": 0.0, "pop-new": now - 10}).passed
     assert not _region(analysis, now, {"pop-1": 0.0, "pop-new": now - 16}).passed
 
@@ -84,6 +86,16 @@ def _unsplit(analysis: Analysis) -> float:
     return run(analysis, Router(), 60, stable=990, canary=10)
 
 
+def _diverted(analysis: Analysis) -> float:
+    router = Router()
+    run(analysis, router, 1)
+    now = run(analysis, router, 60, stable=960, canary=40)
+    router.serve(960, 40)
+    router.stable = replace(router.stable, diverted=plus(Counts(), 3600).requests)
+    analysis.take("us-east", router.report(), now)
+    return now
+
+
 def _drifted(analysis: Analysis) -> float:
     router = Router()
     run(analysis, router, 1)
@@ -105,6 +117,11 @@ def _doubtful(analysis: Analysis) -> float:
         (_one_client, Reason.FEW_CLIENTS, "1 client makes 97 % of the canary's requests in us-e"),
         (_overloaded, Reason.LOAD, "canary runs at 2.5× the stable's load per replica in us-east:"),
         (_unsplit, Reason.SPLIT, "canary got 1.0 % of requests in us-east, weight is 10 %"),
+        (
+            _diverted,
+            Reason.DIVERTED,
+            "59 % of the canary's requests in us-east were answered by the stable version: the",
+        ),
         (
             _drifted,
             Reason.DRIFT,
@@ -143,7 +160,7 @@ def test_baking_no_traffic_and_no_reference() -> None:
 def test_a_pass_tells_that_the_canary_had_little_to_do() -> None:
     analysis = opened()
     analysis.ready("us-east", stable=1, canary=1)
-    now = run(analysis, Router(), 60)
+    now = run(analysis, Router(), 100)
     assert _region(analysis, now).words.endswith(
         "canary ran at 0.11× the stable's load per replica"
     )
@@ -155,7 +172,7 @@ def test_wrong_golden_inputs_are_a_fact() -> None:
     assert not analysis.judge(0.0).failed
     analysis.golden("us-east", "edge-2", GoldenResult(inputs=8, wrong=2, words="a.png: 'cat'"))
     verdict = analysis.judge(0.0)
-    assert (verdict.outcome, verdict.reason) == (Outcome.FAIL, Reason.WRONG_INPUTS)
+    assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, Reason.WRONG_INPUTS)
     assert verdict.words == (
         "fail: 2 of 8 golden inputs answered wrongly at edge-2 in us-east, 0 allowed: a.png: 'cat'"
     )

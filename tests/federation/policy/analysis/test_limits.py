@@ -38,6 +38,12 @@ def test_limits_that_nothing_can_keep_are_refused(spec: AnalysisSpec) -> None:
         limits_of(spec)
 
 
+def test_what_is_asked_for_besides() -> None:
+    spec = AnalysisSpec(shadow_percent=1.0, judge_shadow=True, pool_small_regions=True)
+    limits = limits_of(spec, alone=True)
+    assert (limits.shadow, limits.pool, limits.alone) == (Shadow.JUDGE, True, True)
+
+
 def test_differing_answers_are_judged_only_if_asked() -> None:
     assert Metric.SHADOW not in Limits().metrics
     assert Metric.SHADOW in Limits(shadow=Shadow.JUDGE).metrics

@@ -2,7 +2,7 @@
 
 import pytest
 
-from federation.policy.analysis.limits import Metric
+from federation.policy.analysis.limits import Limits, Metric, Shadow
 from federation.policy.analysis.phrasing import (
     accusation,
     beyond,
@@ -91,3 +91,25 @@ def test_what_remains() -> None:
     assert remaining(100.0, 1.5, 0.05) == pytest.approx(100 * (2.9957 - 1.5) / 1.5, rel=1e-3)
     assert remaining(100.0, 0.0, 0.05) is None
     assert remaining(100.0, 9.0, 0.05) == 0
+
+
+def test_without_pairs_of_answers_that_is_said() -> None:
+    analysis = opened(Limits(settle_s=0.0, shadow=Shadow.JUDGE))
+    run(analysis, Router(), 2)
+    assert doubt(analysis.regions["us-east"], Metric.SHADOW).startswith(
+        "no answers were compared in us-east yet"
+    )
+
+
+def test_alone_it_is_told_what_it_is_compared_with() -> None:
+    analysis = opened(Limits(settle_s=0.0, alone=True), weight=100.0)
+    run(analysis, Router(), 20, stable=0, canary=100, errors=20, slow=60)
+    region = analysis.regions["us-east"]
+    for metric, value in (
+        (Metric.ERRORS, "errors 20.00 % against 0.10 %"),
+        (Metric.P95, "slow answers 60.00 % against 5.00 %"),
+    ):
+        told = accusation(region, metric, 100.0)
+        assert told.startswith(value)
+        assert told.endswith("00 requests against the stable version's last hour")
+    assert "against the stable version's last hour" in praise(region)

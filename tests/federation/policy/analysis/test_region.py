@@ -1,14 +1,24 @@
 """One region: what is counted when, and its state."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from federation.contract.rollout import GoldenResult
+from federation.policy.analysis.counting import Counts
 from federation.policy.analysis.limits import Limits, Metric, Shadow
-from federation.policy.analysis.region import MAX_SPANS, RegionState
+from federation.policy.analysis.region import MAX_SPANS, OWN_PAIRS, RegionState
 from federation.policy.analysis.rules import Reference
-from tests.federation.policy.analysis.seeing import LATENCY, QUICK, REFERENCE, Router, opened, run
+from tests.federation.policy.analysis.seeing import (
+    LATENCY,
+    QUICK,
+    REFERENCE,
+    Router,
+    opened,
+    plus,
+    run,
+)
 
 
 def _counted(region: RegionState) -> dict[Metric, int]:
@@ -101,7 +111,16 @@ def test_shadow_pairs_are_counted_and_judged_only_if_asked() -> None:
     run(analysis, Router(), 20, compared=20, disagreed=2)
     region = analysis.regions["us-east"]
     assert region.shadow == [400, 40, 0, 0]
-    assert region.evidence[Metric.SHADOW].canary.requests == 400
+    evidence = region.evidence[Metric.SHADOW]
+    assert evidence.canary.requests == 0  # without pairs of the stable version they say nothing
+    router = Router(name="pop-2")
+    run(analysis, router, 1)
+    router.serve(450, 50)
+    router.stable = replace(router.stable, compared=OWN_PAIRS, disagreed=1)
+    analysis.take("us-east", router.report(), 110.0)
+    assert (evidence.canary.requests, evidence.stable.requests) == (400, OWN_PAIRS)
+    assert (evidence.canary.bad, evidence.stable.bad) == (40, 1)
+    assert RegionState.from_json(region.to_json(), limits).paired == region.shadow
     plain = opened()
     run(plain, Router(), 20, compared=20, disagreed=2)
     assert Metric.SHADOW not in plain.regions["us-east"].evidence
@@ -138,3 +157,29 @@ def test_a_copy_changes_on_its_own() -> None:
     copied.weigh(50.0, 60.0)
     assert json.dumps(region.to_json()) == before
     assert json.dumps(copied.to_json()) != before
+
+
+def test_the_share_of_the_draw_counts_whom_the_canary_could_not_be_had_for() -> None:
+    """Half was drawn for the canary; a breaker gave most of it to the stable version."""
+    analysis, router = opened(weight=50.0), Router()
+    run(analysis, router, 1)
+    router.serve(900, 200)
+    diverted, retried = plus(Counts(), 300).requests, plus(Counts(), 100).requests
+    router.stable = replace(router.stable, diverted=diverted, undrawn=retried)
+    analysis.take("us-east", router.report(), 10.0)
+    region = analysis.regions["us-east"]
+    before = 50  # of the canary, and 450 of the stable version
+    assert [sum(row) for row in region.shares] == [500 + before, 1000 + before + 450, 300]
+    again = RegionState.from_json(json.loads(json.dumps(region.to_json())), region.limits)
+    assert again.shares == region.shares
+
+
+def test_what_was_stored_before_the_draw_was_told_is_read() -> None:
+    analysis = opened()
+    run(analysis, Router(), 3)
+    region = analysis.regions["us-east"]
+    old = json.loads(json.dumps(region.to_json()))
+    old["shares"] = old["shares"][:2]
+    for tail in old["tails"]:
+        tail[4], tail[5] = tail[4][:7], tail[5][:7]
+    assert RegionState.from_json(old, region.limits).shares == region.shares

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from federation.contract.rollout import USER_BUCKETS, AnalysisSpec, VersionCounts
+from federation.policy.analysis.verdict import Outcome
 from federation.policy.rollouts.events import RouterCounted
-from federation.policy.rollouts.records import Outcome, Phase
+from federation.policy.rollouts.records import Phase
 from tests.federation.policy.rollouts.rollout_world import PLAIN, RolloutWorld
 
 ANALYSED = replace(PLAIN, steps=(20.0, 100.0), analysis=AnalysisSpec(min_requests=50))
@@ -21,6 +22,8 @@ class Counting(RolloutWorld):
     sequence = 0
     errors = 0.0
     slow = 0.01  # above a bound that is 20 % higher
+    pairs = 0  # of answers in 5 s; a tenth as many of the stable version with itself
+    differing = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +44,7 @@ class Counting(RolloutWorld):
                 total[0] += more
                 total[1] += more * (self.errors if version == 2 else 0.0)
                 total[2] += more * (self.slow if version == 2 else 0.05)
+        told = self.pairs * self.sequence
         counts = tuple(
             VersionCounts(
                 model="m",
@@ -53,6 +57,8 @@ class Counting(RolloutWorld):
                     FAST: (int(requests) - int(slow)) * USER_BUCKETS,
                     SLOW: int(slow) * USER_BUCKETS,
                 },
+                compared=told if version == 2 else told // 10,
+                disagreed=int(told * self.differing) if version == 2 else told // 1000,
             )
             for (version, region), (requests, errors, slow) in self.totals.items()
         )
@@ -134,3 +140,57 @@ def test_a_silent_router_never_lets_it_pass(world: Counting) -> None:
 def test_a_report_of_a_router_that_is_gone_counts_nothing(world: Counting) -> None:
     event = RouterCounted(name="x", instance="i", sequence=1, counts=())
     assert world.do(event) is False
+
+
+SHADOWED = AnalysisSpec(min_requests=50, shadow_percent=5.0, judge_shadow=True)
+
+
+def test_answers_that_differ_send_it_back_where_they_are_judged(world: Counting) -> None:
+    world.pairs, world.differing = 100, 0.1
+    world.start(strategy=replace(AT_ONCE, analysis=SHADOWED))
+    world.until(Phase.ROLLED_BACK)
+    verdict = world.last.verdicts[-1]
+    assert (verdict.outcome, verdict.metric) == (Outcome.FAILED, "shadow")
+    assert verdict.words.startswith("fail: differing answers 10.00 % against 1.")
+    assert ", limit 2." in verdict.words  # the stable's own, and one percentage point
+    assert verdict.words.endswith("pairs")
+
+
+def test_answers_that_agree_pass(world: Counting) -> None:
+    world.pairs = 2000
+    world.start(strategy=replace(AT_ONCE, analysis=SHADOWED))
+    world.until(Phase.PROMOTED)
+    passed = [v.words for v in world.last.verdicts if v.outcome is Outcome.PASSED]
+    assert "differing answers 0.00 %" in passed[-1]
+
+
+ALL_AT_ONCE = replace(AT_ONCE, steps=(100.0,))
+
+
+def test_without_a_step_the_last_hour_is_the_yardstick(world: Counting) -> None:
+    world.start(strategy=ALL_AT_ONCE)
+    world.until(Phase.BAKING)
+    world.until(Phase.PROMOTED)
+    words = world.last.verdicts[-1].words
+    assert words.startswith("pass: errors 0.00 % against 0.00 % (limit 1 %)")
+    assert words.endswith("against the stable version's last hour")
+
+
+@pytest.mark.parametrize(("fault", "metric"), [("errors", "errors"), ("slow", "p95")])
+def test_without_a_step_faults_are_found_as_well(world: Counting, fault: str, metric: str) -> None:
+    world.start(strategy=ALL_AT_ONCE)
+    world.until(Phase.BAKING)
+    setattr(world, fault, 0.4)
+    world.until(Phase.ROLLED_BACK)
+    verdict = world.last.verdicts[-1]
+    assert (verdict.outcome, verdict.metric) == (Outcome.FAILED, metric)
+    assert "last hour" in verdict.words
+
+
+def test_without_a_step_and_without_requests_a_person_is_asked(world: Counting) -> None:
+    world.requests = 0.0
+    world.start(
+        strategy=replace(ALL_AT_ONCE, analysis=AnalysisSpec(max_bake_s=90.0, min_requests=50))
+    )
+    world.until(Phase.PAUSED)
+    assert world.last.reason == "inconclusive: 0 canary requests in ap, 50 needed"

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from federation.contract.rollout import AnalysisSpec, GoldenResult
+from federation.contract.rollout import AnalysisSpec, GoldenResult, Losses
 from federation.contract.sync import SyncProgress
-from federation.contract.types import VersionState
-from federation.policy.rollouts.faults import losses
+from federation.contract.types import ObservedVersion, VersionState
 from federation.policy.rollouts.records import Phase
 from tests.federation.policy.rollouts.rollout_world import PLAIN, RolloutWorld
 
@@ -71,7 +70,7 @@ def test_an_engine_that_is_lost_under_the_canary_goes_back(world: RolloutWorld) 
     assert world.last.verdicts[0].metric == "crash"
     assert world.last.verdicts[0].words.endswith("while version 2 was there: engine gone")
     world.until(Phase.ROLLED_BACK)
-    assert losses(world.state, world.last) == {}
+    assert world.last.losses == {"a": world.last.verdicts[0].words}
 
 
 def test_an_engine_that_is_lost_while_the_canary_is_loaded_goes_back(world: RolloutWorld) -> None:
@@ -90,6 +89,55 @@ def test_an_agent_that_restarts_is_not_to_blame(world: RolloutWorld) -> None:
     world.connect("a")
     world.report("a", world.seen("a", VersionState.STAGED))
     assert world.last.phase is Phase.BAKING
+
+
+def counted(world: RolloutWorld, cluster: str, times: int) -> list[ObservedVersion]:
+    """All versions of a cluster warm, its version 1 after so many losses."""
+    losses = Losses(times=times, words="the engine restarted") if times else None
+    return [
+        replace(v, losses=losses) if v.version == 1 else v
+        for v in world.seen(cluster, VersionState.WARMED)
+    ]
+
+
+@pytest.mark.parametrize("dies", ["before the report", "after the report"])
+def test_a_crash_is_not_forgotten_if_the_control_plane_dies(world: RolloutWorld, dies: str) -> None:
+    """Whether its report was committed or not: the verdict comes once somebody is there again."""
+    world.start()
+    world.until(Phase.BAKING)
+    if dies == "after the report":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("federation.policy.rollouts.machine.SLICE", 0)  # no verdict any more
+            world.report("a", counted(world, "a", 1))
+        assert world.last.phase is Phase.BAKING
+    world.restart()
+    world.connect("a")
+    world.report("a", counted(world, "a", 1))
+    assert world.last.phase is Phase.ROLLING_BACK
+    (verdict,) = world.last.verdicts
+    assert verdict.words == (
+        "version 1 stopped to serve at a while version 2 was there: the engine restarted"
+    )
+
+
+def test_a_crash_of_the_canary_itself_is_counted_from_its_first_report(world: RolloutWorld) -> None:
+    world.start()
+    world.until(Phase.BAKING)
+    world.restart()
+    world.connect("a")
+    world.tell("a", losses=Losses(times=1))
+    assert world.last.phase is Phase.ROLLING_BACK
+    assert world.last.verdicts[0].words.startswith("version 2 stopped to serve at a while")
+
+
+def test_losses_of_before_are_not_the_canary_s(world: RolloutWorld) -> None:
+    world.report("a", counted(world, "a", 3))
+    world.start()
+    world.report("a", counted(world, "a", 3))
+    world.connect("a")  # the agent began anew: it counts from none
+    world.report("a", counted(world, "a", 0))
+    assert world.last.phase is Phase.PROGRESSING
+    assert world.last.losses == {}
 
 
 def test_an_engine_that_is_lost_elsewhere_is_not_the_canary_s_fault(world: RolloutWorld) -> None:

@@ -5,13 +5,19 @@ from dataclasses import replace
 import pytest
 
 from federation.contract.resources import RegionSpec
-from federation.contract.rollout import AnalysisSpec, FreezeWindow, OnInconclusive, Wave
+from federation.contract.rollout import (
+    AnalysisSpec,
+    FreezeWindow,
+    OnInconclusive,
+    Wave,
+)
 from federation.contract.types import Location
+from federation.policy.analysis.verdict import Outcome
 from federation.policy.events import RegionApplied
 from federation.policy.records import PERSISTENT
 from federation.policy.rollouts.events import Verb
-from federation.policy.rollouts.machine import SLICE, look
-from federation.policy.rollouts.records import Outcome, Pause, Phase
+from federation.policy.rollouts.machine import SLICE, beginning, look
+from federation.policy.rollouts.records import Pause, Phase
 from federation.policy.state import State, Step
 from federation.store.records import decode, encode
 from tests.federation.policy.rollouts.rollout_world import PLAIN, RolloutWorld
@@ -290,3 +296,21 @@ def test_after_a_start_routers_get_time_to_come_back(world: RolloutWorld) -> Non
     assert world.last.weighed_at is None, "no router is known yet"
     world.advance(11)
     assert world.last.weighed_at is not None
+
+
+def test_a_model_whose_rollout_begins_with_this_batch_is_settled_once(world: RolloutWorld) -> None:
+    """What begins has another wish at once: to look at all clusters before is for nothing."""
+
+    def soon() -> frozenset[str]:
+        return beginning(Step(world.state, world.now, "test"))
+
+    assert soon() == frozenset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("federation.policy.rollouts.machine.SLICE", 0)
+        world.start()
+    assert soon() == {"m"}
+    world.advance(1)
+    assert world.last.phase is Phase.STAGING
+    assert soon() == frozenset()
+    world.start(3)  # of two rollouts the older one goes back first
+    assert soon() == frozenset()

@@ -38,8 +38,8 @@ def test_what_is_over_leaves_nothing_behind(world: RolloutWorld) -> None:
     world.steer(Verb.ABORT)
     world.until(Phase.ROLLED_BACK)
     state = world.state
-    left = (state.rollout_due, state.rollout_sent, state.rollout_losses, state.evidence)
-    assert left == ({}, {}, {}, {})
+    left = (state.rollout_due, state.rollout_sent, state.evidence)
+    assert left == ({}, {}, {})
 
 
 def test_only_so_many_are_remembered(world: RolloutWorld) -> None:

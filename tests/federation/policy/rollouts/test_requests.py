@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from federation.contract.capacity import Resources
 from federation.contract.errors import Conflict, NotFound
+from federation.contract.resources import DeploymentSpec
 from federation.contract.rollout import RolloutSpec, Wave
 from federation.contract.types import Urgency
 from federation.policy.events import ObjectRemoved
@@ -148,6 +150,32 @@ def test_undo_goes_back_to_any_version(world: RolloutWorld) -> None:
     assert world.undo(3).canary == 3
     world.until(Phase.PROMOTED)
     assert world.target() == 3
+
+
+def test_an_undo_that_is_aborted_does_not_let_in_what_was_superseded(world: RolloutWorld) -> None:
+    world.start(3)
+    world.undo(2)
+    assert world.undo().phase is Phase.ROLLED_BACK
+    for _ in range(20):
+        world.turn()
+    assert not world.state.going
+    assert world.target() == 1, "version 3 never came further than its first wave"
+
+
+def test_what_came_in_place_goes_back_in_place() -> None:
+    world = RolloutWorld()
+    world.cluster("a", "eu", gpus=1)
+    world.push("m", "1")
+    world.push("m", "2")
+    world.deploy(DeploymentSpec(model="m", version=1, resources=Resources(gpus=1)))
+    world.router()
+    world.start(strategy=replace(PLAIN, waves=(), in_place=True))
+    world.until(Phase.PROMOTED)
+    world.turn()
+    assert world.undo().spec.strategy.in_place
+    world.until(Phase.PROMOTED)
+    world.turn()
+    assert world.assigned("a") == [("m", 1)]
 
 
 def test_undo_of_nothing_is_refused(world: RolloutWorld) -> None:

@@ -9,8 +9,8 @@ from federation.contract.types import ObservedVersion, VersionState
 from federation.policy.analysis.analysis import Analysis
 from federation.policy.analysis.counting import reports_by_region
 from federation.policy.analysis.limits import limits_of
+from federation.policy.analysis.verdict import Outcome
 from federation.policy.rollouts.records import (
-    Outcome,
     Passage,
     Pause,
     Phase,

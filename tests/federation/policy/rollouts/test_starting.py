@@ -11,6 +11,7 @@ from federation.contract.resources import DeploymentSpec
 from federation.contract.rollout import AnalysisSpec, Wave
 from federation.contract.types import Runtime, Scheduling
 from federation.policy.events import ModelVersionPushed
+from federation.policy.rollouts.events import Verb
 from federation.policy.rollouts.records import Phase
 from federation.policy.rollouts.starting import new_name
 from tests.federation.policy.rollouts.rollout_world import PLAIN, RolloutWorld
@@ -122,6 +123,39 @@ def test_in_place_it_also_goes_back() -> None:
     world.turn()
     assert world.assigned("a") == world.assigned("b") == [("m", 1)]
     assert world.staged("a") == []
+
+
+def test_in_place_what_goes_back_is_unloaded_before_the_other_is_loaded() -> None:
+    world = full()
+    world.start(strategy=replace(PLAIN, waves=(), in_place=True))
+    world.until(Phase.BAKING)
+    world.steer(Verb.ABORT)
+    for _ in range(20):
+        world.ack()
+        world.advance(1)
+        assert world.last.phase is Phase.ROLLING_BACK
+        if world.staged("a"):
+            break
+    assert (world.assigned("a"), world.staged("a")) == ([("m", 1)], [("m", 1)])
+    world.serve("a")
+    assert (world.assigned("a"), world.staged("a")) == ([("m", 1)], [])
+
+
+def test_one_that_begins_while_another_is_in_place_has_all_clusters() -> None:
+    world = full()
+    world.push("m", "3")
+    in_place = replace(PLAIN, waves=(), in_place=True)
+    world.start(2, in_place)
+    assert world.staged("a") == [("m", 2)], "the stable version left it already"
+    assert world.start(3, in_place).waves[0].clusters == ("a", "b")
+
+
+def test_where_another_one_in_place_goes_back_there_is_no_room_besides() -> None:
+    world = full()
+    world.start(2, replace(PLAIN, waves=(), in_place=True))
+    world.until(Phase.BAKING)
+    with pytest.raises(Conflict, match="no room besides version 1"):
+        world.start(2, replace(PLAIN, waves=()))
 
 
 def test_a_cordoned_cluster_is_passed_over() -> None:

@@ -46,6 +46,9 @@ class Notes:
     def on_ping(self, payload: bytes) -> None:
         self.said.append(("ping", payload))
 
+    def on_pong(self) -> None:
+        self.said.append(("pong",))
+
     def on_goaway(self, last: int, code: int) -> None:
         self.said.append(("goaway", last, code))
 

@@ -1,4 +1,6 @@
 import asyncio
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -151,6 +153,42 @@ async def test_an_ordinary_task_that_waits_can_be_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_after_a_standstill_what_came_meanwhile_is_read_before_an_alarm_rings() -> None:
+    uvloop = pytest.importorskip("uvloop")  # it looks at its timers first
+
+    async def story() -> list[str]:
+        loop, told, rung = asyncio.get_running_loop(), list[str](), asyncio.Event()
+        here, there = socket.socketpair()
+        start, stop = socket.socketpair()
+
+        def ring() -> None:
+            told.append("rung")
+            rung.set()
+
+        def stand_still() -> None:
+            start.recv(9)
+            alarm.set(0.01)
+            there.send(b"x")
+            time.sleep(0.1)
+
+        alarm = Alarm(loop, ring)
+        loop.add_reader(here, lambda: told.append(f"read {len(here.recv(9))}"))
+        loop.add_reader(start, stand_still)
+        try:
+            stop.send(b"now")
+            async with asyncio.timeout(5):
+                await rung.wait()
+        finally:
+            alarm.close()
+            for each in (here, start, there, stop):
+                loop.remove_reader(each)
+                each.close()
+        return told
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(story()) == ["read 1", "rung"]
 
 
 async def test_an_alarm_rings_once_at_the_last_deadline_that_was_set() -> None:
