@@ -34,7 +34,8 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.router.__main__ import await_port, build, write_requests
+from benchmarks.router.__main__ import await_port, build
+from benchmarks.router.loads import write_requests
 from benchmarks.router.peers import _snapshot
 from federation.contract.types import Snapshot
 

@@ -74,7 +74,6 @@ async def relay(request: Request, answer: Answer, stall_s: float) -> StreamRespo
     response = StreamResponse(status=answer.status, headers=answer.headers)
     response.content_length = answer.length
     try:
-        await response.prepare(request)
         await _pieces(request, response, answer, stall_s)
         await response.write_eof()
     except ConnectionError:
@@ -95,7 +94,10 @@ async def _pieces(
         return response.put(ready)
 
     try:
-        wait = take(answer.first)
+        first = events.feed(answer.first) if events else answer.first
+        if first:
+            answer.see(first)
+        wait = response.begin_with(request, first)
         while True:
             if wait is not None:
                 await taken(request, wait, stall_s)

@@ -87,7 +87,11 @@ class Attempts:
         cluster = leg.chosen.cluster
         try:
             upstream = leg.upstream = await self._start(call, leg)
-            last = leg.alone and call.is_last_attempt(self._state.require_table())
+            last = (  # which only a refusal asks for
+                upstream.status >= 400
+                and leg.alone
+                and call.is_last_attempt(self._state.require_table())
+            )
             leg.failed = await verdict.of_answer(upstream, cluster, last=last)
             if leg.failed is None:
                 answer = await answers.begin(upstream)

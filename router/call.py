@@ -140,7 +140,7 @@ class Call:
         """Take the tokens of what is asked from the tenant's limit, once; raises OverQuota."""
         verb, text = self.target.verb, resolved.route.protocol is not ModelProtocol.TENSOR
         if self.meter is None and text and verb is not InferenceVerb.METADATA:
-            size = self.body.length or len(self.body.kept)
+            size = self.body.length or self.body.size
             self.hold.expect_tokens(estimate(size), now_s)
             self.meter = Meter(size, readable=verb in _SAYS_TEXT)
 
@@ -171,7 +171,7 @@ async def read_call(
     body = await bodies.read(request, limits.body, limits.replay_bytes, keep)
     reference = target.model
     if in_body:
-        if len(body.kept) > limits.replay_bytes:
+        if body.size > limits.replay_bytes:
             raise _too_large_to_name(limits)
         if body.rest is not None:
             raise Unavailable(
@@ -192,7 +192,7 @@ async def read_call(
             deadline_s=started_s + (deadline_s or limits.deadline_s),
             unreplayable=bodies.unreplayable(body, request.headers),
             may_hedge=target.verb is InferenceVerb.INFER
-            and len(body.kept) <= _LARGEST_HEDGED
+            and body.size <= _LARGEST_HEDGED
             and not bodies.only_after_failure(request.headers),
         ),
         own_deadline=deadline_s is not None,

@@ -13,10 +13,10 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 class Series:
     """The counts of one label value."""
 
-    __slots__ = ("_bounds", "counts", "sum_s")
+    __slots__ = ("bounds", "counts", "sum_s")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum_s = 0.0
 
@@ -25,7 +25,7 @@ class Series:
 
     def observe(self, seconds: float) -> None:
         """Add one."""
-        self.counts[bisect_left(self._bounds, seconds)] += 1
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum_s += seconds
 
 

@@ -4,6 +4,7 @@ Input: `proxy` as things happen, and the router's state when a page is asked for
 of /metrics. Label values come from the routing table, never from clients.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -39,7 +40,9 @@ class Tally:
         self.requests += 1
         if tokens:
             self.tokens += tokens
-        self.durations.observe(took_s)
+        durations = self.durations
+        durations.counts[bisect_left(durations.bounds, took_s)] += 1
+        durations.sum_s += took_s
 
     def pour(self) -> None:
         """Move what was counted to where scrapes see it."""
@@ -97,7 +100,8 @@ class Metrics:
         )
         self._tenants: set[str] = set()  # that have a label
         self._tallies: dict[tuple[str, str, str, str, str], Tally] = {}
-        self._attempted: dict[str, int] = {}  # since the last scrape, as are the next
+        self.answered = 0  # attempts, since the last scrape, as are the next
+        self._attempted: dict[str, int] = {}  # other attempts, and those that `count_attempt` got
         self._decided: dict[str, int] = {}
         self.failovers = Counter(
             "fed_router_failovers",
@@ -197,13 +201,18 @@ class Metrics:
     def count_decision(self, reason: str, took_s: float) -> None:
         """Count a choice of a cluster, by its reason."""
         self._decided[reason] = self._decided.get(reason, 0) + 1
-        self._deciding.observe(took_s)
+        deciding = self._deciding
+        deciding.counts[bisect_left(deciding.bounds, took_s)] += 1
+        deciding.sum_s += took_s
 
     def pour(self) -> None:
         """Move what was counted since the last scrape to where scrapes see it."""
         for tally in self._tallies.values():
             tally.pour()
         attempted, self._attempted = self._attempted, {}
+        if self.answered:
+            answered, self.answered = self.answered, 0
+            attempted["answered"] = attempted.get("answered", 0) + answered
         for ending, count in attempted.items():
             self.attempts.labels(ending).inc(count)
         decided, self._decided = self._decided, {}

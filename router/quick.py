@@ -17,7 +17,7 @@ from federation.relay.http1.client import ClientConnection
 from federation.relay.http1.heads import RequestHead, parse_request
 from federation.relay.http1.messages import Request
 from federation.relay.http1.server import ServerConnection
-from router import responses
+from federation.relay.http1.waiting import NEVER
 from router.answer import Answer
 from router.body import Body, asks_nothing
 from router.call import Call
@@ -25,7 +25,7 @@ from router.client_key import settle
 from router.door import Door, Visit
 from router.grpc.shared import Shared
 from router.hedge import Hedges
-from router.outgoing import own_fields
+from router.outgoing import own_fields as sent_fields
 from router.policy.admission import Place
 from router.policy.decision import Decision, Reason
 from router.policy.hedging import Late
@@ -36,14 +36,14 @@ from router.policy.shortlist import Option
 from router.policy.signals import Attempt
 from router.policy.table import Resolved
 from router.records import Scored
-from router.responses import new_id, sane_id
+from router.responses import new_id, own_fields, sane_id
 from router.shadow import Shadow
 from router.steps import Steps
 from router.ways import To, Way, Ways, beginning
 
 MOST_BYTES = 256 * 1024  # of a body; larger ones do not come in one piece
 _END = b"\r\n\r\n"
-_ANSWER = b"%b" + responses.OWN_FIELDS + b"Content-Length: %d\r\n"
+_LOADS = {b"%d" % load: load for load in range(1000)}  # as gateways write them
 
 
 class QuickLane:
@@ -223,7 +223,7 @@ class Flight:
             start += f"{told[0]}: {told[1]}\r\n".encode()
         traced = trace.decode("latin-1") if trace and self.way.traced else ""
         length = b"Content-Length: %d\r\n" % self.size
-        own = own_fields(self.request_id, traced)
+        own = sent_fields(self.request_id, traced)
         return start, length, self.way.passed, own, b"\r\n", self._body
 
     # ------------------------------------------------------------ what the connection brings
@@ -284,11 +284,13 @@ class Flight:
         lane, way, to, chosen = self._lane, self.way, self._to, cast(Option, self.chosen)
         started_s, sent_s, via = self.started_s, self.sent_s, self._via
         to.waiting.discard(self)
-        via.alarm.clear()
+        via.alarm.due_s = NEVER
         to.channel.release(via)
         if self.resolved.split is not None:
             self._compare(chosen, body)
-        told = int(load) if load and len(load) < 7 and load.isdigit() else None
+        told = _LOADS.get(load) if load else None
+        if told is None and load and len(load) < 7 and load.isdigit():
+            told = int(load)
         now_s = lane.steps.went_well(self.attempt, self.resolved, chosen, told, sent_s)
         lane.admission.give_back(self.size)
         account = way.account
@@ -299,11 +301,13 @@ class Flight:
             to.tally = tally
         state.requests_total += 1
         tally.add(now_s - started_s)
-        kept = request_id, now_s, started_s, way.who, self.resolved, chosen, self.reason
-        state.records.keep((*kept, self.scored, 200, ()))
+        who, why = way.who, self.reason
+        state.records.keep(
+            (request_id, now_s, started_s, who, self.resolved, chosen, why, self.scored, 200, ())
+        )
         timing_ms = (sent_s - started_s) * 1000.0, (now_s - sent_s) * 1000.0
-        limits = account.fields(now_s)
-        head = _ANSWER % (good, to.told, *timing_ms, request_id.encode(), limits, len(body))
+        last = account.fields(now_s) + to.length_line(len(body))
+        head = own_fields(good + to.told, timing_ms, request_id, last)
         self._connection.answer(head, body)
 
     def _compare(self, chosen: Option, body: bytes) -> None:

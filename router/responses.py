@@ -133,13 +133,20 @@ def way_fields(chosen: Option, resolved: Resolved, attempts: int) -> bytes:
     return write_head("", fields)[2:-2]
 
 
-OWN_FIELDS = b"%bServer-Timing: route;dur=%.1f, upstream;dur=%.1f\r\nx-request-id: %b\r\n%b"
+_ROUTE = tuple(b"Server-Timing: route;dur=%d.%d" % divmod(n, 10) for n in range(100))
+_UPSTREAM = tuple(b", upstream;dur=%d.%d\r\nx-request-id: " % divmod(n, 10) for n in range(1000))
+_TIMING = b"Server-Timing: route;dur=%.1f, upstream;dur=%.1f\r\nx-request-id: "
 
 
 def own_fields(way: bytes, timing_ms: tuple[float, float], request_id: str, limits: bytes) -> bytes:
     """Return all that a router adds to an answer, as header lines: who answered (`way_fields`),
-    where the time went, the request's id, what is left of its tenant's limits."""
-    return OWN_FIELDS % (way, *timing_ms, request_id.encode(), limits)
+    where the time went, the request's id, what is left of its tenant's limits. Short times, which
+    are the usual ones, are looked up: to write a float takes longer than all the rest."""
+    route_ms, upstream_ms = timing_ms
+    if 0.0 <= route_ms < 9.9 and 0.0 <= upstream_ms < 99.9:
+        route, upstream = _ROUTE[int(route_ms * 10 + 0.5)], _UPSTREAM[int(upstream_ms * 10 + 0.5)]
+        return b"".join((way, route, upstream, request_id.encode(), b"\r\n", limits))
+    return b"".join((way, _TIMING % timing_ms, request_id.encode(), b"\r\n", limits))
 
 
 def set_fields(headers: CIMultiDict[str], fields: bytes) -> None:

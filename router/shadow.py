@@ -91,7 +91,7 @@ class Shadow:
         stable = resolved.route.default_version
         table, model = self._state.require_table(), resolved.route.name
         fits = not self._pairs.full() and _fits(call, answer)
-        if not fits or (model, stable, chosen.cluster) not in table.replica:
+        if not fits or chosen.cluster not in table.warm.get((model, stable), ()):
             return
         passed, trace = passed_fields(call.request.head)
         fields = passed + own_fields(call.request_id, trace) + _SHADOW

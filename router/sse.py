@@ -18,6 +18,8 @@ class WholeEvents:
     def feed(self, chunk: bytes) -> bytes:
         """Return what may pass now; a single event beyond the limit passes in pieces."""
         held = self._held
+        if not held and chunk.endswith(_ENDS):
+            return chunk
         new = max(len(held) - _LONGEST_END + 1, 0)
         held += chunk
         found = ((held.rfind(mark, new), len(mark)) for mark in _ENDS)

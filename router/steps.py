@@ -133,7 +133,7 @@ class Steps:
         now_s = self._now_s()
         attempt.went_well(load, now_s)
         self.state.counting.attempted(resolved, chosen, 200, now_s - sent_s)
-        self.metrics.count_attempt("answered")
+        self.metrics.answered += 1
         return now_s
 
     def ended(
@@ -152,7 +152,7 @@ class Steps:
         else:
             attempt.end(failed.ending, failed.reason, now_s)
         if answered:
-            self.metrics.count_attempt("answered")
+            self.metrics.answered += 1
         else:
             self.metrics.count_attempt(failed.ending if failed else Ending.ABANDONED)
 

@@ -26,7 +26,7 @@ from federation.contract.trust import Trust
 from federation.contract.types import Snapshot
 from federation.contract.v1 import federation_pb2 as pb
 from federation.runtime.backoff import Backoff
-from federation.runtime.channel import connect
+from federation.runtime.channel import connect, heed_cancellation
 from federation.runtime.version import software_version
 from federation.trust.credentials import Credentials, Leaf
 from router import tablefile
@@ -132,6 +132,7 @@ class Watcher:
                     self._note_end(error)
                 finally:
                     self.connected = False
+                heed_cancellation()
                 steady = clock.monotonic_s() - started_s > STEADY_S
                 failures = 1 if steady else failures + 1
                 await asyncio.sleep(backoff.delay_s(failures, self._state.dice))

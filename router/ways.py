@@ -37,7 +37,10 @@ class To:
     """One cluster as requests of one way get there, and what their answers tell of it. `waiting`
     are the exchanges there that have no answer yet."""
 
-    __slots__ = ("channel", "pace", "size", "start", "tally", "told", "upto_id", "waiting")
+    __slots__ = (
+        *("_length", "_length_line", "channel", "pace", "size", "start", "tally", "told"),
+        *("upto_id", "waiting"),
+    )
 
     def __init__(self, channel: Channel, waiting: set[Any], start: bytes, told: bytes) -> None:
         self.channel = channel
@@ -48,9 +51,16 @@ class To:
         self.pace: Pace | None = None  # when answers are late; None = they are not hedged
         self.size = -1  # of the last body
         self.upto_id = b""  # how a request with such a body begins
+        self._length, self._length_line = -1, b""  # of the last answer
 
     def __repr__(self) -> str:
         return f"To({self.start[:80]!r})"
+
+    def length_line(self, length: int) -> bytes:
+        """Return the header line that tells an answer's length: often that of the last one."""
+        if length != self._length:
+            self._length, self._length_line = length, b"Content-Length: %d\r\n" % length
+        return self._length_line
 
 
 class Way:

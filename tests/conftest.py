@@ -1,7 +1,13 @@
 """For all tests: a real Triton and a real Ray Serve, each started at its first use; and watches
 that no token is logged and that nothing is left open."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
+
+# A shell has what it starts in the background ignore Ctrl-C, with all that this starts in turn.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is a matter of the machine, and of what else it does.
 settings.register_profile(

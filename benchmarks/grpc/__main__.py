@@ -10,6 +10,7 @@ traceparent, so that no two header blocks are equal.
 import argparse
 import json
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,20 @@ def cpu_s(pid: int) -> float:
     for task in Path(f"/proc/{pid}/task").iterdir():
         total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
+
+
+def await_port(port: int) -> None:
+    """Wait until somebody listens there, a minute at most."""
+    until_s = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def peers(folder: Path, port: int, behind: int, envoy: str) -> dict[str, list[str]]:
@@ -65,7 +80,8 @@ def main() -> None:
             running["backend"] = backend
             for name, command in peers(Path(folder), port, port + 5, given.envoy).items():
                 running[name] = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-            time.sleep(4)
+            for name in running:
+                await_port(port + (5 if name == "backend" else ports[name]))
             rows: dict[tuple[str, str], list[float]] = {}
             latency: dict[tuple[str, str], list[int]] = {}
             for _ in range(given.rounds):

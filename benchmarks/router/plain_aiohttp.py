@@ -1,9 +1,10 @@
 """A reverse proxy on aiohttp's server and client: what the layers cost that ours does without.
 
-Usage: python -m benchmarks.router.plain_aiohttp PORT ENGINE_PORT[,ENGINE_PORT...]
+Usage: python -m benchmarks.router.plain_aiohttp PORT ENGINE_PORT[,ENGINE_PORT...] [CERTIFICATE]
 """
 
 import itertools
+import ssl
 import sys
 from collections.abc import AsyncIterator
 
@@ -49,9 +50,18 @@ def application(engines: list[int]) -> web.Application:
 def main() -> None:
     """Serve until killed."""
     port, engines = int(sys.argv[1]), [int(text) for text in sys.argv[2].split(",")]
-    loop = uvloop.new_event_loop()
+    secured = None
+    if len(sys.argv) > 3:
+        secured = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        secured.load_cert_chain(sys.argv[3])
     web.run_app(
-        application(engines), host="127.0.0.1", port=port, access_log=None, print=None, loop=loop
+        application(engines),
+        host="127.0.0.1",
+        port=port,
+        ssl_context=secured,
+        access_log=None,
+        print=None,
+        loop=uvloop.new_event_loop(),
     )
 
 

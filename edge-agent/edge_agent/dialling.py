@@ -17,7 +17,7 @@ from federation.contract.spiffe import control_plane_dns_name
 from federation.contract.types import Connectivity, EngineKind
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1 import federation_pb2_grpc as rpc
-from federation.runtime.channel import connect
+from federation.runtime.channel import connect, heed_cancellation
 from federation.runtime.clock import Clock
 
 Call = grpc.aio.StreamStreamCall[pb.AgentMessage, pb.AgentInstruction]
@@ -137,7 +137,8 @@ def _introduction(hello: Hello, instance: str) -> pb.AgentHello:
 
 
 async def ending_of(call: Call) -> Ending:
-    """Return why a stream ended, in words."""
+    """Return why a stream ended, in words; raises CancelledError if its reader was cancelled."""
+    heed_cancellation()
     code, details = await call.code(), await call.details() or ""
     if code is grpc.StatusCode.OK:
         return Ending(reason="the control plane ended the stream.")

@@ -6,9 +6,11 @@ Tolerant of newer peers: protobuf itself ignores unknown fields, an unknown enum
 UNKNOWN.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TypeVar
+
+import msgspec
 
 from federation.contract import codec_capacity as capacity
 from federation.contract import codec_rollout as rollout
@@ -50,12 +52,25 @@ _CONNECTIVITIES = {
 }
 
 
+class _EndpointRow(msgspec.Struct, gc=False):
+    """What a message says of an endpoint, under the names of our type."""
+
+    cluster: str
+    region: str
+    url: str
+    location: pb.Location | None
+    present: bool
+    connectivity: t.Connectivity
+
+
 def _reversed(table: Mapping[E, int]) -> dict[int, E]:
     return {number: name for name, number in table.items()}
 
 
 _ENGINE_OF, _STATE_OF = _reversed(_ENGINES), _reversed(_STATES)
-_PROTOCOL_OF, _CONNECTIVITY_OF = _reversed(_PROTOCOLS), _reversed(_CONNECTIVITIES)
+_PROTOCOL_OF = _reversed(_PROTOCOLS)
+_CONNECTIVITY_OF = _reversed(_CONNECTIVITIES)
+_CONNECTIVITY_OF[pb.CONNECTIVITY_UNSPECIFIED] = t.Connectivity.DIAL
 
 
 def engine_from_proto(value: int) -> t.EngineKind:
@@ -70,8 +85,6 @@ def engine_to_proto(kind: t.EngineKind) -> "pb.EngineKind.ValueType":
 
 def connectivity_from_proto(value: int) -> t.Connectivity:
     """Return how a cluster is reached; a peer from before the field was always dialled."""
-    if value == pb.CONNECTIVITY_UNSPECIFIED:
-        return t.Connectivity.DIAL
     return _CONNECTIVITY_OF.get(value, t.Connectivity.UNKNOWN)
 
 
@@ -280,8 +293,8 @@ def snapshot_from_proto(message: pb.Snapshot) -> t.Snapshot:
     return t.Snapshot(
         version=message.version,
         models=tuple(map(model_route_from_proto, message.models)),
-        endpoints=tuple(map(endpoint_from_proto, message.endpoints)),
-        replicas=tuple(map(replica_from_proto, message.replicas)),
+        endpoints=tuple(endpoints_from_proto(message.endpoints)),
+        replicas=tuple(replicas_from_proto(message.replicas)),
         access=codec_trust.access_from_proto(message.access),
         routers=tuple(map(router_site_from_proto, message.routers)),
     )
@@ -301,27 +314,26 @@ def model_route_from_proto(message: pb.ModelRoute) -> t.ModelRoute:
     )
 
 
-def endpoint_from_proto(message: pb.Endpoint) -> t.Endpoint:
-    """Decode a cluster's gateway."""
-    return t.Endpoint(
-        cluster=message.cluster,
-        region=message.region,
-        url=message.url,
-        location=location_from_proto(message.location) if message.HasField("location") else None,
-        present=not message.absent,
-        connectivity=connectivity_from_proto(message.connectivity),
-    )
+def endpoints_from_proto(messages: Iterable[pb.Endpoint]) -> list[t.Endpoint]:
+    """Decode the gateways of clusters; of ten thousands, so all at once by msgspec."""
+    known, unknown = _CONNECTIVITY_OF.get, t.Connectivity.UNKNOWN
+    rows = [
+        _EndpointRow(
+            m.cluster,
+            m.region,
+            m.url,
+            m.location if m.HasField("location") else None,
+            not m.absent,
+            known(m.connectivity, unknown),
+        )
+        for m in messages
+    ]
+    return msgspec.convert(rows, list[t.Endpoint], from_attributes=True)
 
 
-def replica_from_proto(message: pb.Replica) -> t.Replica:
-    """Decode a warm model version at a cluster."""
-    return t.Replica(
-        model=message.model,
-        version=message.version,
-        cluster=message.cluster,
-        concurrency=message.concurrency,
-        latency_ms=message.latency_ms,
-    )
+def replicas_from_proto(messages: Iterable[pb.Replica]) -> list[t.Replica]:
+    """Decode warm model versions at clusters: both sides name the same fields."""
+    return msgspec.convert(list(messages), list[t.Replica], from_attributes=True)
 
 
 def router_site_from_proto(message: pb.RouterSite) -> t.RouterSite:

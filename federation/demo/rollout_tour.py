@@ -6,7 +6,6 @@ the answers themselves.
 """
 
 import asyncio
-import json
 import random
 import tempfile
 from collections import Counter
@@ -128,12 +127,13 @@ class Tour:
         status = await self._rolled_out(MODEL, 2)
         ended_s = self._load.elapsed_s()
         passed = status["phase"] == "promoted"
-        self._note(f"{MODEL} 1 to 2", f"{_ended(status)}; {_waves(status)}", passed=passed)
+        self._note(f"{MODEL} 1 to 2", _ended(status), passed=passed)
         await asyncio.sleep(_STALE_S * 2)
         late = [o for o in self._load.outcomes if o.due_s > ended_s + _STALE_S and not o.error]
         versions = Counter(outcome.version for outcome in late)
         bits = " to ".join(f"{bits:.2f}" for bits in BITS_PER_CHARACTER.values())
-        told = f"{dict(versions)} answers by version since then; {bits} bits a character"
+        counts = ", ".join(f"{n} by version {name}" for name, n in sorted(versions.items()))
+        told = f"answers since then: {counts or 'none'}; {bits} bits a character"
         self._note("everybody has it", told, passed=bool(late) and set(versions) == {"2"})
         whole = summarize(self._load.outcomes)
         told = f"{whole.requests} requests, {whole.failed} failed, p99 {whole.p99_ms:.0f} ms"
@@ -256,7 +256,3 @@ class Tour:
 
 def _ended(status: Mapping[str, object]) -> str:
     return f"{status['phase']} in wave {status['wave']} of {status['of_waves']}"
-
-
-def _waves(status: Json) -> str:
-    return json.dumps(status["weights"])

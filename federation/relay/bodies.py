@@ -5,10 +5,12 @@ too slow or sends too much; answers written with backpressure, where a client th
 cut off. (`server` has the same for aiohttp's requests.)
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 from federation.relay.connections import cut_off
 from federation.relay.errors import SlowClient
+from federation.relay.http1.inflow import Inflow, Taker
 from federation.relay.http1.messages import Request, StreamResponse
 from federation.relay.http1.waiting import Pause
 from federation.relay.server import BodyLimits, ClientStalled, too_large
@@ -34,8 +36,7 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     if (whole := reader.whole()) is not None:
         return whole
     pieces = Pieces()
-    while piece := await reader.piece():
-        pieces.add(piece)
+    await reader.gather(pieces.add)
     return pieces.joined()
 
 
@@ -53,16 +54,26 @@ class Pieces:
     def __repr__(self) -> str:
         return f"Pieces({self.size} bytes)"
 
-    def add(self, piece: bytes) -> None:
-        """Keep another piece."""
+    def add(self, piece: bytes) -> bool:
+        """Keep another piece; there is always room."""
         self.size += len(piece)
         if len(piece) < _TINY_BYTES:
             self._tiny += piece
-            return
+            return True
         if self._tiny:
-            self._pieces.append(bytes(self._tiny))
-            self._tiny.clear()
+            self._settle()
         self._pieces.append(piece)
+        return True
+
+    def _settle(self) -> None:
+        self._pieces.append(bytes(self._tiny))
+        self._tiny.clear()
+
+    def all(self) -> tuple[bytes, ...]:
+        """Return them, in order: not one by one as they were added, and not copied."""
+        if self._tiny:
+            self._settle()
+        return tuple(self._pieces)
 
     def joined(self) -> bytes:
         """Return all of them as one."""
@@ -93,22 +104,51 @@ class BodyReader:
 
     async def piece(self) -> bytes:
         """Return the next piece, b"" at the end; raises TooLarge, SlowClient, Invalid."""
-        body, limits = self._body, self._limits
+        body = self._body
         if body is None:
             return b""
         while not (content := body.take()) and not body.ended:
-            enough_s = limits.grace_s + self._received / limits.min_bytes_per_s
-            allowed_s = min(limits.total_s, enough_s)
-            began_s = self._connection.now()
-            try:
-                await self._connection.body_piece(body, allowed_s - self._waited_s)
-            except TimeoutError:
-                raise SlowClient(
-                    "The request's body came too slowly: "
-                    f"{self._received} bytes in {allowed_s:.0f} s."
-                ) from None
-            self._waited_s += self._connection.now() - began_s
+            await self._more(body)
         return self._counted(content)
+
+    async def gather(self, add: Callable[[bytes], bool]) -> bool:
+        """Give the pieces to `add` as they come, until it returns False; return whether that was
+        all of the body. Nobody is woken in between. Raises as `piece` does."""
+        body = self._body
+        if body is None:
+            return True
+        enough = Pause(asyncio.get_running_loop())
+
+        def take(piece: bytes) -> Pause | None:
+            return None if add(self._counted(piece)) else enough
+
+        while (content := body.take()) or not body.ended:
+            stopped = take(content) if content else await self._more(body, take)
+            if stopped is not None:
+                return False
+        return True
+
+    async def _more(self, body: Inflow, taker: Taker | None = None) -> Pause | None:
+        """Wait for more of the body, as long as what has come allows; what comes meanwhile for the
+        `taker` allows more."""
+        connection = self._connection
+        began_s = connection.now()
+        try:
+            stopped = await connection.body_piece(body, self._allowed_s() - self._waited_s, taker)
+        except TimeoutError:
+            self._waited_s += connection.now() - began_s
+            allowed_s = self._allowed_s()
+            if taker is not None and self._waited_s < allowed_s:
+                return None
+            raise SlowClient(
+                f"The request's body came too slowly: {self._received} bytes in {allowed_s:.0f} s."
+            ) from None
+        self._waited_s += connection.now() - began_s
+        return stopped
+
+    def _allowed_s(self) -> float:
+        limits = self._limits
+        return min(limits.total_s, limits.grace_s + self._received / limits.min_bytes_per_s)
 
     def _counted(self, content: bytes) -> bytes:
         self._received += len(content)

@@ -22,14 +22,14 @@ _BODYLESS = frozenset({"GET", "HEAD"})
 
 @dataclass(slots=True, kw_only=True)  # not frozen: one is made for each attempt
 class Outgoing:
-    """A request as it goes out; whoever gives `fields` has made sure of them. A streamed body has
-    its length in `length`, or is sent chunked."""
+    """A request as it goes out; whoever gives `fields` has made sure of them. A whole body may be
+    in pieces; a streamed one has its length in `length`, or is sent chunked."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     fields: bytes = b""  # more headers, as lines
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | tuple[bytes, ...] | AsyncIterator[bytes] = b""
     length: int | None = None
 
 
@@ -64,8 +64,8 @@ def send(
     fields = [("Host", place.authority), *outgoing.headers.items()]
     if told is not None:
         fields.append(told)
-    whole = isinstance(body, bytes)
-    length = len(body) if isinstance(body, bytes) else outgoing.length
+    pieces = (body,) if isinstance(body, bytes) else body if isinstance(body, tuple) else None
+    length = outgoing.length if pieces is None else sum(map(len, pieces))
     if length is None:
         fields.append(("Transfer-Encoding", "chunked"))
     elif length or method not in _BODYLESS:
@@ -76,7 +76,7 @@ def send(
         raise ConnectFailed(str(error)) from None
     if outgoing.fields:
         head = head[:-2] + outgoing.fields + head[-2:]
-    if isinstance(body, bytes):
-        upstream.send(head, body)
+    if isinstance(body, bytes | tuple):
+        upstream.send(head, *(pieces or ()))
     else:
-        upstream.send_pieces(head, body, chunked=not whole and length is None)
+        upstream.send_pieces(head, body, chunked=length is None)

@@ -143,10 +143,11 @@ class DialledStock:
         if unfit or not self._open:
             connection.close()
             return
-        connection.since_s = self._loop.time()
-        self._idle.append(connection)
-        if len(self._idle) == 1:
-            self._sweep.set(self._keepalive_s)
+        connection.since_s = now_s = self._loop.time()
+        idle = self._idle
+        if not idle:
+            self._sweep.set_at(now_s + self._keepalive_s)
+        idle.append(connection)
 
     def header(self) -> tuple[str, str] | None:
         """Nothing is to be told."""

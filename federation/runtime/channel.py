@@ -5,6 +5,7 @@ finds dead peers within half a minute (server and client must agree, or the serv
 "too many pings").
 """
 
+import asyncio
 from typing import TypeVar
 
 import grpc
@@ -68,6 +69,17 @@ def add_port(
     if credentials is None:
         return server.add_insecure_port(address)
     return server.add_secure_port(address, credentials)
+
+
+def heed_cancellation() -> None:
+    """Raise CancelledError if this task was cancelled. To be called after a stream has ended.
+
+    When a stream ends in the same turn of the loop in which its reader is cancelled, grpc.aio tells
+    of the end only: whoever then connects again would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def abort_with(context: "grpc.aio.ServicerContext[In, Out]", error: FederationError) -> None:

@@ -23,7 +23,7 @@ _DRAWN_BYTES = 4096
 LONGEST_MS = 3_600_000
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}(?:@[A-Za-z0-9][A-Za-z0-9-]{0,62})?")
 _SANE_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_SEQUENCE = b"sequence_"  # as the keys of parameters begin: sequence_id, sequence_start
+SEQUENCE = b"sequence_"  # as the keys of parameters begin: sequence_id, sequence_start
 
 
 class Ids:
@@ -94,7 +94,7 @@ def named_in(start: Start) -> Named | None:
 
 def in_sequence(start: Start) -> bool:
     """Return whether a message belongs to a sequence, whose state is at one replica."""
-    return _SEQUENCE in start.message
+    return SEQUENCE in start.message
 
 
 def version_of(named: Named) -> int | None:

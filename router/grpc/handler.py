@@ -6,7 +6,7 @@ headers, and sees to it that these run, whatever the message says.
 """
 
 from federation.contract.errors import FederationError, NotFound, TooLarge, Unavailable
-from federation.contract.types import Location, ModelProtocol
+from federation.contract.types import Location
 from federation.relay.h2.heads import AnswerHead
 from federation.relay.h2.message import Named
 from federation.relay.h2.rewriting import Replacing
@@ -38,12 +38,13 @@ from router.grpc.methods import (
     rpc_of,
     server_metadata,
 )
-from router.grpc.record import CallRecord
-from router.grpc.telling import load_of, way
+from router.grpc.quick import QuickCall
+from router.grpc.record import TENSOR
+from router.grpc.telling import load_of, way_of
 from router.grpc.verdict import OUTCOME, of_failure
 from router.grpc.ways import Way, key_of, ours
 from router.holding import sleeps
-from router.policy import affinity, residency, split
+from router.policy import affinity, residency
 from router.policy.decision import Decision, Reason
 from router.policy.pick import pick
 from router.policy.retry import Limits, why_not
@@ -57,13 +58,11 @@ _SESSION = SESSION_HEADER.encode()
 _LOAD, _REFUSED, _OUTCOME = (n.encode() for n in (LOAD_HEADER, REFUSED_HEADER, OUTCOME_HEADER))
 _EVER_S = float("inf")
 # Bound here, for to look up a member of an enumeration takes a quarter of a microsecond.
-_ROUTER, _MODEL_READY, _TENSOR = Need.ROUTER, Need.MODEL_READY, ModelProtocol.TENSOR
+_ROUTER, _MODEL_READY = Need.ROUTER, Need.MODEL_READY
 
 
-class RouterCall(CallRecord):
+class RouterCall(QuickCall):
     """The Handler of one call."""
-
-    __slots__ = ()
 
     # ------------------------------------------------------------ step by step
 
@@ -73,7 +72,7 @@ class RouterCall(CallRecord):
         if self._hold is None:
             remote = self._inbound.remote if self._inbound else ""
             key = key_of(self._head, start.message, remote)
-            way = self._service.ways.of(key, self._started_s) if key else None
+            way = self._service.ways.known(key, self._started_s) if key else None
             if way is not None:
                 return self._follow(way, start)
         rpc = self._rpc or self._come_in()
@@ -99,16 +98,17 @@ class RouterCall(CallRecord):
 
     def _way(self, rpc: Rpc, named: Named) -> Way:
         """Return what calls like this one need not be asked again."""
-        return Way(
+        first_s = self._shared.limits.deadline_s
+        way = Way(
             rpc=rpc,
             caller=self._caller,
             named=named,
-            version=version_of(named),
-            origin=self._origin(),
-            patience=Patience(
-                total_s=deadline_s(self._head), first_s=self._shared.limits.deadline_s
-            ),
+            patience=Patience(total_s=deadline_s(self._head), first_s=first_s),
+            account=self._shared.quotas.account(self._caller.tenant, self._started_s),
         )
+        way.version, way.origin = version_of(named), self._origin()
+        way.never_twice = self._never_twice
+        return way
 
     def _follow(self, way: Way, start: Start) -> Route | Held:
         """Go the way of the last call like this one: as `route` does, without judging again."""
@@ -119,23 +119,20 @@ class RouterCall(CallRecord):
             total_s = least(self._head.timeout_s, way.patience.total_s)
             self.patience = Patience(total_s=total_s, first_s=way.patience.first_s)
         self._admit(way.rpc, start)
-        resolved = service.steps.resolve(way.caller, way.named.name, way.version)
+        found = way.found or self._find(way)
         now_s = service.now_s()
-        short, ours = way.short(resolved, state, now_s)
-        picked = None
-        if resolved.route.protocol is _TENSOR and resolved.split is None:
-            picked = pick(short, state.signals, now_s, state.dice)
-        if picked is None:
+        picked = None if found is None else pick(found[1], state.signals, now_s, state.dice)
+        if found is None or picked is None:
             return self._send(way.named, start)
-        chosen, reason, _ = picked
-        residency.assure(resolved.route, way.caller.regions, chosen)
+        (resolved, short), (chosen, reason, _) = found, picked
+        to = way.tos.get(chosen) or self._way_to(way, resolved, chosen)
         sent_s = service.now_s()
         self._shared.metrics.count_decision(reason, sent_s - now_s)
         self._resolved, self._chosen = resolved, chosen
         self._picked = chosen, reason, short.scored
         self._sent_s, self._answered_s = sent_s, 0.0
         self._attempt = Attempt(state.signals, chosen.lane, sent_s)
-        return Route(service.backend(chosen.cluster, chosen.url), self._told + ours)
+        return Route(to.backend, self._told + way.ours)
 
     def _come_in(self) -> Rpc:
         """Judge the head alone."""
@@ -195,7 +192,7 @@ class RouterCall(CallRecord):
             key = grpc_key(self._head.one(_SESSION), start.message)
             resolved = settle(resolved, key, self._state.dice, self._resolved, self._failed)
         self._resolved = resolved
-        text = resolved.route.protocol is not _TENSOR
+        text = resolved.route.protocol is not TENSOR
         if first and text and self._hold is not None and self._inferring:
             self._hold.expect_tokens(estimate(self._request_size), self._started_s)
         decision = self._decide(resolved)
@@ -303,9 +300,7 @@ class RouterCall(CallRecord):
             self._state.budget.refund(now_s)
             self._shared.metrics.failovers.inc()
         chosen, resolved, attempts = self._chosen, self._resolved, len(self._failed) + 1
-        canary = split.marked(resolved.route, resolved.version)
-        told = way(chosen.region, chosen.cluster, resolved.version, attempts, canary)
-        return answer.block + self._told + told
+        return answer.block + self._told + way_of(chosen, resolved, attempts)
 
     def lost(self, failure: Failure, *, again: bool) -> None:
         """An attempt failed; raises FederationError if it is not to be made again."""

@@ -11,7 +11,8 @@ from federation.contract.types import ModelProtocol
 from federation.relay.h2.blocks import literal
 from federation.relay.h2.heads import RequestHead
 from federation.relay.h2.message import Named
-from federation.relay.h2.service import Patience
+from federation.relay.h2.service import Held, Patience, Route
+from federation.relay.h2.start import Start
 from federation.relay.h2.status import Status
 from federation.relay.transport import Inbound
 from router.counting import LEFT
@@ -30,7 +31,7 @@ from router.policy.shortlist import Option
 from router.policy.signals import Attempt, Ending
 from router.policy.table import Resolved
 from router.policy.usage import estimate
-from router.records import Scored
+from router.records import Scored, Who
 
 if TYPE_CHECKING:
     from router.grpc.service import GrpcService
@@ -41,39 +42,30 @@ _NOTHING: Picked = (None, None, ())
 _FORWARDED = b"x-forwarded-for"
 _PATIENT = Patience()
 # Bound here, for to look up a member of an enumeration takes a quarter of a microsecond.
-_TENSOR, _ABANDONED, _LATE = ModelProtocol.TENSOR, Ending.ABANDONED, Status.DEADLINE_EXCEEDED
+TENSOR, _ABANDONED, _LATE = ModelProtocol.TENSOR, Ending.ABANDONED, Status.DEADLINE_EXCEEDED
 
 
 class CallRecord:
     """One call. `handler.RouterCall` decides for it."""
 
-    __slots__ = (
-        "_answered_by",
-        "_answered_s",
-        "_attempt",
-        "_caller",
-        "_chosen",
-        "_failed",
-        "_head",
-        "_held",
-        "_held_s",
-        "_hold",
-        "_inbound",
-        "_named",
-        "_picked",
-        "_place",
-        "_request_size",
-        "_resolved",
-        "_rpc",
-        "_sent_s",
-        "_service",
-        "_shared",
-        "_started_s",
-        "_state",
-        "_told",
-        "_unreplayable",
-        "patience",
-    )
+    # What a call begins with; to set it for each one would cost much of what is done for it.
+    _rpc: Rpc | None = None
+    _caller: Caller = EVERYONE
+    _named: Named | None = None
+    _resolved: Resolved | None = None
+    _chosen: Option | None = None
+    _picked: Picked = _NOTHING  # the last choice
+    _answered_by: Option | None = None
+    _attempt: Attempt | None = None
+    _sent_s = _answered_s = 0.0
+    _failed: tuple[Failed, ...] = ()
+    _place: Place | None = None
+    _hold: Hold | None = None
+    _unreplayable = ""
+    _request_size = 0
+    _held: HeldPlace | None = None  # while its model sleeps
+    _held_s = 0.0
+    patience = _PATIENT
 
     def __init__(self, service: "GrpcService", head: RequestHead, inbound: Inbound | None) -> None:
         self._service = service
@@ -83,26 +75,13 @@ class CallRecord:
         self._inbound = inbound
         self._started_s = service.now_s()
         self._told = service.ids.field_of(head)
-        self._rpc: Rpc | None = None
-        self._caller: Caller = EVERYONE
-        self._named: Named | None = None
-        self._resolved: Resolved | None = None
-        self._chosen: Option | None = None
-        self._picked: Picked = _NOTHING  # the last choice
-        self._answered_by: Option | None = None
-        self._attempt: Attempt | None = None
-        self._sent_s = self._answered_s = 0.0
-        self._failed: tuple[Failed, ...] = ()
-        self._place: Place | None = None
-        self._hold: Hold | None = None
-        self._unreplayable = ""
-        self._request_size = 0
-        self._held: HeldPlace | None = None  # while its model sleeps
-        self._held_s = 0.0
-        self.patience = _PATIENT
 
     def __repr__(self) -> str:
         return f"RouterCall({self._told!r}, {self._rpc}, failed={self._failed})"
+
+    def _send(self, named: Named, start: Start) -> Route | Held:
+        """Choose a cluster; raises FederationError."""
+        raise NotImplementedError
 
     def keep(self, size: int) -> bool:
         """Return whether so many more bytes may be kept for another attempt."""
@@ -147,7 +126,7 @@ class CallRecord:
         if self._held is not None:
             self._held.leave()
         resolved = self._resolved
-        if resolved and resolved.route.protocol is not _TENSOR and sent:
+        if resolved and resolved.route.protocol is not TENSOR and sent:
             self._hold.used = estimate(self._request_size) + estimate(sent)
         used = self._hold.used
         self._hold.leave()
@@ -158,12 +137,14 @@ class CallRecord:
 
     def _keep_record(self, status: Status | None, now_s: float) -> None:
         """Remember what became of the call, for whoever asks by its id."""
-        head, inbound = self._head, self._inbound
-        shown = head.noted.get(_FORWARDED)
-        hops = tuple(hop.decode("latin-1") for hop in shown) if shown else ()
-        who = (inbound.remote if inbound else "", hops, self._caller.tenant.name)
-        began = (id_of(self._told), now_s, self._started_s, who, self._resolved)
+        began = (id_of(self._told), now_s, self._started_s, self._who(), self._resolved)
         self._state.records.keep((*began, *self._picked, http_status(status), self._failed))
+
+    def _who(self) -> Who:
+        """Return whom a record names."""
+        shown, inbound = self._head.noted.get(_FORWARDED), self._inbound
+        hops = tuple(hop.decode("latin-1") for hop in shown) if shown else ()
+        return inbound.remote if inbound else "", hops, self._caller.tenant.name
 
     def _end_attempt(self, ending: Ending, reason: str, now_s: float, status: int) -> None:
         attempt, self._attempt = self._attempt, None

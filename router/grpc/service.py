@@ -47,7 +47,7 @@ _NOTES = (
     DEADLINE_HEADER.encode(),
     SESSION_HEADER.encode(),
 )
-_APART = (b"x-request-id",)
+_APART = (b"x-request-id", b"traceparent", b"tracestate")
 _ANSWER_NOTES = tuple(name.encode() for name in (LOAD_HEADER, REFUSED_HEADER, OUTCOME_HEADER))
 _ANSWER_CUT = (
     *(name.encode() for name in HOP_BY_HOP),
@@ -77,6 +77,8 @@ class GrpcService:
             stall_s=shared.limits.stall_s,
             memory_bytes=shared.limits.grpc_bytes,
         )
+        most, replayed = shared.limits.body.max_bytes, limits.replay_bytes
+        self.most_bytes = min(most, replayed)  # of a call that goes the short way
         self.switch = Switch(self, limits=limits, now=shared.state.clock.monotonic_s)
         self._backends: dict[str, tuple[str, Backend]] = {}  # by cluster, with its URL
         self._places: dict[tuple[str, tuple[bytes, ...]], Location | None] = {}

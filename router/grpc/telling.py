@@ -9,7 +9,9 @@ from federation.relay.h2.blocks import literal
 from federation.relay.h2.heads import AnswerHead
 from federation.relay.h2.status import Status
 from federation.relay.headers import LOAD_HEADER
-from router.policy.split import HEADER
+from router.policy.shortlist import Option
+from router.policy.split import HEADER, marked
+from router.policy.table import Resolved
 
 _LOAD = LOAD_HEADER.encode()
 _HTTP = {
@@ -49,6 +51,12 @@ def way(region: str, cluster: str, version: int, attempts: int, rollout: str = "
             literal(b"x-fed-attempts", b"%d" % attempts),
         )
     )
+
+
+def way_of(chosen: Option, resolved: Resolved, attempts: int) -> bytes:
+    """Return the same of what was resolved and chosen."""
+    canary = marked(resolved.route, resolved.version)
+    return way(chosen.region, chosen.cluster, resolved.version, attempts, canary)
 
 
 def http_status(status: Status | None) -> int:

@@ -6,17 +6,21 @@ keys end. Where nothing is known, or a message begins oddly, a call is looked at
 """
 
 from federation.contract.types import Location
+from federation.relay.h2.backend import Backend
 from federation.relay.h2.blocks import literal
 from federation.relay.h2.heads import RequestHead
-from federation.relay.h2.message import Named
+from federation.relay.h2.message import PEEK_BYTES, PREFIX_BYTES, Named
 from federation.relay.h2.service import Patience
 from federation.relay.headers import MODEL_HEADER, VERSION_HEADER
 from router.grpc.methods import Rpc
+from router.metrics import Tally
 from router.policy.access import Caller
 from router.policy.decision import Question
 from router.policy.pick import shortlist
-from router.policy.shortlist import Shortlist
+from router.policy.quota import Account
+from router.policy.shortlist import Option, Shortlist
 from router.policy.table import Resolved, RoutingTable
+from router.records import Who
 from router.state import RouterState
 
 _HOLDS_S = 1.0
@@ -33,54 +37,58 @@ def ours(resolved: Resolved) -> bytes:
     return named + literal(_VERSION_KEY, b"%d" % resolved.version)
 
 
-class Way:
-    """Calls that are alike."""
+class To:
+    """One cluster as calls of one way get there. `told` is what their answers tell of the way,
+    besides the request's id; `tally`, where they are counted as long as `table` is the router's;
+    `who`, whom their records name."""
 
-    __slots__ = (
-        "_shorts",
-        "caller",
-        "named",
-        "origin",
-        "patience",
-        "rpc",
-        "until_s",
-        "version",
-    )
+    __slots__ = ("backend", "table", "tally", "told", "who")
 
     def __init__(
-        self,
-        *,
-        rpc: Rpc,
-        caller: Caller,
-        named: Named,
-        version: int | None,
-        origin: Location | None,
-        patience: Patience,
+        self, backend: Backend, *, told: bytes, table: RoutingTable | None, tally: Tally, who: Who
+    ) -> None:
+        self.backend = backend
+        self.told = told
+        self.table = table
+        self.tally = tally
+        self.who = who
+
+    def __repr__(self) -> str:
+        return f"To({self.backend})"
+
+
+class Way:
+    """Calls that are alike. `begins` is how their messages begin; `never_twice`, that their client
+    asked for that. `found` is what the first call that goes this way finds out."""
+
+    found: tuple[Resolved, Shortlist] | None = None
+    ours = b""  # the fields that tell a gateway what was resolved
+
+    def __init__(
+        self, *, rpc: Rpc, caller: Caller, named: Named, patience: Patience, account: Account
     ) -> None:
         self.rpc = rpc
         self.caller = caller
         self.named = named
-        self.version = version
-        self.origin = origin
         self.patience = patience  # of a call without a grpc-timeout
+        self.account = account  # of the caller's tenant
+        self.version: int | None = None
+        self.origin: Location | None = None
+        self.never_twice = False
         self.until_s = 0.0
-        self._shorts: dict[int, tuple[Shortlist, bytes]] = {}  # by version
+        self.begins = b""
+        self.tos: dict[Option, To] = {}
 
     def __repr__(self) -> str:
         return f"Way({self.rpc.name}, {self.named.name}, {self.caller})"
 
-    def short(
-        self, resolved: Resolved, state: RouterState, now_s: float
-    ) -> tuple[Shortlist, bytes]:
-        """Return the clusters to choose from, and the fields that name the version to them."""
-        found = self._shorts.get(resolved.version)
-        if found is None:
-            question = Question(
-                resolved=resolved, now_s=now_s, regions=self.caller.regions, origin=self.origin
-            )
-            short = shortlist(state.require_table(), state.signals, question)
-            found = self._shorts[resolved.version] = short, ours(resolved)
-        return found
+    def find(self, resolved: Resolved, state: RouterState, now_s: float) -> None:
+        """Take note of the version that answers, and of the clusters to choose from."""
+        question = Question(
+            resolved=resolved, now_s=now_s, regions=self.caller.regions, origin=self.origin
+        )
+        short = shortlist(state.require_table(), state.signals, question)
+        self.found, self.ours = (resolved, short), ours(resolved)
 
 
 class Ways:
@@ -90,24 +98,45 @@ class Ways:
         self._state = state
         self._table: RoutingTable | None = None
         self._ways: dict[Key, Way] = {}
+        self._last: dict[tuple[int, str], Way] = {}  # by what heads say and who sends them
 
     def __repr__(self) -> str:
         return f"Ways({len(self._ways)})"
 
-    def of(self, key: Key, now_s: float) -> Way | None:
-        """Return what is known of calls like this one."""
+    def of(self, head: RequestHead, body: bytes, remote: str, now_s: float) -> Way | None:
+        """Return what is known of calls like this one, which came whole; `body` with the prefix of
+        its only message."""
         if self._table is not self._state.table:
-            self._table, self._ways = self._state.table, {}
+            self._table, self._ways, self._last = self._state.table, {}, {}
             return None
-        way = self._ways.get(key)
+        last = head.kind, remote  # kind 0 is never kept
+        way = self._last.get(last)
+        if way is None or not _begins(body, way.begins):
+            key = key_of(head, body[PREFIX_BYTES : PREFIX_BYTES + PEEK_BYTES], remote)
+            way = None if key is None else self._ways.get(key)
+            if way is None:
+                return None
+            self._last[last] = way
+        return way if now_s < way.until_s else None
+
+    def known(self, key: Key, now_s: float) -> Way | None:
+        """Return the same for a call that came in pieces."""
+        way = self._ways.get(key) if self._table is self._state.table else None
         return way if way is not None and now_s < way.until_s else None
 
     def keep(self, key: Key, way: Way, now_s: float) -> None:
         """Take note of a way that a call has taken, by the table of now."""
         if len(self._ways) >= _MOST or self._table is not self._state.table:
-            self._table, self._ways = self._state.table, {}
-        way.until_s = now_s + _HOLDS_S
+            self._table, self._ways, self._last = self._state.table, {}, {}
+        way.until_s, way.begins = now_s + _HOLDS_S, key[1]
         self._ways[key] = way
+        self._last[key[0], key[2]] = way
+
+
+def _begins(body: bytes, begins: bytes) -> bool:
+    """Whether the message in a body begins so, and does not name a model once more."""
+    end = PREFIX_BYTES + len(begins)
+    return len(body) > end and body.startswith(begins, PREFIX_BYTES) and body[end] > _VERSION
 
 
 def key_of(head: RequestHead, message: bytes, remote: str) -> Key | None:

@@ -204,16 +204,14 @@ class Lane:
         wait = self.hold_ms * (among - busy) / busy if among > busy else 0.0
         share = self.service_ms / (self.service_ms + wait) if wait > 0.0 else 1.0
         mine = took_ms * share
-        self.service.observe(mine, now_s)
-        self.service_ms = self.service.expected(self.typical_ms, now_s)
+        self.service_ms = self.service.observe(mine, now_s)
         if not self.hold.count or self.hold_ms < self.service_ms:
             self.hold_ms = self.service_ms
         return mine
 
     def occupied(self, took_ms: float, now_s: float) -> None:
         """Take in how long a request occupied its place."""
-        self.hold.observe(took_ms, now_s)
-        hold_ms, service_ms = self.hold.expected(self.service_ms, now_s), self.service_ms
+        hold_ms, service_ms = self.hold.observe(took_ms, now_s), self.service_ms
         self.hold_ms = hold_ms if hold_ms > service_ms else service_ms
 
     def judged(self, *, failed: bool) -> None:

@@ -63,8 +63,9 @@ class Average:
     count: int = 0
     at_s: float = 0.0
 
-    def observe(self, value: float, now_s: float) -> None:
-        """Take in one observation; one that is far off counts less than it says."""
+    def observe(self, value: float, now_s: float) -> float:
+        """Take in one observation; one that is far off counts less than it says. Return what to
+        expect now."""
         if value < 0.0:
             value = 0.0
         self.at_s = now_s
@@ -74,17 +75,18 @@ class Average:
         elif count == 1:
             self.fast = self.slow = value
             self.square = value * value
-            return
+            return value
         else:
             quick, weight = max(1.0 / count, _FAST), max(1.0 / count, _SLOW)
         fast, slow, square = self.fast, self.slow, self.square
         most = _CLIP * fast + 1.0
-        self.fast = fast + quick * ((value if value < most else most) - fast)
+        self.fast = fast = fast + quick * ((value if value < most else most) - fast)
         most = _CLIP * slow + 1.0
         if value > most:
             value = most
-        self.slow = slow + weight * (value - slow)
+        self.slow = slow = slow + weight * (value - slow)
         self.square = square + weight * (value * value - square)
+        return slow if slow <= _APART * fast and fast <= _APART * slow else fast
 
     def expected(self, prior: float, now_s: float) -> float:
         """Return what to expect now; `prior` is what to expect of one that was never seen."""

@@ -216,7 +216,7 @@ def shortlist(table: RoutingTable, signals: Signals, question: Question) -> Shor
     prefer, canary = signals.prefer, bool(split.marked(resolved.route, resolved.version))
     for endpoint in table.replicas(key[0], key[1], key[2]):
         lane = signals.lane(endpoint.cluster, key[0], key[1])
-        replica = table.replica[key[0], key[1], endpoint.cluster]
+        replica = table.warm[key[0], key[1]][endpoint.cluster]
         if replica.concurrency:
             limit = replica.concurrency * signals.queue_depth
             lane.declare(replica.concurrency, replica.latency_ms, limit)

@@ -19,7 +19,8 @@ LONGEST_WAIT_S = 120
 _BUSY_WAIT_S = 1
 _NEARLY = 1e-9  # of a token
 _FIELDS = (
-    b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%.1fs\r\n"
+    b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\n"
+    b"x-ratelimit-reset-%b: %%d.%%ds\r\n"
 )
 
 
@@ -38,25 +39,27 @@ class OverQuota(Exhausted):
 class Bucket:
     """A token bucket. It may be overdrawn: then it owes, and fills up from below zero."""
 
-    __slots__ = ("_at_s", "_fields", "capacity", "level", "per_s")
+    __slots__ = ("_fields", "_left", "_tenths", "_told", "at_s", "capacity", "level", "per_s")
 
     def __init__(self, per_minute: float, now_s: float, of: bytes = b"requests") -> None:
         """Begin with a full bucket; `of` is what it counts, as clients are told."""
         self._fields = _FIELDS % (of, per_minute, of, of)
+        self._left = self._tenths = -1  # what clients were told last, and how
+        self._told = b""
         self.per_s = per_minute / 60
         self.capacity = max(1.0, self.per_s * BURST_S)
         self.level = self.capacity
-        self._at_s = now_s
+        self.at_s = now_s
 
     def __repr__(self) -> str:
         return f"Bucket({self.level:.1f}/{self.capacity:.1f}, {self.per_s:.2f}/s)"
 
     def fill(self, now_s: float) -> None:
         """Let time pass; a clock that goes back changes nothing."""
-        if now_s > self._at_s:
-            level = self.level + (now_s - self._at_s) * self.per_s
+        if now_s > self.at_s:
+            level = self.level + (now_s - self.at_s) * self.per_s
             self.level = level if level < self.capacity else self.capacity
-            self._at_s = now_s
+            self.at_s = now_s
 
     def wait_s(self, amount: float, now_s: float) -> float:
         """Return how long until `amount` may be taken, 0 = now; more than fits needs a full one."""
@@ -71,15 +74,19 @@ class Bucket:
     def fields(self, now_s: float) -> bytes:
         """Return what a client may know, as header lines: the limit, what is left of it, when all
         of it is back."""
-        self.fill(now_s)
+        if now_s > self.at_s:
+            self.fill(now_s)
         level = self.level
         left = int(level + _NEARLY) if level > 0.0 else 0
-        full_s = (self.capacity - level) / self.per_s
-        return self._fields % (left, full_s if full_s > 0.0 else 0.0)
+        tenths = int((self.capacity - level) / self.per_s * 10.0 + 0.5)
+        if left != self._left or tenths != self._tenths:
+            self._left, self._tenths = left, tenths
+            self._told = self._fields % (left, tenths // 10, tenths % 10)
+        return self._told
 
     def adjust(self, per_minute: float, now_s: float, of: bytes = b"requests") -> None:
         """Go on under another limit; what is owed stays owed."""
-        self._fields = _FIELDS % (of, per_minute, of, of)
+        self._fields, self._left = _FIELDS % (of, per_minute, of, of), -1
         if per_minute / 60 != self.per_s:
             self.fill(now_s)
             self.per_s = per_minute / 60
@@ -116,7 +123,8 @@ class Account:
             return False
         bucket = self.requests
         if bucket is not None:
-            bucket.fill(now_s)
+            if now_s > bucket.at_s:
+                bucket.fill(now_s)
             if bucket.level < 1.0 - _NEARLY:
                 return False
             bucket.level -= 1.0

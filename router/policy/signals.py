@@ -101,7 +101,12 @@ class Attempt:
         self._mine_ms = mine_ms
         if lane.errors:
             lane.judged(failed=False)
-        self._judge(_ANSWERED, "", now_s)
+        if self._trial or self._lane_trial:
+            self._judge(_ANSWERED, "", now_s)
+        else:
+            self._judged = True
+            lane.place.breaker.went_well()
+            lane.breaker.went_well()
         own = lane.own = lane.own - 1
         if lane.own_then > own:
             lane.own_then = own

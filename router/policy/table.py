@@ -22,7 +22,7 @@ from router.policy.access import AccessTable
 
 T = TypeVar("T")
 _USUAL_URL = re.compile(r"https://[a-z0-9][a-z0-9.-]*(?::[1-9][0-9]{0,3})?/?")
-_SLICE = 1024  # members of a snapshot that are looked at in one go
+_SLICE = 2048  # members of a snapshot that are looked at in one go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +47,15 @@ class Resolved:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingTable:
     """All that a routing decision reads. `serving` holds, by model and version, the endpoints
-    with a warm replica inside the model's residency; `unusable`, why one cannot be dialled."""
+    with a warm replica inside the model's residency; `warm`, all replicas, by cluster as well;
+    `unusable`, why an endpoint cannot be dialled."""
 
     snapshot: Snapshot
     models: Mapping[str, ModelRoute] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     serving: Mapping[tuple[str, int], tuple[Endpoint, ...]] = field(default_factory=dict)
     versions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    replica: Mapping[tuple[str, int, str], Replica] = field(default_factory=dict)
+    warm: Mapping[tuple[str, int], Mapping[str, Replica]] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
     access: AccessTable = field(default_factory=AccessTable)
 
@@ -133,27 +134,26 @@ def building(
 ) -> Generator[None, None, RoutingTable]:
     """Do the same in slices. What is the same object as in the table `before`, which was built with
     the same `reach`, is not looked at again."""
-    if problems := snapshot.problems():
-        raise Invalid(f"Snapshot {snapshot.version} is inconsistent: {'; '.join(problems)}.")
-    yield
     models = {route.name: route for route in snapshot.models}
     endpoints, unusable = yield from _looking_at(snapshot.endpoints, reach or Reach(), before)
-    holders: dict[tuple[str, int], dict[str, Endpoint]] = {}
-    replica: dict[tuple[str, int, str], Replica] = {}
+    if (len(models), len(endpoints)) != (len(snapshot.models), len(snapshot.endpoints)):
+        raise _inconsistent(snapshot)
+    warm: dict[tuple[str, int], dict[str, Replica]] = {}
     for those in _slices(snapshot.replicas):
         for one in those:
-            model, version, cluster = one.model, one.version, one.cluster
-            replica[model, version, cluster] = one
-            place = holders.get((model, version))
-            if place is None:
-                place = holders[model, version] = {}
-            if cluster not in unusable:
-                place[cluster] = endpoints[cluster]
+            held = warm.get(key := (one.model, one.version))
+            if held is None:
+                held = warm[key] = {}
+            held[one.cluster] = one
         yield
     serving = {}
-    for groups in _slices(holders.items(), _SLICE // 16):
-        for key, place in groups:
-            serving[key] = residency.permitted(models[key[0]], place.values())
+    for groups in _slices(warm.items(), _SLICE // 64):
+        for key, held in groups:
+            found = list(filter(None, map(endpoints.get, held)))
+            if key[0] not in models or len(found) != len(held):
+                raise _inconsistent(snapshot)
+            usable = [e for e in found if e.cluster not in unusable] if unusable else found
+            serving[key] = residency.permitted(models[key[0]], usable)
         yield
     same_access = before is not None and snapshot.access is before.snapshot.access
     return RoutingTable(
@@ -161,11 +161,17 @@ def building(
         models=models,
         endpoints=endpoints,
         serving=serving,
-        versions=_versions(models, holders),
-        replica=replica,
+        versions=_versions(models, warm),
+        warm=warm,
         unusable=unusable,
         access=before.access if before and same_access else access_rules.build(snapshot.access),
     )
+
+
+def _inconsistent(snapshot: Snapshot) -> Invalid:
+    """Say all that is wrong with a snapshot: the index shows only that something is."""
+    problems = "; ".join(snapshot.problems())
+    return Invalid(f"Snapshot {snapshot.version} is inconsistent: {problems}.")
 
 
 def _looking_at(
@@ -176,12 +182,18 @@ def _looking_at(
     unusable: dict[str, str] = {}
     held = before.endpoints if before is not None else {}
     known = before.unusable if before is not None else {}
+    dial, usual = Connectivity.DIAL, _USUAL_URL.fullmatch
     for some in _slices(members):
         for endpoint in some:
             name = endpoint.cluster
-            same = held.get(name) is endpoint
-            endpoints[name] = endpoint if same else _plain(endpoint)
-            if why := known.get(name) if same else _problem(endpoint, reach):
+            if held.get(name) is endpoint:
+                endpoints[name], why = endpoint, known.get(name)
+            elif endpoint.connectivity is dial and usual(endpoint.url):
+                endpoints[name] = endpoint
+                continue
+            else:
+                endpoints[name], why = _plain(endpoint), _problem(endpoint, reach)
+            if why:
                 unusable[name] = why
         yield
     return endpoints, unusable
@@ -226,8 +238,6 @@ def _problem(endpoint: Endpoint, reach: Reach) -> str:
 
 
 def _url_problem(url: str, reach: Reach) -> str:
-    if _USUAL_URL.fullmatch(url):
-        return ""
     unusable = f"its URL {url!r} cannot be dialled"
     try:
         parts = urlsplit(url)

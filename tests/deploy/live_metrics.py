@@ -40,7 +40,11 @@ from federation.relay.connections import ConnectionLimits, Connections
 from federation.runtime.clock import SystemClock
 from router.connection_metrics import ConnectionCollector
 from router.policy import table as tables
+from router.policy.hedging import NotSent, Outcome
+from router.state import RouterState
 from router.upstream.reverse import ReversePool
+from router.workers.crew import Crew
+from router.workers.gathering import Gathering
 from tests.fakes.control_plane import agent_hello, operator, running, stream
 from tests.federation.policy.rollouts.test_next_words import RECORD, at
 from tests.pki import credentials_for, make_authority
@@ -123,11 +127,20 @@ async def router_page(folder: Path) -> AsyncIterator[str]:
     metrics.count_tenant("acme", "2xx", 10)
     metrics.holding.labels("m").inc()
     metrics.hold.observe(1.0, "m")
+    metrics.hedges.labels(Outcome.WON).inc()
+    metrics.not_hedged.labels(NotSent.BUDGET).inc()
     pool = ReversePool(state.credentials, clock=SystemClock())
     pool.lender("eu-1")
     metrics.registry.register(ConnectionCollector(Connections(ConnectionLimits()), pool))
     yield metrics.page().decode()
     await pool.close()
+
+
+async def keeper_page() -> str:
+    """Return what the keeper of a router's workers adds to their metrics."""
+    clock, dice = SystemClock(), random.Random(1)
+    crew = Crew(2, opening=lambda _: [], dice=dice)
+    return (await Gathering(RouterState(name="r", clock=clock, dice=dice), crew).metrics()).decode()
 
 
 def bridge_page() -> str:

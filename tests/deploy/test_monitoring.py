@@ -16,6 +16,7 @@ from tests.deploy.live_metrics import (
     agent_page,
     bridge_page,
     control_plane_page,
+    keeper_page,
     router_page,
     series,
 )
@@ -77,6 +78,7 @@ def used(expression: str) -> list[tuple[str, set[str]]]:
 async def live(tmp_path: Path, agent_parts: Parts) -> Series:
     found = series(agent_page(agent_parts)) | series(bridge_page())
     found |= series(await control_plane_page(tmp_path / "plane"))
+    found |= series(await keeper_page())
     async with router_page(tmp_path / "router") as page:
         return found | series(page)
 

@@ -188,6 +188,31 @@ async def test_a_failure_is_tried_again_more_and_more_rarely(
     await until(lambda: bench.news)
 
 
+async def test_errors_are_never_measured_and_what_was_known_stays(bench: Bench) -> None:
+    await bench.run()
+    await until(lambda: bench.news)
+    one = bench.calibrator.calibration(seen())
+    before = bench.requests
+    bench.board.show(1, (seen(2),))
+    await until(lambda: bench.requests > before + 4)
+    bench.engine.crashed.add(("m", 1))  # in the midst of the ramp; its errors come at once
+    await until(lambda: bench.calibrator._tries)
+    failed = bench.requests
+    assert (bench.calibrator.measured, bench.news) == (1, 1)
+    assert bench.calibrator.calibration(seen()) == one
+    two = bench.calibrator.calibration(seen(2))
+    assert one is not None
+    assert two is not None
+    assert two.latency_ms == one.latency_ms
+    bench.engine.crashed.clear()
+    bench.clock.advance(2.0)
+    await until(lambda: bench.news == 2)
+    assert bench.requests > failed
+    found = bench.calibrator.calibration(seen(2))
+    assert found is not None
+    assert found.latency_ms >= 10
+
+
 async def test_nothing_is_measured_that_cannot_or_shall_not_be(bench: Bench) -> None:
     await bench.run(bench.make(RampLimits(total_s=0.0)))
     await bench.looks()

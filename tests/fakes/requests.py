@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from federation.relay.http1.heads import RequestHead, parse_request, write_head
-from federation.relay.http1.inflow import Inflow
+from federation.relay.http1.inflow import Inflow, Taker
 from federation.relay.http1.messages import Request
 from federation.relay.http1.server import ServerConnection
+from federation.relay.http1.waiting import Pause
 
 
 class QuietTransport(asyncio.Transport):
@@ -63,8 +64,13 @@ class _Patient:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def body_piece(self, body: Inflow, patience_s: float) -> None:
+    async def body_piece(
+        self, body: Inflow, patience_s: float, taker: Taker | None = None
+    ) -> Pause | None:
+        if taker is not None:
+            return await body.pour(taker)
         await body.pause()
+        return None
 
 
 def request_with(

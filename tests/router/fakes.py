@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import aiohttp
+import grpc
+import grpc.aio
 from aiohttp import web
 
 from federation.contract.access import Access
@@ -20,6 +22,7 @@ from federation.contract.types import (
     Replica,
     Snapshot,
 )
+from federation.contract.v1 import federation_pb2 as pb
 from federation.identity.authority import Authority
 from federation.relay.application import Application
 from federation.relay.server import ServerLimits, listen, make_runner
@@ -324,3 +327,14 @@ async def eventually(check: Callable[[], bool], *, within_s: float = 10.0) -> No
     async with asyncio.timeout(within_s):
         while not check():
             await asyncio.sleep(0.01)
+
+
+async def hiding_stream(read: asyncio.Event) -> AsyncIterator[pb.RouterInstructionParts]:
+    """End as grpc.aio's streams do when their end and the reader's cancelling come together."""
+    read.set()
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        nothing = grpc.aio.Metadata()
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing) from None
+    yield pb.RouterInstructionParts()

@@ -45,3 +45,14 @@ def test_it_shows_when_the_certificate_expires(tmp_path: Path) -> None:
     until_s = state.credentials.leaf.facts.not_after.timestamp()
     line = next(x for x in metrics.page().decode().splitlines() if x.startswith(name))
     assert float(line.split()[1]) == until_s
+
+
+def test_attempts_that_were_answered_are_poured_with_the_others() -> None:
+    _, metrics = make()
+    metrics.answered += 2
+    metrics.count_attempt("answered")
+    metrics.count_attempt("broken")
+    for _ in range(2):  # a second scrape counts nothing twice
+        page = metrics.page().decode()
+        assert 'fed_router_attempts_total{reason="answered"} 3.0' in page
+        assert 'fed_router_attempts_total{reason="broken"} 1.0' in page

@@ -57,3 +57,13 @@ def test_an_odd_request_id_is_replaced(given_id: str) -> None:
 
 def test_a_sane_request_id_is_kept() -> None:
     assert responses.request_id({"x-request-id": "req_1:2-3.4"}) == "req_1:2-3.4"
+
+
+@pytest.mark.parametrize("route_ms", [0.0, 0.04, 0.06, 1.23, 9.84, 9.89, 9.9, 9.96, 12.34, 1e6])
+@pytest.mark.parametrize("upstream_ms", [0.0, 0.051, 99.84, 99.89, 99.9, 99.96, 100.0, 60_000.07])
+def test_short_times_are_written_as_long_ones_are(route_ms: float, upstream_ms: float) -> None:
+    told = responses.own_fields(b"a: b\r\n", (route_ms, upstream_ms), "id-1", b"c: d\r\n")
+    assert told.decode() == (
+        f"a: b\r\nServer-Timing: route;dur={route_ms:.1f}, upstream;dur={upstream_ms:.1f}\r\n"
+        "x-request-id: id-1\r\nc: d\r\n"
+    )

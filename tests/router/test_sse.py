@@ -41,3 +41,10 @@ def test_an_event_in_tiny_pieces_takes_linear_time() -> None:
     for _ in range(MAX_HELD_BYTES // 8):
         assert whole.feed(b"a" * 8) == b""
     assert time.thread_time() - started < 1
+
+
+def test_a_piece_that_ends_with_an_event_passes_uncopied_unless_something_is_held() -> None:
+    whole, piece = WholeEvents(), b"data: 1\n\ndata: 2\r\n\r\n"
+    assert whole.feed(piece) is piece
+    assert whole.feed(b"data: 3") == b""
+    assert whole.feed(b"\n\n") == b"data: 3\n\n"

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import grpc
 import grpc.aio
@@ -23,7 +24,7 @@ from federation.runtime.channel import abort_with, add_port, serve
 from federation.runtime.clock import SystemClock
 from federation.trust.credentials import Credentials
 from federation.trust.peers import Peer, peer_from_grpc
-from router import tablefile
+from router import tablefile, watch
 from router.explain import explain
 from router.geo import Locator
 from router.policy import pick
@@ -33,7 +34,7 @@ from router.serving import Alone
 from router.state import RouterState
 from router.watch import SNAPSHOT_FILE, Uplink, Watcher
 from tests.pki import TRUST_DOMAIN, credentials_for, issue_into, make_authority, trust_of
-from tests.router.fakes import eventually, make_snapshot
+from tests.router.fakes import eventually, hiding_stream, make_snapshot
 
 URLS = {"eu-1": "https://h:1"}
 ME = PeerId(TRUST_DOMAIN, PeerRole.ROUTER, "r1")
@@ -344,6 +345,25 @@ async def test_who_waited_before_there_was_a_stream_is_told_with_its_first_news(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             locator.close()
+
+
+async def test_who_is_cancelled_while_a_stream_ends_makes_no_other_one(
+    tmp_path: Path, mine: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams: list[asyncio.Event] = []
+
+    def begin(*_: object) -> Mock:
+        streams.append(asyncio.Event())
+        return Mock(__aiter__=lambda _: hiding_stream(streams[-1]))
+
+    monkeypatch.setattr(watch, "_watch", begin)
+    _, watcher, locator = make_watcher(1, tmp_path, mine)
+    task = asyncio.get_running_loop().create_task(watcher.run())
+    await eventually(lambda: bool(streams) and streams[0].is_set())
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    assert (task.cancelled(), len(streams)) == (True, 1)
+    locator.close()
 
 
 async def test_counts_are_cumulative_and_told_again_to_a_control_plane_that_starts_anew(

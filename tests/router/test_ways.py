@@ -1,7 +1,10 @@
+from typing import cast
+
 from multidict import CIMultiDict
 
+from federation.relay.forward import Channel
 from federation.relay.http1.heads import ResponseHead
-from router.ways import beginning
+from router.ways import To, beginning
 
 
 def head(status: int = 200, **fields: str) -> ResponseHead:
@@ -23,3 +26,9 @@ def test_what_has_to_be_looked_at_goes_the_usual_way() -> None:
         assert beginning(bad) is False
     for bad in (chunked, endless, last, head(X_RateLimit_Limit_Requests="1")):
         assert beginning(bad) is False
+
+
+def test_the_line_of_a_length_is_that_of_this_answer() -> None:
+    way = To(cast(Channel, None), set(), b"", b"")
+    for length in (0, 7, 7, 1234, 0):
+        assert way.length_line(length) == b"Content-Length: %d\r\n" % length

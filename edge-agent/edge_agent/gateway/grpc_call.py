@@ -28,7 +28,7 @@ from federation.relay.h2.rewriting import (
     Replacing,
     Rewriter,
 )
-from federation.relay.h2.service import Failure, Kind, Patience, Reply, Route
+from federation.relay.h2.service import Failure, Handler, Kind, Patience, Reply, Route
 from federation.relay.h2.start import Start
 from federation.relay.h2.status import Status, Unimplemented
 from federation.relay.headers import (
@@ -70,7 +70,7 @@ class _NotWell(FederationError):
     """The engine failed under the call, which it may have executed."""
 
 
-class GatewayCall:
+class GatewayCall(Handler):
     """The Handler of one call."""
 
     def __init__(self, service: "GrpcService", head: RequestHead, inbound: Inbound | None) -> None:

@@ -31,6 +31,7 @@ _PASSES = (
 _NOTES = (MODEL_HEADER.encode(), VERSION_HEADER.encode())
 _CUT = (*(name.encode() for name in HOP_BY_HOP), b"grpc-message", b"server", b"date")
 _CONNECT_S = 2.0
+_APART = (b"x-request-id", b"traceparent", b"tracestate")  # another value in each call
 
 
 class GrpcService:
@@ -47,7 +48,9 @@ class GrpcService:
     ) -> None:
         self.speaks = engine if isinstance(engine, SpeaksGrpc) else None
         self.desk = desk
-        self.requests = RequestReader(passes=_PASSES, notes=_NOTES, prefixes=(b"grpc-tags-",))
+        self.requests = RequestReader(
+            passes=_PASSES, notes=_NOTES, prefixes=(b"grpc-tags-",), apart=_APART
+        )
         self.answers = AnswerReader(cut=_CUT, notes=(), prefixes=(b"x-fed-",))
         limits = limits or SwitchLimits(replay_bytes=0, connect_s=_CONNECT_S)
         self.switch = Switch(self, limits=limits, now=clock.monotonic_s)

@@ -7,7 +7,7 @@ from the few kilobytes in which the engine's name for the version has to be repl
 """
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ from federation.contract.errors import (
     TooLarge,
     Unavailable,
 )
-from federation.relay.bodies import break_off, check_length, iter_body, read_body, write
+from federation.relay.bodies import break_off, check_length, iter_body, read_body, taken, write
 from federation.relay.errors import BadUpstream, error_headers
 from federation.relay.forward import (
     Deadlines,
@@ -183,12 +183,32 @@ class EngineRelay:
         self, call: Call, response: StreamResponse, chunks: AsyncGenerator[bytes, None]
     ) -> StreamResponse:
         """Send an answer piece by piece; one that breaks off upstream breaks off here, visibly."""
-        response.headers[LOAD_HEADER] = str(call.load())
-        try:
-            await response.prepare(call.request)
+
+        async def send() -> None:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     await write(call.request, response, chunk, self.limits.stall_s)
+
+        return await self._answer(call, response, send)
+
+    async def _pass_on(
+        self, call: Call, response: StreamResponse, upstream: Upstream
+    ) -> StreamResponse:
+        """Send an answer as it is, likewise; a router that keeps up is not waited for."""
+
+        async def send() -> None:
+            while (wait := await upstream.pour(response.put)) is not None:
+                await taken(call.request, wait, self.limits.stall_s)
+
+        return await self._answer(call, response, send)
+
+    async def _answer(
+        self, call: Call, response: StreamResponse, send: Callable[[], Awaitable[None]]
+    ) -> StreamResponse:
+        response.headers[LOAD_HEADER] = str(call.load())
+        try:
+            await response.prepare(call.request)
+            await send()
         except ForwardError as error:
             call.doubt(f"broke off its answer: {error}")
             break_off(call.request)
@@ -213,7 +233,7 @@ class EngineRelay:
                 status=upstream.status, headers=response_headers(upstream.headers)
             )
             response.content_length = content_length(upstream.headers)
-            return await self.pump(call, response, upstream.chunks())
+            return await self._pass_on(call, response, upstream)
 
     async def _body(self, call: Call) -> tuple[bytes | AsyncIterator[bytes], int | None]:
         """Return the body as it goes to the engine: never chunked, whatever the router sent.

@@ -75,6 +75,11 @@ class Backend:
         """A call waits no longer."""
         self._waiting.pop(stream, None)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether calls wait for a connection."""
+        return bool(self._waiting)
+
     def more(self) -> None:
         """Open calls that wait, as many as there is room for."""
         while self._waiting and (up := self.free()) is not None:
@@ -85,7 +90,10 @@ class Backend:
     def free(self) -> Up | None:
         """Return the connection with the fewest calls that takes one more; dial if none does."""
         best: Up | None = None
-        for up in tuple(self._connections):
+        connections = self._connections
+        if len(connections) == 1 and connections[0].free:
+            return connections[0]
+        for up in tuple(connections):
             if up.free and (best is None or len(up.streams) < len(best.streams)):
                 best = up
         if best is None and self._may_dial():

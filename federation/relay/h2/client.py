@@ -19,6 +19,7 @@ from federation.relay.h2.wire import (
     MAX_CONCURRENT_STREAMS,
     MAX_HEADER_LIST_SIZE,
     MAX_STREAM,
+    MAX_WINDOW,
     PREFACE,
     Broken,
     Code,
@@ -46,6 +47,7 @@ class Client(Connection):
         super().__init__(switch)
         self.inbound = inbound
         self._preface = b""
+        self._most_streams = switch.limits.streams
         self._greeted = False
         self._stateful: Stateful | None = Stateful()  # until it has taken our settings
         self._resets = 0
@@ -164,15 +166,16 @@ class Client(Connection):
         """Take calls that came whole; raises Broken."""
         return take_calls(self, data, at)
 
-    def may_begin(self, stream: int) -> bool:
-        """Whether a call on this stream is as it should be, and is taken."""
+    def may_begin(self, stream: int, widened: int) -> bool:
+        """Whether a call on this stream is as it should be, and is taken. With it comes that the
+        client takes `widened` bytes more of the answer."""
         return (
             self.last < stream <= MAX_STREAM
             and stream & 1 == 1
-            and not self.closed
             and self._stateful is None
-            and not self._said_farewell
-            and len(self.streams) < self.switch.limits.streams
+            and not (self.closed or self._said_farewell)
+            and len(self.streams) < self._most_streams
+            and (not widened or widened + self.stream_window <= MAX_WINDOW)
         )
 
     def _trailers(self, stream: Stream, block: bytes, *, ended: bool) -> None:

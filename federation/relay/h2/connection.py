@@ -1,8 +1,8 @@
 """One HTTP/2 connection, either side: what all its streams share.
 
-Input: bytes of the transport, frames from streams. Output: frames, collected while one read event
-is worked on and written together at its end (`Switch.flush`). Subclasses say what streams are:
-`client.Client` (we are the server) and `upstream.Up` (we are the client).
+Input: bytes of the transport, frames from streams. Output: frames, collected while all that came in
+one turn of the loop is worked on, and written together after it (`Switch.flush_soon`). Subclasses
+say what streams are: `client.Client` (we are the server) and `upstream.Up` (we are the client).
 """
 
 import asyncio
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from federation.relay.h2.stream import Stream
     from federation.relay.h2.switch import Switch
 
-_JOIN_BYTES = 32 * 1024  # what is shorter is copied into one piece before it is written
+_COPIED_BYTES = 16 * 1024  # a longer piece is not copied before it is written
 _MOST_CONTROL = 1000  # frames that want an answer, in
 _CONTROL_S = 10.0
 _ENDS = END_HEADERS | END_STREAM
@@ -68,10 +68,14 @@ class Connection(asyncio.Protocol):
         self.max_frame = DEFAULT_FRAME
         self.max_streams = MAX_STREAM
         self._splitter = Splitter(self, switch.limits.frame)
-        self._granted = switch.limits.connection_window
-        self._owed = 0
+        limits = switch.limits
+        self.most_whole = (
+            min(limits.frame, limits.window) << 8 | 255
+        )  # a frame's head, and its kind
+        self._owed = 0  # bytes of bodies that came, and whose room was not given back yet
+        self._owed_most = switch.limits.connection_window >> 2
         self._out: list[Piece] = []
-        self._out_bytes = 0
+        self._out_is_large = False  # not worth to be copied into one piece
         self._table_news = False  # our next block has to tell that we index nothing
         self._control: tuple[float, int] = (self.busy_s, 0)
 
@@ -91,7 +95,8 @@ class Connection(asyncio.Protocol):
                 self._splitter.feed(data)
             except Broken as broken:
                 self.die(broken.code, broken.why)
-        switch.flush()
+        if switch.dirty:
+            switch.flush_soon()
 
     def pause_writing(self) -> None:
         """The transport is full: streams wait."""
@@ -111,15 +116,14 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Write what was collected."""
         out, self._out = self._out, []
-        size, self._out_bytes = self._out_bytes, 0
-        if not out or self.transport is None or self.transport.is_closing():
+        transport = self.transport
+        if not out or transport is None or transport.is_closing():
             return
-        if len(out) == 1:
-            self.transport.write(out[0])
-        elif size > _JOIN_BYTES:
-            self.transport.writelines(out)
+        if self._out_is_large:
+            self._out_is_large = False
+            transport.writelines(out)
         else:
-            self.transport.write(b"".join(out))
+            transport.write(b"".join(out))
 
     def close(self) -> None:
         """Write what was collected, then close."""
@@ -147,7 +151,6 @@ class Connection(asyncio.Protocol):
         if not self._out:
             self.switch.dirty.append(self)
         self._out.append(data)
-        self._out_bytes += len(data)
 
     def send_data(self, head: bytes, piece: Piece) -> None:
         """Write a DATA frame."""
@@ -155,7 +158,8 @@ class Connection(asyncio.Protocol):
             self.switch.dirty.append(self)
         self._out.append(head)
         self._out.append(piece)
-        self._out_bytes += len(piece) + 9
+        if len(piece) > _COPIED_BYTES:
+            self._out_is_large = True
 
     def send_block(self, stream: int, block: bytes, *, last: bool) -> None:
         """Write a header block."""
@@ -164,41 +168,47 @@ class Connection(asyncio.Protocol):
         for piece in header_frames(stream, block, self.max_frame, last=last):
             self.send(piece)
 
-    def send_whole(self, stream: int, block: bytes, body: bytes, trailers: bytes = b"") -> bool:
-        """Write a header block, a body and, if there are any, trailers on a new stream, which the
-        last one ends; False, and nothing written, if anybody would have to wait for that."""
-        size, head, tail = len(body), len(block), len(trailers)
-        if (
-            size > self.window
-            or size > self.stream_window
-            or (size | head | tail) > self.max_frame
-            or self.paused
-            or self.blocked
-            or self._table_news
-        ):
-            return False
-        out = self._out
+    def takes(self, size: int, longest: int) -> bool:
+        """Whether a whole message of `size` bytes can go out on a new stream at once: nobody waits,
+        there is room for it, and no frame is longer than `longest` or the message."""
+        return (
+            size <= self.window
+            and size <= self.stream_window
+            and (size | longest) <= self.max_frame
+            and not (self.paused or self.blocked or self._table_news)
+        )
+
+    def send_call(self, stream: int, block: bytes, body: bytes) -> None:
+        """Write a header block and a body that ends the stream; what `takes` allowed."""
+        out, size = self._out, len(body)
         if not out:
             self.switch.dirty.append(self)
         self.window -= size
-        self._out_bytes += size + head + tail + 27
-        if trailers:
-            out += (
-                pack_head(head << 8 | HEADERS, END_HEADERS, stream),
-                block,
-                pack_head(size << 8 | DATA, 0, stream),
-                body,
-                pack_head(tail << 8 | HEADERS, _ENDS, stream),
-                trailers,
-            )
-        else:
-            out += (
-                pack_head(head << 8 | HEADERS, END_HEADERS, stream),
-                block,
-                pack_head(size << 8 | DATA, END_STREAM, stream),
-                body,
-            )
-        return True
+        if size > _COPIED_BYTES:
+            self._out_is_large = True
+        out += (
+            pack_head(len(block) << 8 | HEADERS, END_HEADERS, stream),
+            block,
+            pack_head(size << 8 | DATA, END_STREAM, stream),
+            body,
+        )
+
+    def send_answer(self, stream: int, block: bytes, body: bytes, trailers: bytes) -> None:
+        """Write a header block, a body and trailers; what `takes` allowed."""
+        out, size, head, tail = self._out, len(body), len(block), len(trailers)
+        if not out:
+            self.switch.dirty.append(self)
+        self.window -= size
+        if size > _COPIED_BYTES:
+            self._out_is_large = True
+        out += (
+            pack_head(head << 8 | HEADERS, END_HEADERS, stream),
+            block,
+            pack_head(size << 8 | DATA, 0, stream),
+            body,
+            pack_head(tail << 8 | HEADERS, _ENDS, stream),
+            trailers,
+        )
 
     def greeting(self, pairs: tuple[tuple[int, int], ...]) -> bytes:
         """Return our SETTINGS, and the credit that opens the connection's window."""
@@ -307,13 +317,11 @@ class Connection(asyncio.Protocol):
     def charge(self, size: int) -> None:
         """Count bytes of a body that came, and give their room back at once: a slow stream must
         not stop the others. Raises Broken."""
-        self._granted -= size
-        if self._granted < 0:
-            raise Broken(Code.FLOW_CONTROL_ERROR, "more was sent than the connection's window")
-        self._owed += size
-        if self._owed >= self.switch.limits.connection_window >> 2:
-            self._granted += self._owed
-            self.send(window_update(0, self._owed))
+        owed = self._owed = self._owed + size
+        if owed >= self._owed_most:
+            if owed > self.switch.limits.connection_window:
+                raise Broken(Code.FLOW_CONTROL_ERROR, "more was sent than the connection's window")
+            self.send(window_update(0, owed))
             self._owed = 0
 
     def idle(self, now_s: float) -> bool:

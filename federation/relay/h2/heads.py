@@ -24,6 +24,8 @@ _NAME = re.compile(rb":?[!#$%&'*+.^_`|~0-9a-z-]+")
 _FORBIDDEN_BYTES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LONGEST_REMEMBERED = 1024
 _MOST_REMEMBERED = 4096
+_LONG = 0x7F  # from here on a length has more bytes
+_SHORT_CUT = 18  # bytes: a grpc-timeout of 3, of which there are few, too
 _SHORT_TAIL = 3  # bytes; there are few of these, and they come again
 
 
@@ -31,7 +33,7 @@ class TooLarge(Malformed):
     """A proper request with more metadata than is taken."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)  # not frozen: that would cost a microsecond
+@dataclass(slots=True, eq=False)  # not frozen: that would cost a microsecond
 class RequestHead:
     """One call's headers. `block` may go on; `noted` holds the fields that were looked for; heads
     with the same `kind` say the same, their `apart` fields and timeouts aside (0 = unknown)."""
@@ -42,6 +44,9 @@ class RequestHead:
     encoding: bytes = b"identity"
     noted: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
     kind: int = 0
+    size: int = 0  # as RFC 9113, 6.5.2 counts it, as it came
+    seams: Collection[int] = ()  # where in the block as it came regular fields begin, and it ends
+    names: Collection[bytes] = ()  # of its regular fields
 
     def __repr__(self) -> str:  # `noted` may hold a key
         return f"RequestHead({self.path.decode('ascii', 'replace')}, {len(self.block)} bytes)"
@@ -60,6 +65,9 @@ class _Known(NamedTuple):
     pseudo: bool
     passes: bool
     noted: bool
+
+
+_Cut = tuple[int, int, bytes, bytes]  # where, how long, and the field's name and value
 
 
 class RequestReader:
@@ -84,6 +92,9 @@ class RequestReader:
         self._apart = frozenset((*apart, b"grpc-timeout"))
         self._kinds: dict[object, int] = {}  # what heads say, as a number that is never used again
         self._last_kind = 0
+        self._differing = tuple(
+            (name, b"\0" + bytes((len(name),)) + name) for name in sorted(self._apart)
+        )
 
     def __repr__(self) -> str:
         return f"RequestReader({len(self._heads)} heads, {len(self._fields)} fields)"
@@ -92,30 +103,92 @@ class RequestReader:
         """Return what a block says; raises Broken, Malformed or TooLarge."""
         head = self._heads.get(block)
         if head is None:
+            head = self._alike(block)
+        if head is None:
             head = self._read(block)
-            if len(block) <= _LONGEST_REMEMBERED:
-                if len(self._heads) >= _MOST_REMEMBERED:
-                    self._heads.clear()
-                self._heads[block] = head
+            self._remember(block, head)
         return head
+
+    def _remember(self, block: bytes, head: RequestHead) -> None:
+        if len(block) <= _LONGEST_REMEMBERED:
+            if len(self._heads) >= _MOST_REMEMBERED:
+                self._heads.clear()
+            self._heads[block] = head
+
+    def _alike(self, block: bytes) -> RequestHead | None:
+        """Read a block that is another one with fields put in whose values always differ, as plain
+        literals; None if it is not, or has to be read in full.
+
+        What looks like such a field may be a part of another one's value. But where each was cut
+        out at a seam of what is left, the block says what is left, and these fields.
+        """
+        core, cuts = block, []
+        for name, begins in self._differing:
+            at = core.find(begins)
+            if at < 0:
+                continue
+            size_at = at + len(begins)
+            end = size_at + 1 + core[size_at] if size_at < len(core) else 0
+            if not size_at < end <= len(core) or core[size_at] >= _LONG:
+                return None
+            cuts.append((at, end - at, name, core[size_at + 1 : end]))
+            core = core[:at] + core[end:]
+        head = self._core(core) if cuts else None
+        if head is None or not all(_at_seam(i, cuts, head.seams) for i in range(len(cuts))):
+            return None
+        head = self._with(head, cuts)
+        if head is not None and len(block) - len(core) <= _SHORT_CUT:
+            self._remember(block, head)
+        return head
+
+    def _core(self, core: bytes) -> RequestHead | None:
+        """Read what is left of a block; None if it is not sound, for then the block may be."""
+        head = self._heads.get(core)
+        if head is None:
+            try:
+                head = self._read(core)
+            except (Broken, Malformed):
+                return None
+            self._remember(core, head)
+        return head
+
+    def _with(self, head: RequestHead, cuts: list[_Cut]) -> RequestHead | None:
+        """Return what a head says with some fields more; None if it has to be read in full."""
+        block, noted, timeout_s, size = head.block, head.noted, head.timeout_s, head.size
+        for _, _, name, value in cuts:
+            size += len(name) + len(value) + 32
+            if name in head.names or size > MAX_LIST_BYTES or _FORBIDDEN_BYTES.search(value):
+                return None
+            if name in self._passes or name.startswith(self._prefixes):
+                block += literal(name, value)
+            if name == b"grpc-timeout":
+                if not _TIMEOUT.fullmatch(value):
+                    return None
+                timeout_s = int(value[:-1]) * _UNITS[value[-1:]]
+            if name in self._notes or name in _ALWAYS_NOTED:
+                noted = {**noted, name: (value,)}
+        return RequestHead(head.path, block, timeout_s, head.encoding, noted, head.kind)
 
     def _read(self, block: bytes) -> RequestHead:
         pseudo: dict[bytes, bytes] = {}
         noted: dict[bytes, list[bytes]] = {}
         passed: list[bytes] = []
-        size, regular, wrong = 0, False, ""
+        seams: list[int] = []
+        names: set[bytes] = set()
+        size, wrong = 0, ""
         try:
             at = skip_updates(block)
             while at < len(block):
                 end = next_end(block, at)
-                said, at = block[at:end], end
+                said, begun, at = block[at:end], at, end
                 known = self._fields.get(said) or self._know(said)
                 size += len(known.name) + len(known.value) + 32
                 if known.pseudo:
-                    wrong = wrong or _misplaced(known, pseudo, regular=regular)
+                    wrong = wrong or _misplaced(known, pseudo, regular=bool(seams))
                     pseudo[known.name] = known.value
                 else:
-                    regular = True
+                    seams.append(begun)
+                    names.add(known.name)
                 if known.passes:
                     passed.append(said)
                 if known.noted:
@@ -127,7 +200,8 @@ class RequestReader:
         if wrong:
             raise Malformed(wrong)
         head = _head(pseudo, b"".join(passed), noted)
-        head.kind = self._kind(head)
+        head.kind, head.size = self._kind(head), size
+        head.seams, head.names = frozenset((*seams, len(block))), frozenset(names)
         return head
 
     def _kind(self, head: RequestHead) -> int:
@@ -158,6 +232,17 @@ class RequestReader:
 
 
 _ALWAYS_NOTED = frozenset((b"content-type", b"grpc-timeout", b"grpc-encoding"))
+
+
+def _at_seam(place: int, cuts: list[_Cut], seams: Collection[int]) -> bool:
+    """Whether a cut was made at a seam of what was left after it and all others."""
+    at = cuts[place][0]
+    for later, size, _, _ in cuts[place + 1 :]:
+        if at > later:
+            at -= size
+            if at < later:
+                return False
+    return at in seams
 
 
 def _misplaced(known: _Known, pseudo: dict[bytes, bytes], *, regular: bool) -> str:
@@ -250,7 +335,7 @@ class AnswerReader:
     def _before_tail(self, block: bytes, at: int) -> AnswerHead | None:
         """Read a block that ends in the field that always differs; None if it does not."""
         size_at = at + len(self._tail_begins)
-        if size_at >= len(block) or not block[size_at] < 0x7F:
+        if size_at >= len(block) or not block[size_at] < _LONG:
             return None
         if size_at + 1 + block[size_at] != len(block):
             return None

@@ -20,6 +20,8 @@ PEEK_BYTES = 4096  # how far into a message the name is looked for
 _NAME, _VERSION = 0x0A, 0x12  # fields 1 and 2, length-delimited
 _MOST_FIELDS = 20_000  # at the top of one message
 _LONGEST_VARINT = 10
+_FEW_FIELDS = 64
+_DELIMITED, _FIRST = 2, 8  # the kind of a field, in a tag of one byte; the least tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,32 @@ def name_fields(name: str, version: str) -> bytes:
 def enveloped(message: bytes) -> bytes:
     """Return a message with its prefix, not compressed."""
     return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def is_one_message(body: bytes, most: int) -> bool:
+    """Whether a body is exactly one message, not compressed, of `most` bytes at most."""
+    size = len(body) - PREFIX_BYTES
+    return 0 <= size <= most and body.startswith(b"\0") and int.from_bytes(body[1:5], "big") == size
+
+
+def ends_between_fields(data: bytes, at: int) -> bool:
+    """Whether a message that begins at `at` is plainly a few length-delimited fields, the last of
+    which ends where it does; what this denies, `Fields` has to follow."""
+    end = len(data)
+    for _ in range(_FEW_FIELDS):
+        if at + 2 >= end:
+            break
+        size = data[at + 1]
+        if data[at] & 0x87 != _DELIMITED or data[at] < _FIRST:
+            return False
+        at += 2
+        if size >= 0x80:
+            if data[at] >= 0x80:
+                return False
+            size += (data[at] << 7) - 0x80
+            at += 1
+        at += size
+    return at == end
 
 
 class Fields:

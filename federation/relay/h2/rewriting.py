@@ -9,7 +9,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from federation.contract.errors import Invalid, TooLarge
-from federation.relay.h2.message import PREFIX_BYTES, Fields, Named, enveloped, peek
+from federation.relay.h2.message import (
+    PREFIX_BYTES,
+    Fields,
+    Named,
+    ends_between_fields,
+    enveloped,
+    is_one_message,
+    peek,
+)
 from federation.relay.h2.status import Unimplemented
 
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
@@ -26,6 +34,16 @@ class Rewriter(Protocol):
     def finish(self) -> None:
         """The body ended; raises Invalid if it may not end here."""
         ...
+
+    def at_once(self, body: bytes) -> bytes:
+        """Return what to send for a body that is all there is; raises FederationError."""
+        ...
+
+
+def _longer(body: bytes, fields: bytes) -> bytes:
+    """Return a body of one plain message with fields appended to it."""
+    size = (len(body) - PREFIX_BYTES + len(fields)).to_bytes(4, "big")
+    return b"".join((b"\0", size, body[PREFIX_BYTES:], fields))
 
 
 class Framed:
@@ -57,6 +75,10 @@ class Framed:
                 self._left = -1
                 self._end(out)
         return out[0] if len(out) == 1 else b"".join(out)
+
+    def at_once(self, body: bytes) -> bytes:
+        """Return what to send for a body that is all there is; raises FederationError."""
+        return self.feed(body)
 
     def finish(self) -> None:
         """The body ended; raises Invalid inside a message."""
@@ -105,6 +127,15 @@ class AppendingToRequests(Framed):
         self._fields = Fields()
         self._inflating: Inflating | None = None
         self._start_of: bytes | None = None  # of a message whose model has not been seen yet
+
+    def at_once(self, body: bytes) -> bytes:
+        """Return what to send for a body that is all there is; raises FederationError."""
+        plain = not self._same_model and is_one_message(body, self._max_bytes)
+        if plain and ends_between_fields(body, PREFIX_BYTES):
+            return _longer(body, self._appended)
+        changed = self.feed(body)
+        self.finish()
+        return changed
 
     def _begin(self, size: int, compressed: bool, out: list[bytes]) -> None:  # noqa: FBT001
         self._fields = Fields()
@@ -184,6 +215,12 @@ class AppendingToAnswers(Framed):
         super().__init__(max_bytes)
         self._appended = fields
         self._plain = True
+
+    def at_once(self, body: bytes) -> bytes:
+        """Return what to send for a body that is all there is; raises FederationError."""
+        if is_one_message(body, self._max_bytes):
+            return _longer(body, self._appended)
+        return self.feed(body)
 
     def _begin(self, size: int, compressed: bool, out: list[bytes]) -> None:  # noqa: FBT001
         self._plain = not compressed

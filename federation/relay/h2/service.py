@@ -108,6 +108,18 @@ class Handler(Protocol):
 
     patience: Patience
 
+    def at_once(self, body: bytes) -> Route | Held | None:
+        """Return where a call goes that came whole, one plain message, and is like others before
+        it, with its body counted as kept; None, and nothing done, if `route` has to be asked.
+        Raises FederationError."""
+        return None
+
+    def answered(self, answer: AnswerHead) -> bytes | None:
+        """A call that `at_once` sent was answered with OK and can be told so at once: `judge`,
+        `answer` and `ended` in one. Return the header block to send on; None, and nothing done, if
+        these have to be asked."""
+        return None
+
     def route(self, start: Start) -> Route | Reply | Held | None:
         """Return where the call goes, or that it has to wait, None if more of it must be seen;
         raises FederationError.

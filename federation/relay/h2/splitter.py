@@ -44,8 +44,8 @@ class Sink(Protocol):
         """A whole header block came."""
 
     def take_whole(self, data: bytes, at: int) -> int:
-        """HEADERS without padding begin at `at`; return where the first frame begins that is not
-        taken here, with all that stands before it: a frame is taken only if it came whole."""
+        """HEADERS without padding may begin at `at`; return where the first frame begins that is
+        not taken here, with all that stands before it: only frames that came whole are taken."""
 
     def on_reset(self, stream: int, code: int) -> None:
         """The far end gave a stream up."""
@@ -109,10 +109,18 @@ class Splitter:
 
     def feed(self, data: bytes) -> None:
         """Read what came; raises Broken."""
+        sink = self._sink
         if self._held:
             data, self._held = self._held + data, b""
-        at, end = self._rest_of_data(data), len(data)
-        sink = self._sink
+        elif not (self._left or self._watch):
+            after = sink.take_whole(data, 0)  # as nearly always
+            if after:
+                self._useless = 0
+                if after == len(data) or sink.closed:
+                    return
+                data = data[after:]
+        at = self._rest_of_data(data) if self._left else 0
+        end = len(data)
         while end - at >= 9:
             after = at
             if data[at + 3] == HEADERS and data[at + 4] == END_HEADERS and not self._watch:
@@ -165,8 +173,6 @@ class Splitter:
 
     def _rest_of_data(self, data: bytes) -> int:
         """Pass on the rest of an incomplete DATA frame; return where the next frame begins."""
-        if not self._left:
-            return 0
         size = min(self._left, len(data))
         if not size:
             return 0

@@ -20,53 +20,32 @@ NEVER = float("inf")
 
 
 class CallState:
-    """The fields of a call."""
+    """The fields of a call. What a call that comes whole does not need stays as it is here: to set
+    it for each one would cost as much as all else that is done for such a call."""
 
-    __slots__ = (
-        "begun",
-        "client",
-        "ends_s",
-        "first_by_s",
-        "gone",
-        "handler",
-        "head",
-        "held",
-        "made_answer",
-        "made_request",
-        "number",
-        "replay",
-        "replay_bytes",
-        "request_ended",
-        "route",
-        "seen_sent",
-        "sent_whole",
-        "trailers",
-        "up",
-        "up_number",
-        "widened",
-    )
+    handler: Handler | None = None
+    route: Route | None = None
+    up: "Up | None" = None
+    up_number = 0
+    sent_whole = False  # with its head, when it was opened
+    begun = False  # something of an answer was sent on
+    gone = False
+    trailers: tuple[bytes, Status] | None = None  # what ends the answer, once it is sent
+    replay: Sequence[Piece] | None = ()  # what was sent, None = it is not whole
+    replay_bytes = 0
+    ends_s = first_by_s = NEVER
+    seen_sent = -1  # of the answer, when it was last looked at
+    held: Held | None = None  # it waits for something to happen
+    widened = 0  # what the client's window for the answer grew by before it was made
+    made_request: Flow | None = None
+    made_answer: Flow | None = None
 
     def __init__(self, client: "Client", number: int, head: RequestHead, *, ended: bool) -> None:
         self.client = client
         self.number = number
         self.head = head
         self.request_ended = ended  # when it came; a request that is on its way knows better
-        self.sent_whole = False  # with its head, when it was opened
-        self.handler: Handler | None = None
-        self.route: Route | None = None
-        self.up: Up | None = None
-        self.up_number = 0
-        self.begun = False  # something of an answer was sent on
-        self.trailers: tuple[bytes, Status] | None = None  # what ends the answer, once it is sent
-        self.replay: Sequence[Piece] | None = ()  # what was sent, None = it is not whole
-        self.replay_bytes = 0
-        self.ends_s = self.first_by_s = NEVER
-        self.seen_sent = -1  # of the answer, when it was last looked at
-        self.gone = False
-        self.held: Held | None = None  # it waits for something to happen
-        self.widened = 0  # what the client's window for the answer grew by before it was made
-        self.made_request: Flow | None = None
-        self.made_answer: Flow | None = None
+        self.began_s = client.switch.read_s
 
     def __repr__(self) -> str:
         way = self.route.backend.name if self.route else "nowhere yet"

@@ -33,8 +33,6 @@ _ALL = 1 << 60
 class Stream(CallState):
     """A call on its way."""
 
-    __slots__ = ()
-
     # ------------------------------------------------------------ from the client
 
     def begin(self, handler: Handler) -> None:
@@ -42,24 +40,23 @@ class Stream(CallState):
         self.handler = handler
         self.client.switch.counts.calls += 1
         self._decide()
-        if not self.gone:
-            self.be_patient(handler)
+        self.be_patient()
 
-    def be_patient(self, handler: Handler) -> None:
+    def be_patient(self) -> None:
         """Take note of how long the call may take."""
-        now_s, patience = self.client.switch.read_s, handler.patience
-        if patience.total_s is not None:
-            self.ends_s = now_s + patience.total_s
-        self._await_first(now_s, handler)
+        handler = self.handler
+        if handler is None or self.gone:
+            return
+        if handler.patience.total_s is not None:
+            self.ends_s = self.began_s + handler.patience.total_s
+        self._await_first(self.began_s, handler)
 
     def _await_first(self, now_s: float, handler: Handler) -> None:
         """Take note of how long its answer may take to begin, or the call to wait."""
-        if self.gone or self.begun:
+        if self.gone:
             return
-        first_s = handler.patience.first_s
-        if self.held is not None:
-            first_s = self.held.at_most_s
-        if first_s is not None:
+        first_s = handler.patience.first_s if self.held is None else self.held.at_most_s
+        if first_s is not None and not self.begun:
             self.first_by_s = now_s + first_s
         self._arm(now_s)
 
@@ -370,6 +367,7 @@ class Stream(CallState):
         client.busy_s = switch.read_s
         client.streams.pop(self.number, None)
         client.blocked.pop(self, None)
+        switch.fresh.pop(self, None)
         switch.wheel.disarm(self)
         self.let_go()
         if self.handler is not None:

@@ -36,6 +36,7 @@ class Switch:
         self.counts = Counts()
         self.memory = Memory(self.limits.memory_bytes)
         self.wheel: Wheel[Stream] = Wheel()
+        self.fresh: dict[Stream, None] = {}  # begun since the timer ticked, and not in the wheel
         self.clients: dict[Client, None] = {}
         self.dirty: list[Connection] = []
         self._backends: dict[Backend, None] = {}
@@ -43,6 +44,7 @@ class Switch:
         self._ticks_s = TICK_S
         self._swept_s = 0.0
         self._closed = False
+        self._flushing = False  # as soon as this turn is over
 
     def __repr__(self) -> str:
         return f"Switch({len(self.clients)} clients, {self.streams} calls, {self.wheel})"
@@ -72,6 +74,17 @@ class Switch:
             dirty, self.dirty = self.dirty, []
             for connection in dirty:
                 connection.flush()
+
+    def flush_soon(self) -> None:
+        """Do the same when all that came in this turn of the loop was worked on: a write wakes who
+        waits for it, which costs far more than what is in it."""
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self.flush()
 
     def drain(self) -> None:
         """Tell all clients to come no more; what runs may end."""
@@ -113,6 +126,9 @@ class Switch:
     def _tick(self) -> None:
         self._timer = None
         now_s = self.read_s = self.now()
+        fresh, self.fresh = self.fresh, {}
+        for stream in fresh:
+            stream.be_patient()
         for stream in self.wheel.due(now_s):
             stream.expired(now_s)
         if now_s - self._swept_s >= _SWEEP_S:

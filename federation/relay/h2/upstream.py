@@ -70,13 +70,13 @@ class Up(Connection):
             self.ready
             and not self.leaving
             and len(self.streams) < self.max_streams
-            and self._still_good()
+            and (self.switch.read_s - self._checked_s < _RECHECK_S or self._still_good())
         )
 
     def _still_good(self) -> bool:
         """Ask now and then whether the certificates still hold."""
         now_s = self.switch.read_s
-        if now_s - self._checked_s >= _RECHECK_S and self.transport is not None:
+        if self.transport is not None:
             self._checked_s = now_s
             if not self.backend.dialler.usable(self.transport):
                 self.leave()
@@ -100,9 +100,10 @@ class Up(Connection):
 
     def open_whole(self, stream: "Stream", block: bytes, body: bytes) -> bool:
         """Begin a call that came whole; False if it has to wait for anything."""
-        number = self._next
-        if not self.send_whole(number, block, body):
+        if not self.takes(len(body), len(block)):
             return False
+        number = self._next
+        self.send_call(number, block, body)
         self._next = number + 2
         self.last, self.busy_s = number, self.switch.read_s
         self.streams[number] = stream

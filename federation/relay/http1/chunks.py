@@ -10,6 +10,7 @@ import re
 from federation.relay.http1.heads import BadMessage
 
 LAST = b"0\r\n\r\n"
+_LINE_END = b"\r\n"
 _MAX_TRAILERS = 100
 _VALUE = rb"[\t -~\x80-\xff]"
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?:;%s{0,1024}+)?\r\n" % _VALUE).match
@@ -51,7 +52,11 @@ class ChunkReader:
                 content.append(piece)
                 at += len(piece)
                 self._left -= len(piece)
-                self._ending = not self._left
+                if not self._left:
+                    if data.startswith(_LINE_END, at):
+                        at += 2
+                    else:
+                        self._ending = True
                 continue
             step = self._line(data, at)
             if not step:
@@ -77,7 +82,7 @@ class ChunkReader:
         return found.end() - at
 
     def _line_end(self, data: bytes, at: int) -> int:
-        if data.startswith(b"\r\n", at):
+        if data.startswith(_LINE_END, at):
             self._ending = False
             return 2
         if data[at:] != b"\r":

@@ -89,13 +89,13 @@ class Upstream:
 
     # ------------------------------------------------------------ the request
 
-    def send(self, head: bytes, body: bytes) -> None:
-        """Send a whole request."""
+    def send(self, head: bytes, *body: bytes) -> None:
+        """Send a whole request, its body in one piece or several."""
         transport = self._begin()
-        if len(body) < _ALONE_BYTES:
-            transport.write(head + body if body else head)
+        if sum(map(len, body)) < _ALONE_BYTES:
+            transport.write(b"".join((head, *body)))
         else:
-            transport.writelines((head, body))
+            transport.writelines((head, *body))
         self._sent = True
 
     def sent_already(self) -> "Upstream":
@@ -142,11 +142,15 @@ class Upstream:
 
     def feed(self, data: bytes) -> None:
         """Take what came; called by the connection."""
+        body = self._body
         try:
-            if self._body is None:
+            if body is None:
                 self._feed_head(data)
             else:
-                self._feed_body(self._body, data)
+                if body.awaited:
+                    self._connection.alarm.set(self._idle_s)
+                self._take_in(body, data)
+                body.wake()
         except BadMessage as error:
             words = f"its answer is not understood: {error}"
             self._connection.abort()
@@ -188,12 +192,6 @@ class Upstream:
             if head.status == 101:
                 raise BadMessage("it switches protocols unasked")
         return None, data
-
-    def _feed_body(self, body: Inflow, data: bytes) -> None:
-        if body.awaited:
-            self._connection.alarm.set(self._idle_s)
-        self._take_in(body, data)
-        body.wake()
 
     def _take_in(self, body: Inflow, data: bytes) -> None:
         if (body.feed(data) if not body.ended else 0) != len(data):

@@ -65,6 +65,7 @@ class House:
         self.emptied = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.outbox = Outbox(self._loop)
+        self.now_s = self._loop.time
         self._second, self._date = -1, ""
         self._end = self._last_end = b""  # of a head: the date
 
@@ -84,8 +85,8 @@ class House:
             self._last_end = f"Date: {self._date}\r\nConnection: close\r\n\r\n".encode()
         return self._date
 
-    def head_end(self, *, closes: bool) -> bytes:
+    def head_end(self, now_s: float, *, closes: bool) -> bytes:
         """Return what concerns the connection of an answer's head, with the end of the head."""
-        if int(self._loop.time()) != self._second:
+        if int(now_s) != self._second:
             self.date()
         return self._last_end if closes else self._end

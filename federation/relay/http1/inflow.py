@@ -83,7 +83,12 @@ class Inflow:
         else:
             content, used = data[: self.left], self.left
             self.left, self.ended = 0, True
-        if content:
+        if not content:
+            pass
+        elif self._taker is not None and not self._dropped:
+            self.received += len(content)
+            self._pour(self._taker, content)
+        else:
             self._put(content)
         if self.ended and self._paused:
             self._resume()
@@ -119,9 +124,6 @@ class Inflow:
     def _put(self, content: bytes) -> None:
         self.received += len(content)
         if self._dropped:
-            return
-        if self._taker is not None:
-            self._pour(self._taker, content)
             return
         self._held += len(content)
         self._pieces.append(content)

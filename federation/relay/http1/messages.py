@@ -113,6 +113,16 @@ class StreamResponse:
         if head:
             request.connection.write(head)
 
+    def begin_with(self, request: Request, first: bytes) -> Pause | None:
+        """Send the head and a first piece of the body in one write, which wakes the client once;
+        else as `begin` and `put` do."""
+        pieces = (self._head(request), *self._framed(first))
+        if len(first) <= _COPIED_BYTES:
+            request.connection.write(b"".join(pieces))
+        else:
+            request.connection.write_all(pieces)
+        return request.connection.wait_until_taken()
+
     def _head(self, request: Request) -> bytes:
         if self.prepared:
             return b""
@@ -144,14 +154,21 @@ class StreamResponse:
         if self._request is None:
             raise RuntimeError("prepare() was not called")
         connection = self._request.connection
-        if content and not self._silent:
-            if not self._chunked:
-                connection.write(content)
-            elif len(content) <= _COPIED_BYTES:
-                connection.write(chunk(content))
-            else:
-                connection.write_all((b"%x\r\n" % len(content), content, b"\r\n"))
+        pieces = self._framed(content)
+        if len(pieces) == 1:
+            connection.write(pieces[0])
+        elif pieces:
+            connection.write_all(pieces)
         return connection.wait_until_taken()
+
+    def _framed(self, content: bytes) -> tuple[bytes, ...]:
+        if self._silent or not content:
+            return ()
+        if not self._chunked:
+            return (content,)
+        if len(content) <= _COPIED_BYTES:
+            return (chunk(content),)
+        return b"%x\r\n" % len(content), content, b"\r\n"
 
     def finish(self) -> None:
         """Send the end."""

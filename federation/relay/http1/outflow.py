@@ -9,7 +9,7 @@ import asyncio
 
 from federation.relay.http1.heads import write_head
 from federation.relay.http1.house import House
-from federation.relay.http1.inflow import Inflow
+from federation.relay.http1.inflow import Inflow, Taker
 from federation.relay.http1.messages import Request, StreamResponse
 from federation.relay.http1.waiting import Alarm, Pause
 
@@ -57,11 +57,17 @@ class AnswerWriter(asyncio.Protocol):
         """Return the loop's clock, in seconds."""
         return self._loop.time()
 
-    async def body_piece(self, body: Inflow, patience_s: float) -> None:
-        """Wait for the next piece of a body; raises TimeoutError."""
+    async def body_piece(
+        self, body: Inflow, patience_s: float, taker: Taker | None = None
+    ) -> Pause | None:
+        """Wait for the next piece of a body, or let `taker` have all that come (`Inflow.pour`);
+        raises TimeoutError."""
         self._alarm.set(max(patience_s, 0.0))
         try:
+            if taker is not None:
+                return await body.pour(taker)
             await body.pause()
+            return None
         finally:
             self._alarm.clear()
 

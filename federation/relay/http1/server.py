@@ -27,7 +27,7 @@ from federation.relay.http1.messages import Request
 from federation.relay.http1.outbox import Outbox
 from federation.relay.http1.outflow import AnswerWriter
 from federation.relay.http1.quick import ANSWERED, UnderWay
-from federation.relay.http1.waiting import Drive
+from federation.relay.http1.waiting import NEVER, Drive
 from federation.relay.transport import PREFACE, Switched
 
 log = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ class ServerConnection(AnswerWriter):
         if under_way is None:
             return False
         self._ahead = data[end:] if len(data) > end else b""
-        self._alarm.clear()
+        self._alarm.due_s = NEVER
         self.served += 1
         self._under_way = under_way
         under_way.start()
@@ -249,15 +249,15 @@ class ServerConnection(AnswerWriter):
         if transport.is_closing():
             return
         closes = self._closes or house.draining
-        head, body = pieces
-        transport.write(b"%b%b%b" % (head, house.head_end(closes=closes), body))
+        (head, body), now_s = pieces, house.now_s()
+        transport.write(b"%b%b%b" % (head, house.head_end(now_s, closes=closes), body))
         if self._full:
             self._closes = closes
             self._answer_by(None, house.application.settle)
         elif closes or self._ahead:
             self._idle()
         else:
-            self._alarm.set(house.keepalive_s)
+            self._alarm.set_at(now_s + house.keepalive_s)
 
     def hand_over(
         self, raw: bytes, respond: Callable[[Request], Coroutine[Any, Any, None]]

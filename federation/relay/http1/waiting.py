@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any
 
-_NEVER = float("inf")
+NEVER = float("inf")  # an alarm that is `due_s` then does not ring
 STOOD_STILL_S = 0.005  # a timer that is so late
 _AS_LONG_S = 1.0  # at most, an alarm waits then
 
@@ -79,30 +79,36 @@ class Pause:
 class Alarm:
     """One deadline that is moved often and seldom reached: moving it costs no timer. After this
     process stood still, it waits as long again: that time was ours, and what came meanwhile is read
-    first."""
+    first. To set `due_s` to NEVER is to `clear` it, without a call."""
 
-    __slots__ = ("_again", "_due_s", "_handle", "_handle_s", "_loop", "_ring")
+    __slots__ = ("_again", "_handle", "_handle_s", "_loop", "_ring", "due_s")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._loop = loop
         self._ring = ring
-        self._due_s = self._handle_s = _NEVER
+        self.due_s = self._handle_s = NEVER
         self._again = False
         self._handle: asyncio.TimerHandle | None = None
 
     def set(self, seconds: float) -> None:
         """Ring in so many seconds, instead of when it would have."""
-        self._due_s = due_s = self._loop.time() + seconds
+        self.due_s = due_s = self._loop.time() + seconds
+        if due_s < self._handle_s:
+            self._arm(due_s)
+
+    def set_at(self, due_s: float) -> None:
+        """Ring at that moment of the loop's clock, instead of when it would have."""
+        self.due_s = due_s
         if due_s < self._handle_s:
             self._arm(due_s)
 
     def clear(self) -> None:
         """Do not ring."""
-        self._due_s = _NEVER
+        self.due_s = NEVER
 
     def close(self) -> None:
         """Never ring again."""
-        self._due_s = self._handle_s = _NEVER
+        self.due_s = self._handle_s = NEVER
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -114,18 +120,18 @@ class Alarm:
         self._handle = self._loop.call_at(due_s, self._fired)
 
     def _fired(self) -> None:
-        self._handle, self._handle_s = None, _NEVER
+        self._handle, self._handle_s = None, NEVER
         again, self._again = self._again, False
-        if self._due_s == _NEVER:
+        if self.due_s == NEVER:
             return
-        late_s = self._loop.time() - self._due_s
+        late_s = self._loop.time() - self.due_s
         if late_s < -0.002:  # uvloop counts milliseconds
-            self._arm(self._due_s)
+            self._arm(self.due_s)
         elif late_s > STOOD_STILL_S and not again:
             self._again = True
             self._arm(self._loop.time() + min(late_s, _AS_LONG_S))
         else:
-            self._due_s = _NEVER
+            self.due_s = NEVER
             self._ring()
 
 

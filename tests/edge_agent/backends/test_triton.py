@@ -274,7 +274,7 @@ async def test_a_repository_that_cannot_be_written_is_told(
 ) -> None:
     backend = TritonBackend(triton_server.url, tmp_path / "nowhere")
     with pytest.raises(BackendError, match="cannot write Triton's repository"):
-        await backend.load(add_package(tmp_path))
+        await backend.load(add_package(tmp_path, version=97))  # nobody has it loaded
     await backend.close()
 
 

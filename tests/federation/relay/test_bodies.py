@@ -153,3 +153,66 @@ async def test_an_answer_broken_off_is_visibly_incomplete(length: int | None) ->
         answer = await talk(url, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", seconds=2)
     assert b"half" in answer
     assert b"0\r\n\r\n" not in answer
+
+
+async def test_pieces_are_gathered_as_they_come_until_there_are_enough() -> None:
+    request = request_with("POST", "/", b"ab", {"Content-Length": "6"})
+    assert request.body is not None
+    got: list[bytes] = []
+
+    def add(piece: bytes) -> bool:
+        got.append(piece)
+        return len(got) < 3
+
+    reader = BodyReader(request, BodyLimits())
+    gathering = asyncio.ensure_future(reader.gather(add))
+    for piece in (b"c", b"d"):
+        await asyncio.sleep(0)
+        request.body.feed(piece)
+        request.body.wake()
+    assert await gathering is False
+    assert got == [b"ab", b"c", b"d"]
+    request.body.feed(b"ef")
+    assert await reader.piece() == b"ef"
+    assert await BodyReader(request, BodyLimits()).gather(add) is True
+
+
+async def test_what_is_gathered_has_the_same_limit_of_size() -> None:
+    request = request_with("POST", "/", b"", {"Transfer-Encoding": "chunked"})
+    assert request.body is not None
+    pieces = Pieces()
+    reader = BodyReader(request, BodyLimits(max_bytes=3))
+    gathering = asyncio.ensure_future(reader.gather(pieces.add))
+    await asyncio.sleep(0)
+    request.body.feed(b"2\r\nab\r\n")
+    request.body.wake()
+    request.body.feed(b"2\r\ncd\r\n")
+    request.body.wake()
+    with pytest.raises(TooLarge):
+        await gathering
+    assert pieces.size == 2
+
+
+async def test_a_slow_client_that_keeps_its_rate_is_waited_for_beyond_the_grace() -> None:
+    limits = BodyLimits(grace_s=0.2, min_bytes_per_s=50)
+    reader = Reader(limits)
+    async with serving(reader.app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(post("Content-Length: 100\r\n"))
+        async with asyncio.timeout(10):
+            for _ in range(10):
+                writer.write(b"x" * 10)
+                await asyncio.sleep(0.05)
+            while not (reader.bodies or reader.errors):
+                await asyncio.sleep(0.01)
+        writer.close()
+    assert (reader.bodies, reader.errors) == ([b"x" * 100], [])
+
+
+def test_pieces_are_given_as_they_were_added_but_for_tiny_ones() -> None:
+    pieces, large = Pieces(), b"x" * 5000
+    for piece in (b"a", b"b", large, b"c"):
+        assert pieces.add(piece) is True
+    assert pieces.all() == (b"ab", large, b"c")
+    assert pieces.all()[1] is large

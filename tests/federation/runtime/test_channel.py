@@ -1,5 +1,7 @@
 """Server and channel reach each other; an error keeps its reason; each end proves who it is."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +14,13 @@ from federation.contract.spiffe import PeerRole, control_plane_dns_name
 from federation.contract.v1 import federation_pb2 as pb
 from federation.contract.v1 import federation_pb2_grpc as rpc
 from federation.identity.authority import Authority
-from federation.runtime.channel import abort_with, add_port, connect, serve
+from federation.runtime.channel import (
+    abort_with,
+    add_port,
+    connect,
+    heed_cancellation,
+    serve,
+)
 from federation.trust.peers import peer_from_grpc
 from tests.pki import credentials_for, make_authority
 
@@ -103,3 +111,17 @@ async def test_a_client_of_another_authority_is_not_let_in(
     agent = credentials_for(other, PeerRole.CLUSTER, "eu").channel_credentials()
     error = await answer_of(connect(address, agent, control_plane_dns_name("fed.test")))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_cancellation_that_something_hid_is_heeded() -> None:
+    async def hides() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        heed_cancellation()
+
+    heed_cancellation()  # nobody cancelled this one
+    task = asyncio.get_running_loop().create_task(hides())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    assert task.cancelled()

@@ -167,7 +167,8 @@ async def a_killed_triton_costs_no_call(w: World, servers: list[TritonServer]) -
         count = 0
         while not done.is_set():
             try:
-                assert client.infer("add", inputs(count)).as_numpy("y")[0][0] == count + 1
+                number = count % 600  # the model refuses 666
+                assert client.infer("add", inputs(number)).as_numpy("y")[0][0] == number + 1
                 count += 1
             except InferenceServerException as error:
                 failed.append(str(error))

@@ -90,3 +90,12 @@ def test_the_guess_before_the_first_measurement() -> None:
     assert great_circle_km(AMSTERDAM, VIRGINIA) == pytest.approx(6200, rel=0.02)
     assert prior_ms(AMSTERDAM, VIRGINIA) == pytest.approx(119, rel=0.02)
     assert prior_ms(None, VIRGINIA) == prior_ms(VIRGINIA, None) == PRIOR_UNKNOWN_MS
+
+
+@given(SAMPLES, st.floats(0, 1000))
+def test_an_observation_tells_what_is_expected_at_its_moment(
+    samples: list[float], prior: float
+) -> None:
+    average = Average()
+    for i, value in enumerate(samples):
+        assert average.observe(value, float(i)) == average.expected(prior, float(i))

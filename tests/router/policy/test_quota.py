@@ -206,8 +206,8 @@ def test_after_the_wait_that_is_told_it_fits(
             bucket.take(amount)
         else:
             later = Bucket(per_minute, 0.0)
-            later.level, later._at_s = bucket.level, bucket._at_s
-            assert later.wait_s(amount, max(now_s, bucket._at_s) + wait_s + 1e-3) == 0
+            later.level, later.at_s = bucket.level, bucket.at_s
+            assert later.wait_s(amount, max(now_s, bucket.at_s) + wait_s + 1e-3) == 0
 
 
 class TenantsComeAndGo(RuleBasedStateMachine):
@@ -280,3 +280,28 @@ class TenantsComeAndGo(RuleBasedStateMachine):
 
 
 TestTenantsComeAndGo = TenantsComeAndGo.TestCase
+
+
+@given(
+    st.floats(0.5, 1e9),
+    st.lists(st.tuples(st.floats(0.0, 100.0), st.floats(-5.0, 200.0)), max_size=30),
+    st.floats(0.5, 1e9),
+)
+def test_what_clients_are_told_is_what_is_left(
+    per_minute: float, steps: list[tuple[float, float]], later_per_minute: float
+) -> None:
+    bucket, now_s = Bucket(per_minute, 0.0), 0.0
+    for number, (passed_s, amount) in enumerate(steps):
+        if number == 15:
+            per_minute = later_per_minute
+            bucket.adjust(per_minute, now_s)
+        now_s += passed_s
+        bucket.take(amount)
+        for _ in range(2):
+            lines = dict(line.split(": ") for line in bucket.fields(now_s).decode().splitlines())
+            full_s = float(lines["x-ratelimit-reset-requests"].removesuffix("s"))
+            left = int(lines["x-ratelimit-remaining-requests"])
+            assert lines["x-ratelimit-limit-requests"] == f"{int(per_minute)}"
+            assert left == max(int(bucket.level + 1e-9), 0)
+            missing_s = (bucket.capacity - bucket.level) / bucket.per_s
+            assert full_s == pytest.approx(missing_s, abs=0.0501, rel=1e-9)

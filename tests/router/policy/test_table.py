@@ -83,6 +83,18 @@ def test_an_inconsistent_snapshot_is_refused_with_everything_that_is_wrong() -> 
         build(bad)
 
 
+def test_a_snapshot_that_names_anything_twice_or_nowhere_is_refused() -> None:
+    good = snapshot_of()
+    lost = replace(good.replicas[0], cluster="nowhere")
+    for bad, words in (
+        (replace(good, endpoints=(*good.endpoints, good.endpoints[0])), "two endpoints"),
+        (replace(good, models=(*good.models, good.models[0])), "two routes"),
+        (replace(good, replicas=(*good.replicas, lost)), "unknown cluster 'nowhere'"),
+    ):
+        with pytest.raises(Invalid, match=words):
+            build(bad)
+
+
 @pytest.mark.parametrize("url", ["", "ftp://h:1", "http://", "http://h:99999", "http://[::1"])
 def test_one_odd_url_costs_only_its_own_cluster(url: str) -> None:
     table = build(snapshot_of(url=url))

@@ -81,7 +81,7 @@ class FakeService:
         return sum(handler.endings == [] for handler in self.handlers)
 
 
-class FakeHandler:
+class FakeHandler(Handler):
     """Decides for one call."""
 
     def __init__(self, service: FakeService, head: RequestHead) -> None:

@@ -26,7 +26,8 @@ async def test_a_retired_backend_ends_what_runs_and_takes_no_more() -> None:
 
 
 async def test_one_that_does_not_greet_is_left() -> None:
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, w: writers.append(w), "127.0.0.1", 0)
     async with rig(limits=SwitchLimits(connect_s=0.2)) as r:
         dialler = r.service.backends[0].dialler
         dialler.port = server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
@@ -36,6 +37,8 @@ async def test_one_that_does_not_greet_is_left() -> None:
         assert outcome.status == 0
         kinds = [f.kind.value for f in r.service.handlers[0].failures]
         assert kinds == ["unreachable"]
+    for writer in writers:
+        writer.close()
     server.close()
     await server.wait_closed()
 

@@ -36,8 +36,8 @@ def test_only_what_may_pass_goes_on() -> None:
     assert head.one(b"authorization") == b"Bearer fed_key_x"
     names = [name for name, _ in fields(head.block)]
     assert names[:4] == [b":method", b":scheme", b":path", b":authority"]
-    assert names[4:] == [b"te", b"content-type", b"x-a", b"grpc-timeout", b"grpc-encoding"]
-    assert reader.read(b"\x20" + said) is head
+    assert names[4:] == [b"te", b"content-type", b"x-a", b"grpc-encoding", b"grpc-timeout"]
+    assert reader.read(b"\x20" + said).block == head.block
     assert "fed_key" not in repr(head)
     assert "1 heads" in repr(reader)
 
@@ -130,3 +130,79 @@ def test_reading_the_end_apart_changes_nothing(front: bytes, value: bytes) -> No
             answers().read(said)
         return
     assert answers().read(said) == expected
+
+
+APART = (b"traceparent", b"x-request-id")
+VARYING = (
+    (b"traceparent", b"00-ab-cd-01"),
+    (b"x-request-id", b"one"),
+    (b"grpc-timeout", b"99999u"),
+    (b"x-a", b"1"),
+    (b"x-a", b"\0\x0btraceparent\x01"),  # looks like another field, and is no sound value
+    (b"x-a", b"longer than what is cut out of it"),
+    (b"cookie", b"c"),
+)
+
+
+def varied() -> RequestReader:
+    return RequestReader(
+        passes=(b"te", b"content-type", b"x-a", b"traceparent"),
+        notes=(b"x-request-id",),
+        prefixes=(b"grpc-",),
+        apart=APART,
+    )
+
+
+def outcome_of(reader: RequestReader, said: bytes) -> object:
+    try:
+        head = reader.read(said)
+    except (Malformed, Broken) as error:
+        return type(error)
+    found = sorted(fields(head.block)[4:])
+    return fields(head.block)[:4], found, head.path, head.timeout_s, dict(head.noted)
+
+
+@given(st.lists(st.lists(st.sampled_from(VARYING), max_size=5), min_size=2, max_size=6))
+def test_heads_that_differ_in_some_fields_say_what_they_say_alone(
+    heads: list[list[tuple[bytes, bytes]]],
+) -> None:
+    one = varied()
+    for more in heads:
+        said = block(b"/a/B", *more)
+        assert outcome_of(one, said) == outcome_of(varied(), said)
+        full = varied()
+        full._differing = ()
+        assert outcome_of(one, said) == outcome_of(full, said)
+
+
+@given(st.data())
+def test_wherever_a_field_is_put_in_it_is_read_as_if_it_were_not_known(data: st.DataObject) -> None:
+    said = block(b"/a/B", (b"x-a", b"1"), (b"cookie", b"c"))
+    more = literal(*data.draw(st.sampled_from(VARYING[:3])))
+    at = data.draw(st.integers(0, len(said)))
+    full, one = varied(), varied()
+    full._differing = ()
+    one.read(said)
+    whole = said[:at] + more + said[at:]
+    assert outcome_of(one, whole) == outcome_of(full, whole)
+
+
+def test_what_differs_each_time_makes_no_new_heads() -> None:
+    reader = varied()
+    kinds = set()
+    for number in range(50):
+        more = (b"traceparent", b"00-%d-01" % number), (b"grpc-timeout", b"%dm" % (1000 + number))
+        head = reader.read(block(b"/a/B", *more))
+        kinds.add(head.kind)
+        assert head.timeout_s == pytest.approx(1.0 + number / 1000)
+        assert b"00-%d-01" % number in head.block
+    assert len(kinds) == 1
+    assert "1 heads" in repr(reader)
+
+
+def test_a_field_that_would_be_too_much_is_refused() -> None:
+    reader = varied()
+    large = [(b"cookie", b"c" * 8000), (b"x-a", b"1" * 8000)]
+    reader.read(block(b"/a/B", *large))
+    with pytest.raises(TooLarge):
+        reader.read(block(b"/a/B", *large, (b"traceparent", b"t" * 120)))

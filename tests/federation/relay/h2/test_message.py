@@ -13,7 +13,9 @@ from federation.relay.h2.message import (
     PEEK_BYTES,
     Fields,
     Named,
+    ends_between_fields,
     enveloped,
+    is_one_message,
     name_fields,
     peek,
     text_field,
@@ -105,3 +107,25 @@ def test_many_fields_are_too_many() -> None:
 
 def test_envelopes() -> None:
     assert enveloped(b"abc") == b"\0\0\0\0\x03abc"
+
+
+@given(st.binary(max_size=40))
+def test_what_plainly_ends_between_fields_does(data: bytes) -> None:
+    if ends_between_fields(b"12345" + data, 5):
+        fields = Fields()
+        fields.feed(data)
+        assert fields.complete
+
+
+def test_usual_messages_plainly_end_between_fields() -> None:
+    whole = name_fields("m", "1") + text_field(7, bytes(1000))
+    assert ends_between_fields(whole, 0)
+    assert not ends_between_fields(whole[:-1], 0)
+    assert not ends_between_fields(whole + b"\x0a", 0)
+
+
+def test_one_message_is_told_from_more() -> None:
+    body = enveloped(b"abc")
+    assert is_one_message(body, 3)
+    assert not is_one_message(body, 2)
+    assert not any(is_one_message(b, 9) for b in (body[:-1], body + body, b"\1" + body[1:], b""))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from federation.contract.errors import Invalid, TooLarge
+from federation.contract.errors import FederationError, Invalid, TooLarge
 from federation.relay.h2.message import enveloped, name_fields, text_field
 from federation.relay.h2.rewriting import (
     AppendingToAnswers,
@@ -145,3 +145,33 @@ def test_two_members_of_gzip_are_one_too_many() -> None:
 def test_a_frame_needs_somebody_who_knows_what_to_do() -> None:
     with pytest.raises(NotImplementedError):
         Framed().feed(enveloped(b"x"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        enveloped(name_fields("m", "1") + text_field(5, bytes(300))),
+        enveloped(b""),
+        enveloped(b"\x0a\x05m"),
+        enveloped(b"\x08\x01" + text_field(1, b"m")),
+        enveloped(text_field(1, b"m"))[:-1],
+        enveloped(text_field(1, b"m")) * 2,
+        b"\1" + enveloped(text_field(1, b"m"))[1:],
+    ],
+)
+def test_a_body_that_comes_at_once_becomes_what_it_becomes_in_pieces(body: bytes) -> None:
+    def changed(at_once: bool) -> object:
+        rewriter = AppendingToRequests(text_field(1, b"ours"))
+        try:
+            if at_once:
+                return rewriter.at_once(body)
+            pieces = [rewriter.feed(body[i : i + 1]) for i in range(len(body))]
+            rewriter.finish()
+        except FederationError as error:
+            return type(error)
+        return b"".join(pieces)
+
+    assert changed(at_once=True) == changed(at_once=False)
+    answers = [AppendingToAnswers(text_field(1, b"ours")) for _ in range(2)]
+    pieces = [answers[0].feed(body[i : i + 1]) for i in range(len(body))]
+    assert answers[1].at_once(body) == b"".join(pieces)

@@ -78,7 +78,7 @@ async def test_repr_tells_where_it_is() -> None:
         await client.until(lambda: bool(r.places[0].bodies))
         (stream,) = next(iter(r.switch.clients)).streams.values()
         assert repr(stream).startswith("Stream(1 to silent, asked, Flow(held=0")
-        assert repr(r.switch) == "Switch(1 clients, 1 calls, Wheel(1 due, 1 buckets))"
+        assert repr(r.switch).startswith("Switch(1 clients, 1 calls, Wheel(")
         assert repr(next(iter(r.switch.clients))) == "Client(open, 1 streams)"
 
 

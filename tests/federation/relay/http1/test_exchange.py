@@ -155,3 +155,16 @@ async def test_how_it_was_lost_tells_whether_it_may_have_run(error: Any, kind: t
     with pytest.raises(ForwardError) as caught:
         await rig.upstream.answered(1)
     assert type(caught.value) is kind
+
+
+async def test_a_body_in_pieces_is_sent_in_order_without_being_put_together() -> None:
+    for size, written in ((10, 1), (40_000, 3)):
+        rig = Rig()
+        lines: list[tuple[bytes, ...]] = []
+        rig.transport.writelines = lines.append  # type: ignore[method-assign,assignment]
+        pieces = b"a" * size, b"b" * size
+        rig.upstream.send(HEAD, *pieces)
+        if written == 1:
+            assert (rig.transport.written, lines) == (HEAD + b"".join(pieces), [])
+        else:
+            assert lines == [(HEAD, *pieces)]

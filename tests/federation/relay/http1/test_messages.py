@@ -1,7 +1,9 @@
 import pytest
 from multidict import CIMultiDict
 
-from federation.relay.http1.messages import Response, StreamResponse
+from federation.relay.application import make_application
+from federation.relay.http1.messages import Request, Response, StreamResponse
+from tests.fakes.http_peers import serving, talk
 from tests.fakes.requests import request_of, request_with
 
 
@@ -31,3 +33,29 @@ def test_answers_know_their_headers() -> None:
 async def test_nothing_is_written_before_the_head() -> None:
     with pytest.raises(RuntimeError):
         await StreamResponse().write(b"x")
+
+
+async def echo(request: Request) -> StreamResponse:
+    answer = StreamResponse()
+    size = int(request.raw_path[1:])
+    if request.headers.get("Sized"):
+        answer.content_length = size + 1
+    answer.begin_with(request, b"x" * size)
+    await answer.write(b"y")
+    return answer
+
+
+@pytest.mark.parametrize("size", [0, 3, 20_000])
+@pytest.mark.parametrize("sized", ["", "Sized: 1\r\n"])
+async def test_an_answer_may_begin_with_a_first_piece(size: int, sized: str) -> None:
+    raw = f"GET /{size} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{sized}\r\n".encode()
+    async with serving(make_application(echo)) as url:
+        head, _, body = (await talk(url, raw)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    if sized:
+        assert body == b"x" * size + b"y"
+    else:
+        assert (
+            body
+            == (b"%x\r\n%b\r\n" % (size, b"x" * size) if size else b"") + b"1\r\ny\r\n0\r\n\r\n"
+        )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from federation.relay.http1.waiting import Alarm, Drive, Pause, in_task
+from federation.relay.http1.waiting import NEVER, Alarm, Drive, Pause, in_task
 
 Ended = list[tuple[Any, BaseException | None]]
 
@@ -208,3 +208,19 @@ async def test_an_alarm_rings_once_at_the_last_deadline_that_was_set() -> None:
     alarm.close()
     await asyncio.sleep(0.05)
     assert len(rung) == 1
+
+
+async def test_an_alarm_is_set_at_a_moment_and_cleared_without_a_call() -> None:
+    loop, rung = asyncio.get_running_loop(), []
+    alarm = Alarm(loop, lambda: rung.append(loop.time()))
+    alarm.set_at(loop.time() + 0.01)
+    alarm.due_s = NEVER
+    await asyncio.sleep(0.05)
+    assert not rung
+    due_s = loop.time() + 0.05
+    alarm.set_at(due_s)
+    async with asyncio.timeout(10):
+        while not rung:
+            await asyncio.sleep(0.005)
+    assert rung[0] >= due_s - 0.005
+    alarm.close()
