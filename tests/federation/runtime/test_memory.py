@@ -91,7 +91,7 @@ def test_no_garbage_is_looked_for_meanwhile_and_it_is_again_after_an_error() -> 
 
 def test_what_is_spared_is_not_looked_at() -> None:
     before = gc.get_freeze_count()
-    kept = [[] for _ in range(100)]  # type: ignore[var-annotated]
+    kept: list[list[object]] = [[] for _ in range(100)]
     spare_from_collection()
     assert gc.get_freeze_count() >= before + len(kept)
     gc.unfreeze()
