@@ -17,7 +17,7 @@ from federation.contract.codec_snapshots import SnapshotWriter
 from federation.contract.types import Endpoint, Location, ModelRoute, Replica, Snapshot
 from federation.contract.v1 import federation_pb2 as pb
 from federation.runtime.clock import SystemClock
-from router.applying import Applier
+from router.membership.applying import Applier
 from router.policy.table import Reach
 from router.state import RouterState
 from router.upstream.http import Upstreams

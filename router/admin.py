@@ -11,7 +11,7 @@ from federation.contract.types import Snapshot
 from federation.relay.application import Application, make_application
 from federation.relay.http1.messages import Request, Response, StreamResponse
 from router.answering import Answering, Document
-from router.responses import json_response
+from router.request.responses import json_response
 from router.state import RouterState
 
 _GIVEN = {"address": "from", "tenant": "tenant", "client_key": "client"}

@@ -10,7 +10,7 @@ from typing import Protocol
 from federation.contract.errors import Unavailable
 from router.explain import Document, explain
 from router.geo import Locator
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.state import RouterState
 
 __all__ = ["Answering", "Document", "Here"]

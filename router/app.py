@@ -20,10 +20,10 @@ from federation.runtime.telemetry import set_up_logging
 from router import parts
 from router.admin import Admin
 from router.answering import Here
-from router.connection_metrics import ConnectionCollector
 from router.limits import public_limits
-from router.member import Member
-from router.metrics import Metrics
+from router.membership.member import Member
+from router.metrics.connections import ConnectionCollector
+from router.metrics.requests import Metrics
 from router.probe import Prober
 from router.settings import Settings, check, public_tls
 from router.workers.keeper import serve as serve_with_workers

@@ -8,14 +8,14 @@ Output: a document with every cluster, its score or the reason why it is out, an
 from federation.contract.errors import NotFound
 from federation.contract.names import did_you_mean
 from federation.contract.types import Endpoint
-from router.client_key import settle
 from router.geo import Locator, Place
-from router.holding import sleeps, why_asleep
 from router.policy import canary, residency
 from router.policy.access import EVERYONE, Caller
 from router.policy.decision import Candidate, Decision, Question
 from router.policy.pick import decide
 from router.policy.table import Resolved, RoutingTable
+from router.request.client_key import settle
+from router.request.holding import sleeps, why_asleep
 from router.state import RouterState
 
 Document = dict[str, object]

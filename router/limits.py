@@ -6,7 +6,7 @@ limits of the public server and of its requests.
 
 from federation.relay.connections import ConnectionLimits, raise_file_limit
 from federation.relay.server import BodyLimits, ServerLimits
-from router.call import HoldingLimits, ProxyLimits
+from router.request.call import HoldingLimits, ProxyLimits
 from router.settings import Settings
 
 GRACE_S = 10.0

@@ -19,18 +19,18 @@ from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import Clock
 from federation.runtime.memory import keep_freed
 from federation.trust.credentials import Credentials
-from router import tablefile
 from router.admin import Admin
 from router.geo import BUNDLED, Locator
 from router.grpc.service import GrpcService
 from router.limits import proxy_limits
-from router.metrics import Metrics
+from router.membership import tablefile
+from router.metrics.requests import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
 from router.policy.hedging import Hedging
 from router.policy.signals import Signals
-from router.proxy import Proxy
 from router.records import Records
+from router.request.proxy import Proxy
 from router.settings import Settings, parse_location, parse_shares
 from router.state import RouterState, Steer
 from router.upstream.http import Upstreams

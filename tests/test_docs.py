@@ -29,8 +29,8 @@ from federation.policy.audit.records import AuditEntry
 from federation.policy.packing_search import DEPTH, STEPS
 from federation.policy.rollouts.records import Phase
 from federation.store.memory import MemoryStore
+from router.membership.tablefile import load_written
 from router.policy import table
-from router.tablefile import load_written
 from tests.fakes.kube_kinds import Kind
 from tests.fakes.kube_schemas import check, pruned
 from tests.federation.store.audit_log import Writer, entries_of

@@ -169,10 +169,10 @@ async def router(port: int, behind: int) -> None:
     from federation.runtime.clock import SystemClock
     from router.geo import Locator
     from router.grpc.service import GrpcService
-    from router.metrics import Metrics
+    from router.metrics.requests import Metrics
     from router.policy import table as tables
     from router.policy.admission import Admission
-    from router.proxy import Proxy
+    from router.request.proxy import Proxy
     from router.state import RouterState
     from router.upstream.http import Upstreams
 

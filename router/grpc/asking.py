@@ -13,7 +13,7 @@ from federation.relay.h2.heads import RequestHead
 from federation.relay.h2.message import Named, peek
 from federation.relay.h2.start import Start
 from federation.relay.headers import REQUEST_ID_HEADER
-from router.call import DEADLINE_HEADER
+from router.request.call import DEADLINE_HEADER
 
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 _ID_BYTES = 32  # in hexadecimal

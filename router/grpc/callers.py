@@ -1,15 +1,15 @@
 """Whose call it is: the key in a call's metadata.
 
 Input: the head of a call, the keys in the routing table. Output: a Caller; raises Unauthenticated.
-The rules are those of the HTTP side (`router.door`). A verdict is remembered for a second at most,
-and never beyond the table that it was made from.
+The rules are those of the HTTP side (`router.request.door`). A verdict is remembered for a second
+at most, and never beyond the table that it was made from.
 """
 
 from multidict import CIMultiDict
 
 from federation.relay.h2.heads import RequestHead
-from router.door import KEY_HEADER, is_ours, shown_key
 from router.policy.access import EVERYONE, AccessTable, Caller, missing_key
+from router.request.door import KEY_HEADER, is_ours, shown_key
 from router.state import RouterState
 
 NOTED = (b"authorization", KEY_HEADER.encode())

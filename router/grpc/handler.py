@@ -18,8 +18,6 @@ from federation.relay.headers import (
     REFUSED_HEADER,
 )
 from federation.runtime.version import software_version
-from router.call import SESSION_HEADER
-from router.client_key import grpc_key, settle
 from router.grpc.asking import (
     check_reference,
     deadline_s,
@@ -43,7 +41,6 @@ from router.grpc.record import TENSOR
 from router.grpc.telling import load_of, way_of
 from router.grpc.verdict import OUTCOME, of_failure
 from router.grpc.ways import Way, key_of, ours
-from router.holding import sleeps
 from router.policy import affinity, residency
 from router.policy.decision import Decision, Reason
 from router.policy.pick import pick
@@ -51,7 +48,10 @@ from router.policy.retry import Limits, why_not
 from router.policy.signals import Attempt
 from router.policy.table import Resolved
 from router.policy.usage import estimate
-from router.responses import SERVER_NAME
+from router.request.call import SESSION_HEADER
+from router.request.client_key import grpc_key, settle
+from router.request.holding import sleeps
+from router.request.responses import SERVER_NAME
 
 _REPLAY = b"x-federation-replay"
 _SESSION = SESSION_HEADER.encode()

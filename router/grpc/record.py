@@ -21,7 +21,6 @@ from router.grpc.methods import Rpc
 from router.grpc.refusing import Story, given_up
 from router.grpc.telling import http_status
 from router.grpc.verdict import NO_GRPC
-from router.holding import RETRY_AFTER_S, Asleep, HeldPlace
 from router.policy.access import EVERYONE, Caller
 from router.policy.admission import Place
 from router.policy.decision import Reason
@@ -32,6 +31,7 @@ from router.policy.signals import Attempt, Ending
 from router.policy.table import Resolved
 from router.policy.usage import estimate
 from router.records import Scored, Who
+from router.request.holding import RETRY_AFTER_S, Asleep, HeldPlace
 
 if TYPE_CHECKING:
     from router.grpc.service import GrpcService

@@ -18,14 +18,14 @@ from federation.relay.h2.service import Handler, SwitchLimits
 from federation.relay.h2.switch import Switch
 from federation.relay.headers import HOP_BY_HOP, LOAD_HEADER, OUTCOME_HEADER, REFUSED_HEADER
 from federation.relay.transport import Dialler, Inbound, ProtocolFactory
-from router.call import DEADLINE_HEADER, SESSION_HEADER
 from router.grpc.asking import Ids
 from router.grpc.callers import NOTED, Callers
 from router.grpc.handler import RouterCall
-from router.grpc.shared import Shared
 from router.grpc.ways import Ways
 from router.policy.table import RoutingTable
-from router.steps import Steps
+from router.request.call import DEADLINE_HEADER, SESSION_HEADER
+from router.request.shared import Shared
+from router.request.steps import Steps
 from router.upstream.http import Upstreams
 
 _MOST_PLACES = 4096

@@ -1,4 +1,4 @@
-"""What a failed attempt of a gRPC call means: `router.verdict`, for gRPC.
+"""What a failed attempt of a gRPC call means: `router.request.verdict`, for gRPC.
 
 Input: a Failure of the switch, and where the call was sent. Output: Failed, from which
 `policy.retry` decides whether to try again and `policy.signals` learns.

@@ -13,7 +13,7 @@ from federation.relay.h2.message import PEEK_BYTES, PREFIX_BYTES, Named
 from federation.relay.h2.service import Patience
 from federation.relay.headers import MODEL_HEADER, VERSION_HEADER
 from router.grpc.methods import Rpc
-from router.metrics import Tally
+from router.metrics.requests import Tally
 from router.policy.access import Caller
 from router.policy.decision import Question
 from router.policy.pick import shortlist

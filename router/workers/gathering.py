@@ -17,8 +17,8 @@ from federation.contract.errors import FederationError, Unavailable
 from federation.contract.rollout import VersionCounts
 from federation.contract.types import Snapshot
 from federation.contract.v1 import federation_pb2 as pb
-from router.applying import Applier
 from router.explain import Document
+from router.membership.applying import Applier
 from router.policy.table import RoutingTable
 from router.state import RouterState
 from router.workers import frames

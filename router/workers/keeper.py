@@ -20,7 +20,7 @@ from federation.runtime.supervise import Supervisor
 from router import parts
 from router.admin import Admin
 from router.limits import GRACE_S
-from router.member import Member
+from router.membership.member import Member
 from router.settings import Settings, public_tls
 from router.state import RouterState
 from router.workers import frames

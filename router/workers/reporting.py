@@ -7,7 +7,7 @@ last one; a short one at once when somebody asks for a model that sleeps; Figure
 import asyncio
 
 from federation.contract.rollout import VersionCounts
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.policy.breaker import BreakerState
 from router.state import RouterState
 from router.workers.frames import Figures, Order, Report, Seen

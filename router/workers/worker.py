@@ -25,10 +25,10 @@ from federation.runtime.supervise import Supervisor
 from federation.runtime.telemetry import set_up_logging
 from federation.trust.credentials import Credentials
 from router import parts
-from router.applying import Applier
-from router.connection_metrics import ConnectionCollector
 from router.limits import public_limits
-from router.metrics import Metrics
+from router.membership.applying import Applier
+from router.metrics.connections import ConnectionCollector
+from router.metrics.requests import Metrics
 from router.policy.table import Reach
 from router.probe import Prober
 from router.settings import public_tls

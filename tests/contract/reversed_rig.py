@@ -38,13 +38,13 @@ from federation.relay.guard import PeerGuard
 from federation.relay.server import BodyLimits, ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
 from federation.trust.credentials import Credentials
-from router.call import ProxyLimits
 from router.geo import Locator
 from router.grpc.service import GrpcService
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
-from router.proxy import Proxy
+from router.request.call import ProxyLimits
+from router.request.proxy import Proxy
 from router.state import RouterState
 from router.upstream.http import Upstreams
 from router.upstream.lending import Counts

@@ -38,7 +38,7 @@ from federation.kube.api import KubeApi
 from federation.policy.rollouts.records import Phase
 from federation.relay.connections import ConnectionLimits, Connections
 from federation.runtime.clock import SystemClock
-from router.connection_metrics import ConnectionCollector
+from router.metrics.connections import ConnectionCollector
 from router.policy import table as tables
 from router.policy.hedging import NotSent, Outcome
 from router.state import RouterState
@@ -49,7 +49,7 @@ from tests.fakes.control_plane import agent_hello, operator, running, stream
 from tests.federation.policy.rollouts.test_next_words import RECORD, at
 from tests.pki import credentials_for, make_authority
 from tests.router.fakes import make_snapshot
-from tests.router.test_metrics import make
+from tests.router.metrics.test_requests import make
 
 Series = dict[str, set[frozenset[str]]]
 USE = DeviceUse(memory_mib=1000, utilization=0.5, power_w=300.0)

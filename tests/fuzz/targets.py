@@ -28,9 +28,9 @@ from federation.relay import paths
 from federation.relay.errors import render_error
 from federation.relay.http1 import chunks, heads
 from federation.trust import keys
-from router.body import Body, openai_model
 from router.geo import Locator
-from router.sse import WholeEvents
+from router.request.body import Body, openai_model
+from router.request.sse import WholeEvents
 from tests.fuzz import http2, readers, seeds
 
 TOO_LONG_S = 1.0

@@ -14,8 +14,8 @@ from federation.contract.types import ModelProtocol, ModelRoute
 from federation.relay.guard import PeerGuard
 from federation.relay.server import BodyLimits, ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
-from router.call import ProxyLimits
 from router.policy import table as tables
+from router.request.call import ProxyLimits
 from tests.edge_agent.gateway.bench import PointingBackend, bench
 from tests.hostile.corpus import CORPUS
 from tests.hostile.origin import Origin, recording

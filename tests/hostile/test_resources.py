@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from federation.relay.server import BodyLimits
-from router.call import ProxyLimits
 from router.policy import table as tables
+from router.request.call import ProxyLimits
 from tests.hostile.corpus.payload import CHAT, INFER, TAG
 from tests.hostile.origin import recording
 from tests.hostile.rig import ROUTES as TENSOR_ROUTES

@@ -28,14 +28,14 @@ from federation.relay.application import Application
 from federation.relay.server import ServerLimits, listen, make_runner
 from federation.runtime.clock import SystemClock
 from federation.trust.credentials import Credentials
-from router.call import ProxyLimits
 from router.geo import Locator
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
 from router.policy.signals import Signals
 from router.probe import Prober, ProbeTimes
-from router.proxy import Proxy
+from router.request.call import ProxyLimits
+from router.request.proxy import Proxy
 from router.state import RouterState
 from router.upstream.http import Upstreams
 from tests.pki import credentials_for

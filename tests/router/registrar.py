@@ -17,7 +17,7 @@ from federation.identity.authority import Authority
 from federation.relay.server import listen, make_runner
 from federation.trust.keys import facts_of
 from tests.pki import HOSTS, TRUST_DOMAIN, credentials_for, trust_of
-from tests.router.test_watch import FakeControlPlane, control_plane
+from tests.router.membership.test_watch import FakeControlPlane, control_plane
 
 
 class Registrar:

@@ -10,7 +10,7 @@ from federation.runtime.clock import SystemClock
 from router.admin import Admin
 from router.answering import Here
 from router.geo import Locator
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.policy import table as tables
 from router.state import RouterState
 from tests.router.fakes import make_snapshot

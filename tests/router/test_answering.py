@@ -6,7 +6,7 @@ from federation.contract.errors import NotFound, Unavailable
 from federation.runtime.clock import SystemClock
 from router.answering import Here
 from router.geo import Locator
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.policy import table as tables
 from router.state import RouterState
 from tests.router.fakes import make_snapshot

@@ -11,11 +11,11 @@ import msgspec
 
 from federation.contract.access import Access
 from federation.contract.spiffe import PeerRole
-from router import tablefile
 from router.app import Addresses, serve
+from router.membership import tablefile
+from router.membership.watch import SNAPSHOT_FILE
 from router.policy import table as tables
 from router.settings import Settings
-from router.watch import SNAPSHOT_FILE
 from tests.engines.ports import free_block
 from tests.pki import credentials_for, make_authority
 from tests.router.fakes import FakeGateway, eventually, gateways, make_snapshot, router_for

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from router.call import ProxyLimits
 from router.probe import ProbeTimes
+from router.request.call import ProxyLimits
 from tests.router.fakes import (
     FakeGateway,
     RouterUnderTest,

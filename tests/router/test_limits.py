@@ -2,8 +2,8 @@ import resource
 
 import pytest
 
-from router.call import HoldingLimits
 from router.limits import proxy_limits, public_limits
+from router.request.call import HoldingLimits
 from router.settings import Settings
 
 

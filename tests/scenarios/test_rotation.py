@@ -35,12 +35,12 @@ from federation.trust.credentials import Credentials
 from federation.trust.enrolment import Enrolment
 from federation.trust.renewal import Membership, Patience
 from router.geo import Locator
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
 from router.policy.hedging import Hedging
 from router.probe import Prober, ProbeTimes
-from router.proxy import Proxy
+from router.request.proxy import Proxy
 from router.state import RouterState
 from router.upstream.http import Upstreams
 from tests.edge_agent.gateway.bench import TEXT, WARM, PointingBackend

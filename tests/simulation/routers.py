@@ -11,7 +11,6 @@ from zlib import crc32
 from federation.contract.errors import NotFound
 from federation.contract.types import Location, Snapshot
 from federation.policy.rollouts.events import RouterCounted
-from router.client_key import settle
 from router.counting import Counting
 from router.policy import canary, pick, residency, retry, table
 from router.policy.decision import Question
@@ -19,6 +18,7 @@ from router.policy.retry import Failed, RetryBudget
 from router.policy.shortlist import Option
 from router.policy.signals import Attempt, Ending, Signals
 from router.policy.table import Resolved, RoutingTable
+from router.request.client_key import settle
 
 Answers = list[tuple[int, float]]  # status and seconds, of each of several requests
 Gateway = Callable[[str, int, int], "Answers | Failed"]  # cluster, version, how many requests

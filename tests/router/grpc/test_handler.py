@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from federation.relay.server import BodyLimits
-from router.call import ProxyLimits
+from router.request.call import ProxyLimits
 from tests.router.grpc.world import eventually, request, world
 
 

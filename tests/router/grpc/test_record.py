@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from router.call import ProxyLimits
+from router.request.call import ProxyLimits
 from tests.router.grpc.world import eventually, request, world
 
 

@@ -13,12 +13,12 @@ from tritonclient.grpc import service_pb2 as pb
 from edge_agent.gateway.relay import Refusal
 from federation.contract.errors import Unavailable
 from federation.contract.types import Snapshot
-from router.call import HoldingLimits, ProxyLimits
 from router.policy import table as tables
+from router.request.call import HoldingLimits, ProxyLimits
 from tests.hostile.corpus.messages import NAMING_TWICE, SWALLOWING
 from tests.router.fakes import make_snapshot
 from tests.router.grpc.world import INFER, World, eventually, request, world
-from tests.router.test_holding import asleep
+from tests.router.request.test_holding import asleep
 
 
 async def test_a_call_runs_what_was_resolved() -> None:

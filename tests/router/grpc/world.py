@@ -22,15 +22,15 @@ from federation.contract.access import Access
 from federation.contract.types import ModelProtocol
 from federation.relay.h2.service import SwitchLimits
 from federation.runtime.clock import SystemClock
-from router.call import ProxyLimits
 from router.geo import Locator
 from router.grpc.service import GrpcService
-from router.grpc.shared import Shared
-from router.holding import Holding
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.policy import table as tables
 from router.policy.admission import Admission
 from router.policy.quota import Quotas
+from router.request.call import ProxyLimits
+from router.request.holding import Holding
+from router.request.shared import Shared
 from router.state import RouterState
 from router.upstream.http import Upstreams
 from tests.router.fakes import make_snapshot

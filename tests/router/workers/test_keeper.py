@@ -14,15 +14,15 @@ from federation.contract.spiffe import PeerRole
 from federation.contract.trust import RouterAddress
 from federation.contract.types import Connectivity, Endpoint, ModelRoute, Replica, Snapshot
 from federation.contract.v1 import federation_pb2 as pb
-from router import tablefile
+from router.membership import tablefile
+from router.membership.watch import SNAPSHOT_FILE
 from router.settings import Settings
-from router.watch import SNAPSHOT_FILE
 from router.workers.keeper import workers_of
 from tests.contract.reversed_rig import INFER, Site
 from tests.pki import credentials_for, make_authority
 from tests.router.fakes import eventually, gateways, make_snapshot
+from tests.router.membership.test_watch import FakeControlPlane, control_plane
 from tests.router.processes import Process, infer, router_process
-from tests.router.test_watch import FakeControlPlane, control_plane
 
 BODY: dict[str, list[object]] = {"inputs": []}
 

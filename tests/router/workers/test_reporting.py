@@ -3,7 +3,7 @@ import random
 import msgspec
 
 from federation.runtime.clock import SystemClock
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.policy import table as tables
 from router.state import RouterState
 from router.workers import frames

@@ -2,7 +2,7 @@ import random
 
 from federation.contract.rollout import VersionCounts
 from federation.runtime.clock import SystemClock
-from router.metrics import Metrics
+from router.metrics.requests import Metrics
 from router.policy import table as tables
 from router.state import RouterState
 from router.workers import sums
