@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from federation.contract.errors import FederationError, Invalid
@@ -26,8 +26,8 @@ from router.metrics.connections import ConnectionCollector
 from router.metrics.requests import Metrics
 from router.probe import Prober
 from router.settings import Settings, check, public_tls
+from router.workers.keeper import prepare, workers_of
 from router.workers.keeper import serve as serve_with_workers
-from router.workers.keeper import workers_of
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +41,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         check(settings)
         set_up_logging("router", level=settings.log_level)
         parts.set_up_memory()
-        with asyncio.Runner(loop_factory=parts.loop_factory()) as runner:
-            runner.run(_until_signalled(settings))
+        factory = parts.loop_factory()
+        with contextlib.ExitStack() as stack:
+            run: Callable[[asyncio.Event], Awaitable[None]]
+            if workers_of(settings) == 1:
+                run = partial(_serve_alone, settings)
+            else:
+                run = partial(serve_with_workers, stack.enter_context(prepare(settings)))
+            runner = stack.enter_context(asyncio.Runner(loop_factory=factory))
+            runner.run(_until_signalled(run))
     except FederationError as error:
         sys.stderr.write(f"fed-router: {error.sentence()}\n")
         sys.exit(2 if isinstance(error, Invalid) else 1)
 
 
-async def _until_signalled(settings: Settings) -> None:
-    run = serve if workers_of(settings) == 1 else serve_with_workers
+async def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     with stop_on_signals() as stop:
-        await run(settings, stop=stop)
+        await run(stop)
+
+
+async def _serve_alone(settings: Settings, stop: asyncio.Event) -> None:
+    await serve(settings, stop=stop)
 
 
 async def serve(

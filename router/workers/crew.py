@@ -21,6 +21,7 @@ from router.workers import frames
 from router.workers.answering import raise_for
 from router.workers.ledger import Ledger
 from router.workers.link import Link, attach
+from router.workers.splitting import Begun, Process
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class Post:
     """The place of one worker, whichever process has it."""
 
     number: int
-    process: asyncio.subprocess.Process | None = None
+    begun: Begun | None = None  # the first one, which waits to be spoken to
+    process: Process | None = None
     link: Link[frames.Word] | None = None
     up: bool = False
     applied: int = 0  # the number of the last table that it routes by, or refused
@@ -51,8 +53,8 @@ class Crew:
     """All workers of a router.
 
     `opening(number)` returns what a new one is told first, `handed(number)` the sockets that it
-    inherits: that of clients, that of agents, None = it has no such. `ledger` holds what they
-    report; `on_report` is called after each report.
+    inherits: that of clients, that of agents, None = it has no such. `begun` are first ones that
+    wait already. `ledger` holds what they report; `on_report` is called after each report.
     """
 
     def __init__(
@@ -63,10 +65,13 @@ class Crew:
         handed: Callable[[int], Sequence[socket.socket | None]] = lambda _: (None, None),
         dice: Dice,
         command: Sequence[str] = COMMAND,
+        begun: Sequence[Begun] = (),
     ) -> None:
         self.ledger = Ledger()
         self.on_report: list[Callable[[], None]] = []
         self.posts = [Post(number) for number in range(size)]
+        for post, first in zip(self.posts, begun, strict=False):
+            post.begun = first
         self._opening = opening
         self._handed = handed
         self._command = command
@@ -149,20 +154,12 @@ class Crew:
 
     async def _one(self, post: Post) -> bool:
         """Run a process until it ends; return whether it served."""
-        mine, theirs = socket.socketpair()
+        begun, post.begun = post.begun or await self.begin(post.number), None
+        post.process = process = begun.process
         try:
-            handed = [theirs, *self._handed(post.number)]
-            post.process = process = await asyncio.create_subprocess_exec(
-                *self._command,
-                *("-" if s is None else str(s.fileno()) for s in handed),
-                pass_fds=[s.fileno() for s in handed if s is not None],
-                stdin=asyncio.subprocess.DEVNULL,
-            )
-            theirs.close()
-            post.link = link = await attach(mine, frames.word)
+            post.link = link = await attach(begun.link, frames.word)
         except BaseException:
-            mine.close()
-            theirs.close()
+            begun.link.close()
             raise
         served = False
         try:
@@ -181,6 +178,23 @@ class Crew:
             log.warning("worker %d ended: %s", post.number, _how(process.returncode))
         return served
 
+    async def begin(self, number: int) -> Begun:
+        """Start a worker anew; it waits to be spoken to. Raises OSError."""
+        mine, theirs = socket.socketpair()
+        with theirs:
+            handed = [theirs, *self._handed(number)]
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    *("-" if s is None else str(s.fileno()) for s in handed),
+                    pass_fds=[s.fileno() for s in handed if s is not None],
+                    stdin=asyncio.subprocess.DEVNULL,
+                )
+            except BaseException:
+                mine.close()
+                raise
+        return Begun(process, mine)
+
     def _greet(self, post: Post, link: Link[frames.Word]) -> None:
         post.applied, post.why = 0, ""
         post.heard_s = asyncio.get_running_loop().time()
@@ -188,7 +202,7 @@ class Crew:
             link.send(order)
         link.send(frames.Stop() if self._stopping else frames.Go())
 
-    async def _bury(self, process: asyncio.subprocess.Process, link: Link[frames.Word]) -> None:
+    async def _bury(self, process: Process, link: Link[frames.Word]) -> None:
         """Wait for the end of a process that is out of touch; see to it."""
         await link.close()
         try:

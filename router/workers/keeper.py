@@ -10,12 +10,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from federation.relay.server import require_compiled_parser
-from federation.runtime.clock import Clock, SystemClock
+from federation.runtime.clock import SystemClock
 from federation.runtime.supervise import Supervisor
 from router import parts
 from router.admin import Admin
@@ -28,13 +28,23 @@ from router.workers.crew import Crew
 from router.workers.gathering import Gathering
 from router.workers.places import Doors, Place, hold
 from router.workers.portions import Portions
+from router.workers.splitting import Begun, split_off
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.25  # for how the router stands
 _DIVIDE_S = 1.0
 _SLOWLY_S = 5.0  # beyond the workers' own patience when they stop
-Addresses = tuple[tuple[str, int], tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a router with workers has before its loop runs: addresses, and workers that wait."""
+
+    settings: Settings
+    place: Place
+    doors: Doors
+    begun: Sequence[Begun]
 
 
 def workers_of(settings: Settings) -> int:
@@ -42,24 +52,28 @@ def workers_of(settings: Settings) -> int:
     return settings.workers or len(os.sched_getaffinity(0))
 
 
-async def serve(
-    settings: Settings,
-    *,
-    stop: asyncio.Event,
-    clock: Clock | None = None,
-    on_listening: Callable[[Addresses], None] = lambda _: None,
-) -> None:
-    """Run a router with workers until `stop` is set; raises FederationError if it cannot start."""
+@contextlib.contextmanager
+def prepare(settings: Settings) -> Iterator[Ground]:
+    """Hold the addresses and split off the workers; raises FederationError. To be done before there
+    is a thread or a loop, since a process that is split off has none."""
     require_compiled_parser()
     public_tls(settings)  # the workers use it; what is wrong with it is said here
+    workers = workers_of(settings)
+    with (
+        contextlib.closing(hold(settings.listen)) as place,
+        contextlib.closing(Doors(settings, workers)) as doors,
+        split_off(workers, place, doors) as begun,
+    ):
+        yield Ground(settings, place, doors, begun)
+
+
+async def serve(ground: Ground, stop: asyncio.Event) -> None:
+    """Run a router with workers until `stop` is set; raises FederationError if it cannot start."""
+    settings, place = ground.settings, ground.place
     supervisor = Supervisor()
     async with contextlib.AsyncExitStack() as stack:
         locator = parts.make_locator(settings, stack)
-        place = hold(settings.listen)
-        stack.callback(place.close)
-        doors = Doors(settings, workers_of(settings))
-        stack.callback(doors.close)
-        keeper = Keeper(settings, place, doors, clock or SystemClock())
+        keeper = Keeper(ground)
         state, member = keeper.state, keeper.member
         if member is None:
             parts.read_table(settings, state)
@@ -80,30 +94,30 @@ async def serve(
             supervisor.start("membership", member.membership.run)
             url = parts.url(settings, place.address)
             supervisor.start("follow", partial(member.follow, locator, url))
-        on_listening((place.address, admin_address))
         await parts.until(stop, state.name, place.address, admin_address)
 
 
 class Keeper:
     """What the keeper knows, and what it tells the workers."""
 
-    def __init__(self, settings: Settings, place: Place, doors: Doors, clock: Clock) -> None:
-        self._settings = settings
-        self._place = place
-        self._doors = doors
+    def __init__(self, ground: Ground) -> None:
+        self._settings = settings = ground.settings
+        self._place = ground.place
+        self._doors = ground.doors
         self._standing = frames.Standing()
-        self.state: RouterState = parts.make_state(settings, clock)
+        self.state: RouterState = parts.make_state(settings, SystemClock())
         self.crew = Crew(
             workers_of(settings),
             opening=self._opening,
             handed=self._sockets,
             dice=self.state.dice,
+            begun=ground.begun,
         )
         self.state.see = self._health
         self.gathering = Gathering(self.state, self.crew)
         self.member: Member | None = None
         if not settings.table:
-            alone, told = replace(settings, reverse_listen=""), doors.addresses
+            alone, told = replace(settings, reverse_listen=""), ground.doors.addresses
             self.member = Member(alone, self.state, serving=self.gathering, doors=told)
             self.member.credentials.on_change.append(self._identified)
 

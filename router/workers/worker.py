@@ -49,17 +49,23 @@ def main(argv: Sequence[str]) -> None:
     """Run a worker. Of three file descriptors the first leads to its keeper, the second is what it
     listens on for clients, the third for agents; `-` = there is none. Exit 0 after a graceful stop,
     1 cannot run, 2 bad settings."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the keeper passes it on, to whom it concerns
     keeper, clients, agents = (None if fd == "-" else socket.socket(fileno=int(fd)) for fd in argv)
     if keeper is None:
         raise ValueError("a worker needs a keeper")
+    sys.exit(work(keeper, Inherited(clients, agents)))
+
+
+def work(keeper: socket.socket, inherited: "Inherited") -> int:
+    """Run a worker in this process, and return with which code it shall exit: see `main`."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the keeper passes it on, to whom it concerns
     try:
         parts.set_up_memory()
         with asyncio.Runner(loop_factory=parts.loop_factory()) as runner:
-            runner.run(_run(keeper, Inherited(clients, agents)))
+            runner.run(_run(keeper, inherited))
     except FederationError as error:
         sys.stderr.write(f"fed-router: {error.sentence()}\n")
-        sys.exit(2 if isinstance(error, Invalid) else 1)
+        return 2 if isinstance(error, Invalid) else 1
+    return 0
 
 
 async def _run(keeper: socket.socket, inherited: "Inherited") -> None:

@@ -62,6 +62,25 @@ async def test_a_worker_that_is_killed_comes_back_and_what_it_said_stays() -> No
         assert repr(crew) == "Crew(2 of 2 serve, 1 restarts)"
 
 
+async def test_one_that_has_begun_is_spoken_to_and_one_that_died_meanwhile_is_replaced() -> None:
+    command = actor(UP)
+    async with a_crew(2, command) as starter:
+        living, dead = await starter.begin(0), await starter.begin(1)
+    dead.process.kill()
+    await dead.process.wait()
+    crew = Crew(
+        2, opening=lambda _: [], dice=random.Random(1), command=command, begun=(living, dead)
+    )
+    try:
+        await crew.start(asyncio.Event())
+        first, second = (post.process for post in crew.posts)
+        assert first is living.process
+        assert second is not dead.process
+        assert [post.restarts for post in crew.posts] == [0, 1]
+    finally:
+        await crew.stop(10.0)
+
+
 async def test_workers_that_end_at_once_are_a_failure_to_start() -> None:
     async with a_crew(1, (sys.executable, "-I", "-c", "")) as crew:
         with pytest.raises(Unavailable, match="ends before it serves"):

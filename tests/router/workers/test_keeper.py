@@ -22,7 +22,7 @@ from tests.contract.reversed_rig import INFER, Site
 from tests.pki import credentials_for, make_authority
 from tests.router.fakes import eventually, gateways, make_snapshot
 from tests.router.membership.test_watch import FakeControlPlane, control_plane
-from tests.router.processes import Process, infer, router_process
+from tests.router.processes import Process, finished, infer, router_process
 
 BODY: dict[str, list[object]] = {"inputs": []}
 
@@ -49,6 +49,18 @@ def test_how_many_workers_there_are() -> None:
     assert workers_of(Settings()) == 1
     assert workers_of(Settings(workers=3)) == 3
     assert workers_of(Settings(workers=0)) == len(os.sched_getaffinity(0))
+
+
+async def test_what_is_wrong_is_told_once_and_nobody_stays(tmp_path: Path) -> None:
+    argv = ("--allow-anonymous", "--workers", "2", "--listen", "127.0.0.1:0")
+    code, told = await finished(*argv, "--table", str(tmp_path / "missing.json"))
+    assert code == 2
+    assert told.count("fed-router: ") == 1  # and it ended: workers would hold its stderr open
+    table = tmp_path / "table.json"
+    table.write_bytes(msgspec.json.encode(make_snapshot({})))
+    code, told = await finished(*argv, "--table", str(table), "--geoip-db", str(table))
+    assert code == 2
+    assert told.count("Cannot read the geo database") == 1
 
 
 async def test_workers_share_an_address_and_add_up(tmp_path: Path) -> None:
