@@ -6,8 +6,7 @@ an error, a disconnect or a cancellation cannot leak a count.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -36,20 +35,21 @@ class Flights:
         """Return all counts above zero."""
         return dict(self._counts)
 
-    @contextmanager
-    def enter(self, key: Key) -> Iterator[None]:
-        """Count one request while the context lasts."""
+    def enter(self, key: Key) -> "Flight":
+        """Return a context: while it lasts, one request is counted."""
+        return Flight(key, self._begin, self._end)
+
+    def _begin(self, key: Key) -> None:
         self.begun += 1
         self._counts[key] = self._counts.get(key, 0) + 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            left = self._counts[key] - 1
-            if left:
-                self._counts[key] = left
-            else:
-                del self._counts[key]
+
+    def _end(self, key: Key) -> None:
+        left = self._counts[key] - 1
+        if left:
+            self._counts[key] = left
+        else:
+            del self._counts[key]
             if not self._counts:
                 self._idle.set()
 
@@ -61,6 +61,23 @@ class Flights:
         except TimeoutError:
             return False
         return True
+
+
+class Flight:
+    """One request in flight, as a context: no generator, for that costs more than the counting."""
+
+    __slots__ = ("_begin", "_end", "_key")
+
+    def __init__(self, key: Key, begin: Callable[[Key], None], end: Callable[[Key], None]) -> None:
+        self._key = key
+        self._begin = begin
+        self._end = end
+
+    def __enter__(self) -> None:
+        self._begin(self._key)
+
+    def __exit__(self, *_: object) -> None:
+        self._end(self._key)
 
 
 class FlightsCollector(Collector):

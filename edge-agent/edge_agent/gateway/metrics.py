@@ -5,8 +5,6 @@ names that this cluster serves, so that a client cannot make the page grow.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -67,21 +65,48 @@ class GatewayMetrics:
             registry=registry,
         )
         self.recent = Recent()
+        self._series: dict[tuple[Key | None, Verb, str], tuple[Counter, Histogram]] = {}
         registry.register(FlightsCollector(flights))
 
-    @contextmanager
-    def request(self, verb: Verb) -> Iterator[Outcome]:
-        """Measure one request."""
-        loop, outcome = asyncio.get_running_loop(), Outcome()
-        started = loop.time()
-        try:
-            yield outcome
-        finally:
-            model, version = outcome.version or ("", "")
-            ended = loop.time()
-            if outcome.version and not outcome.refused and verb not in LOOKS:
-                self.recent.ended(outcome.version, ended, ended - started)
-            self.requests.labels(model, str(version), verb.value, outcome.code).inc()
-            self.duration.labels(model, verb.value).observe(ended - started)
-            if outcome.refused:
-                self.refused.labels(outcome.refused).inc()
+    def request(self, verb: Verb) -> "Measured":
+        """Measure one request, as a context."""
+        return Measured(self, verb)
+
+    def ended(self, outcome: Outcome, verb: Verb, ended_s: float, took_s: float) -> None:
+        """Count a request that is over, on the clock of the loop."""
+        version = outcome.version
+        if version and not outcome.refused and verb not in LOOKS:
+            self.recent.ended(version, ended_s, took_s)
+        key = version, verb, outcome.code
+        series = self._series.get(key)
+        if series is None:  # the client library takes long to find them
+            model, number = version or ("", "")
+            series = self._series[key] = (
+                self.requests.labels(model, str(number), verb.value, outcome.code),
+                self.duration.labels(model, verb.value),
+            )
+        series[0].inc()
+        series[1].observe(took_s)
+        if outcome.refused:
+            self.refused.labels(outcome.refused).inc()
+
+
+class Measured:
+    """One request, from its head to the end of its answer. No generator, for that costs more than
+    what is done here."""
+
+    __slots__ = ("_begun_s", "_metrics", "_now_s", "_outcome", "_verb")
+
+    def __init__(self, metrics: GatewayMetrics, verb: Verb) -> None:
+        self._metrics = metrics
+        self._verb = verb
+        self._outcome = Outcome()
+        self._now_s = asyncio.get_running_loop().time
+        self._begun_s = self._now_s()
+
+    def __enter__(self) -> Outcome:
+        return self._outcome
+
+    def __exit__(self, *_: object) -> None:
+        now_s = self._now_s()
+        self._metrics.ended(self._outcome, self._verb, now_s, now_s - self._begun_s)
