@@ -26,6 +26,7 @@ from router.grpc.asking import (
     named_in,
     version_of,
 )
+from router.grpc.hedged import HedgedCall
 from router.grpc.methods import (
     LIVE,
     NOT_READY,
@@ -36,13 +37,13 @@ from router.grpc.methods import (
     rpc_of,
     server_metadata,
 )
-from router.grpc.quick import QuickCall
 from router.grpc.record import TENSOR
 from router.grpc.telling import load_of, way_of
 from router.grpc.verdict import OUTCOME, of_failure
 from router.grpc.ways import Way, key_of, ours
 from router.policy import affinity, residency
 from router.policy.decision import Decision, Reason
+from router.policy.hedging import Outcome
 from router.policy.pick import pick
 from router.policy.retry import Limits, why_not
 from router.policy.signals import Attempt
@@ -61,7 +62,7 @@ _EVER_S = float("inf")
 _ROUTER, _MODEL_READY = Need.ROUTER, Need.MODEL_READY
 
 
-class RouterCall(QuickCall):
+class RouterCall(HedgedCall):
     """The Handler of one call."""
 
     # ------------------------------------------------------------ step by step
@@ -299,8 +300,11 @@ class RouterCall(QuickCall):
         if self._failed:
             self._state.budget.refund(now_s)
             self._shared.metrics.failovers.inc()
+        told = self._told if self._second is None else self._told + self._answered_one(now_s)
         chosen, resolved, attempts = self._chosen, self._resolved, len(self._failed) + 1
-        return answer.block + self._told + way_of(chosen, resolved, attempts)
+        if self._hedged is not None:
+            attempts += self._hedged.given_up
+        return answer.block + told + way_of(chosen, resolved, attempts)
 
     def lost(self, failure: Failure, *, again: bool) -> None:
         """An attempt failed; raises FederationError if it is not to be made again."""
@@ -311,6 +315,7 @@ class RouterCall(QuickCall):
         failed = of_failure(failure, chosen)
         self._end_attempt(failed.ending, failed.reason, now_s, failed.status)
         self._failed = (*self._failed, failed)
+        self._close_hedge(Outcome.BOTH_FAILED)
         why = "" if failure.nothing_done else self._unreplayable
         if not again:
             why = "its body was too large to be kept for another try, or memory for that was short"

@@ -5,6 +5,7 @@ same counts and the same record as the usual steps give (`handler`), without wha
 asked before. Where anything stands in the way, nothing is done, and the usual steps are taken.
 """
 
+from federation.contract.types import Location
 from federation.relay.h2.heads import AnswerHead
 from federation.relay.h2.message import PEEK_BYTES, PREFIX_BYTES
 from federation.relay.h2.service import Held, Patience, Route
@@ -69,6 +70,10 @@ class QuickCall(CallRecord):
         self._shared.metrics.count_decision(reason, sent_s - started_s)
         self._attempt = Attempt(state.signals, chosen.lane, sent_s)
         return Route(to.backend, self._told + way.ours)
+
+    def _origin(self) -> Location | None:
+        """Return from where distances are guessed."""
+        raise NotImplementedError
 
     def _find(self, way: Way) -> tuple[Resolved, Shortlist] | None:
         """Find what calls of a way choose from; None if that differs from call to call."""

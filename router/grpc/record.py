@@ -4,6 +4,7 @@ Input: what `handler` decided and saw of the call. Output: counts, places and qu
 what the client is told besides a status. Every call ends in `ended`, once.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from federation.contract.errors import FederationError
@@ -24,9 +25,10 @@ from router.grpc.verdict import NO_GRPC
 from router.policy.access import EVERYONE, Caller
 from router.policy.admission import Place
 from router.policy.decision import Reason
+from router.policy.hedging import Hedged
 from router.policy.quota import Hold, OverQuota
 from router.policy.retry import Failed
-from router.policy.shortlist import Option
+from router.policy.shortlist import Option, Shortlist
 from router.policy.signals import Attempt, Ending
 from router.policy.table import Resolved
 from router.policy.usage import estimate
@@ -45,6 +47,18 @@ _PATIENT = Patience()
 TENSOR, _ABANDONED, _LATE = ModelProtocol.TENSOR, Ending.ABANDONED, Status.DEADLINE_EXCEEDED
 
 
+@dataclass(slots=True, kw_only=True)
+class Second:
+    """An attempt beside the call's own one; `attempt` is None once it is ended or has become the
+    call's own (`is_own`)."""
+
+    option: Option
+    short: Shortlist
+    attempt: Attempt | None = None
+    sent_s: float = 0.0
+    is_own: bool = False
+
+
 class CallRecord:
     """One call. `handler.RouterCall` decides for it."""
 
@@ -59,6 +73,8 @@ class CallRecord:
     _attempt: Attempt | None = None
     _sent_s = _answered_s = 0.0
     _failed: tuple[Failed, ...] = ()
+    _second: Second | None = None  # as long as it is open what becomes of the two
+    _hedged: Hedged | None = None
     _place: Place | None = None
     _hold: Hold | None = None
     _unreplayable = ""
@@ -81,6 +97,10 @@ class CallRecord:
 
     def _send(self, named: Named, start: Start) -> Route | Held:
         """Choose a cluster; raises FederationError."""
+        raise NotImplementedError
+
+    def _leave_second(self, ending: Ending, why: str, now_s: float, status: int) -> None:
+        """The call is over while it is at two clusters."""
         raise NotImplementedError
 
     def keep(self, size: int) -> bool:
@@ -121,6 +141,8 @@ class CallRecord:
         if status is _LATE and self.patience.total_s is None:
             ending, why = Ending.BROKEN, "no answer in time"
         self._end_attempt(ending, why, now_s, http_status(status))
+        if self._second is not None:
+            self._leave_second(ending, why, now_s, http_status(status))
         if self._hold is None:
             return
         if self._held is not None:
@@ -138,7 +160,8 @@ class CallRecord:
     def _keep_record(self, status: Status | None, now_s: float) -> None:
         """Remember what became of the call, for whoever asks by its id."""
         began = (id_of(self._told), now_s, self._started_s, self._who(), self._resolved)
-        self._state.records.keep((*began, *self._picked, http_status(status), self._failed))
+        told = http_status(status), self._failed, self._hedged
+        self._state.records.keep((*began, *self._picked, *told))
 
     def _who(self) -> Who:
         """Return whom a record names."""

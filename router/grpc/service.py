@@ -24,6 +24,7 @@ from router.grpc.handler import RouterCall
 from router.grpc.ways import Ways
 from router.policy.table import RoutingTable
 from router.request.call import DEADLINE_HEADER, SESSION_HEADER
+from router.request.hedge import Hedges
 from router.request.shared import Shared
 from router.request.steps import Steps
 from router.upstream.http import Upstreams
@@ -67,6 +68,7 @@ class GrpcService:
         self.now_s = shared.state.clock.monotonic_s
         self.ways = Ways(shared.state)
         self.steps = Steps(state=shared.state, metrics=shared.metrics, locator=shared.locator)
+        self.hedges = Hedges(state=shared.state, metrics=shared.metrics)  # as many as HTTP leaves
         self.requests = RequestReader(passes=PASSES, notes=_NOTES, prefixes=PREFIXES, apart=_APART)
         self.answers = AnswerReader(
             cut=_ANSWER_CUT, notes=_ANSWER_NOTES, prefixes=(b"x-fed-",), tail=LOAD_HEADER.encode()

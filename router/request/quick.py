@@ -91,7 +91,8 @@ class QuickLane:
         size = len(body)
         if size > self._most or not asks_nothing(body):
             return None
-        if way.resolved is None and not self.ways.resolve(way):
+        resolved = way.resolved or self.ways.resolve(way)
+        if resolved is None:
             return None
         admission, account = self.admission, way.account
         if not admission.take(size):
@@ -100,7 +101,7 @@ class QuickLane:
             admission.give_back(size)
             return None
         state.budget.request(started_s)
-        return Flight(self, connection, way, started_s, (raw, body, alike.values))
+        return Flight(self, connection, way, started_s, (resolved, raw, body, alike.values))
 
     def over(self, flight: "Flight") -> tuple[Place, Hold]:
         """Return what a request holds, for who goes on with it."""
@@ -133,14 +134,13 @@ class Flight:
         connection: ServerConnection,
         way: Way,
         started_s: float,
-        seen: tuple[bytes, bytes, list[bytes | None]],
+        seen: tuple[Resolved, bytes, bytes, list[bytes | None]],
     ) -> None:
         self._lane = lane
         self._connection = connection
         self.way = way
-        self.resolved: Resolved = way.resolved  # type: ignore[assignment]  # `offer` has seen to it
         self.started_s = started_s
-        self._raw, self._body, self._values = seen
+        self.resolved, self._raw, self._body, self._values = seen
         self.size = len(self._body)
         self.chosen: Option | None = None
         self.reason: Reason | None = None

@@ -111,16 +111,16 @@ class Ways:
     def __repr__(self) -> str:
         return f"Ways({self._door})"
 
-    def resolve(self, way: Way) -> bool:
-        """Find the model; False if the usual way has to."""
+    def resolve(self, way: Way) -> Resolved | None:
+        """Find the model; None if the usual way has to."""
         visit = way.known.visit
         target = visit.target
         try:
             resolved = self._steps.resolve(visit.caller, target.model, target.version)
         except FederationError:
-            return False
+            return None
         way.resolved = resolved
-        return True
+        return resolved
 
     def judge(self, connection: ServerConnection, head: RequestHead, now_s: float) -> "Way | bool":
         """Judge a head; False if requests like it do not go this way."""

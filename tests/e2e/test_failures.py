@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 
 from federation.demo.triton_install import TritonInstallation
-from tests.e2e.open_loop import Load, Told, percentile, reconcile
+from tests.e2e.open_loop import Calls, Load, Told, percentile, reconcile
 from tests.e2e.regions import (
     REGIONS,
     REPLICAS,
@@ -89,10 +89,10 @@ async def stage(
         yield Stage(built, load)
 
 
-async def during(stage: Stage, victim: str, fault: Fault) -> tuple[list[Told], float]:
+async def during(stage: Stage, load: Load, victim: str, fault: Fault) -> tuple[list[Told], float]:
     """Put a fault into the midst of the load; returns all requests and when it began."""
     clock = asyncio.get_running_loop().time
-    async with stage.load.running() as told:
+    async with load.running() as told:
         await asyncio.sleep(1.0)
         began_s = clock()
         await stage.fault(victim, fault)
@@ -137,7 +137,26 @@ async def test_a_region_that_is_lost_costs_nobody_an_answer(
     stage: Stage, name: str, victim: str, fault: Fault, bar_s: float
 ) -> None:
     await stage.well()
-    told, began_s = await during(stage, victim, fault)
+    told, began_s = await during(stage, stage.load, victim, fault)
+    lost(stage, name, told, began_s, bar_s)
+
+
+@pytest.mark.parametrize(
+    ("name", "victim", "fault", "bar_s"),
+    [("reset", "ap", RESET, 1.0), ("black hole", "eu", BLACK_HOLE, 2.0)],
+)
+async def test_nor_does_it_cost_a_grpc_call(
+    stage: Stage, name: str, victim: str, fault: Fault, bar_s: float
+) -> None:
+    await stage.well()
+    async with Calls.beside(stage.load) as calls:
+        await calls.run(1.0)  # connections
+        told, began_s = await during(stage, calls, victim, fault)
+    lost(stage, f"{name}, gRPC", told, began_s, bar_s)
+
+
+def lost(stage: Stage, name: str, told: Sequence[Told], began_s: float, bar_s: float) -> None:
+    """Check what became of the requests while a region was lost."""
     hit = report(name, told, began_s)
     stage.check(told)
     assert len(hit) > RATE / len(REGIONS) * SERVICE_S / 2

@@ -14,7 +14,8 @@ from federation.contract.errors import FederationError
 from federation.relay.h2.heads import AnswerHead, AnswerReader, RequestHead, RequestReader
 from federation.relay.h2.rewriting import Rewriter
 from federation.relay.h2.start import Start
-from federation.relay.h2.status import Status
+from federation.relay.h2.status import Status, of_http
+from federation.relay.h2.wheel import NEVER
 from federation.relay.transport import Inbound
 
 if TYPE_CHECKING:
@@ -152,6 +153,28 @@ class Handler(Protocol):
         """Return fields that go with an error of our own, besides its status."""
         ...
 
+    def late_at_s(self) -> float:
+        """Return when to ask `late`, if nothing of an answer came by then."""
+        return NEVER
+
+    def late(self, now_s: float, body: bytes) -> Route | float:
+        """The answer to a call that was sent whole, once, is late. Return where it is sent, too, or
+        when to ask again; raises FederationError."""
+        return NEVER
+
+    def sent_too(self) -> None:
+        """It went where `late` said: two attempts are under way. `answered` returns None now."""
+        return
+
+    def second_takes_over(self, failure: Failure | None) -> None:
+        """The second attempt is the only one from now on: the first one failed, or None = the
+        second is answered, and the first was cancelled."""
+        return
+
+    def second_lost(self, failure: Failure) -> None:
+        """The second attempt failed; the first one goes on."""
+        return
+
     def ended(self, status: Status | None, sent: int) -> None:
         """The call is over; None = its client left. `sent` bytes of an answer went to it."""
         ...
@@ -187,3 +210,13 @@ class Counts:
             self.broken_upstreams += 1
         if why in self.why or len(self.why) < 100:
             self.why[why] = self.why.get(why, 0) + 1
+
+
+def none_in(head: AnswerHead, handler: Handler, *, alone: bool) -> Failure | None:
+    """Return why the head of an answer is none."""
+    if failure := handler.judge(head, alone=alone):
+        return failure
+    if head.http_status == b"200" or head.grpc_status:
+        return None
+    text = f"it answered with HTTP status {head.http_status.decode('ascii', 'replace')}"
+    return Failure(kind=Kind.BROKEN, why=text, status=of_http(head.http_status))

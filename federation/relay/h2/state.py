@@ -11,12 +11,12 @@ from federation.relay.h2.flow import Flow, Piece
 from federation.relay.h2.heads import RequestHead
 from federation.relay.h2.service import Handler, Held, Route
 from federation.relay.h2.status import Status
+from federation.relay.h2.wheel import NEVER
 
 if TYPE_CHECKING:
     from federation.relay.h2.client import Client
+    from federation.relay.h2.rival import Rival
     from federation.relay.h2.upstream import Up
-
-NEVER = float("inf")
 
 
 class CallState:
@@ -34,6 +34,8 @@ class CallState:
     replay: Sequence[Piece] | None = ()  # what was sent, None = it is not whole
     replay_bytes = 0
     ends_s = first_by_s = NEVER
+    look_s = NEVER  # when to see whether it is sent to a second place, too
+    rival: "Rival | None" = None  # its attempt there
     seen_sent = -1  # of the answer, when it was last looked at
     held: Held | None = None  # it waits for something to happen
     widened = 0  # what the client's window for the answer grew by before it was made

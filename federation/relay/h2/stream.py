@@ -6,7 +6,6 @@ kept. Every call ends exactly once (`release`): by the backend's trailers, by tr
 or because its client left.
 """
 
-import logging
 from typing import TYPE_CHECKING
 
 from federation.contract.errors import DeadlineExceeded, Exhausted, FederationError, TooLarge
@@ -15,16 +14,15 @@ from federation.relay.h2 import status as statuses
 from federation.relay.h2.flow import Flow, Piece
 from federation.relay.h2.heads import ANSWER
 from federation.relay.h2.message import enveloped
-from federation.relay.h2.service import Failure, Handler, Held, Kind, Reply, Route
+from federation.relay.h2.service import Failure, Handler, Held, Kind, Reply, Route, none_in
 from federation.relay.h2.start import start_of
-from federation.relay.h2.state import NEVER, CallState
+from federation.relay.h2.state import CallState
 from federation.relay.h2.status import Status
+from federation.relay.h2.wheel import NEVER
 from federation.relay.h2.wire import DATA, Code, frame, reset, window_update
 
 if TYPE_CHECKING:
     from federation.relay.h2.upstream import Up
-
-log = logging.getLogger(__name__)
 
 _UNROUTED_BYTES = 64 * 1024
 _ALL = 1 << 60
@@ -49,6 +47,7 @@ class Stream(CallState):
             return
         if handler.patience.total_s is not None:
             self.ends_s = self.began_s + handler.patience.total_s
+        self.look_s = handler.late_at_s()
         self._await_first(self.began_s, handler)
 
     def _await_first(self, now_s: float, handler: Handler) -> None:
@@ -58,7 +57,7 @@ class Stream(CallState):
         first_s = handler.patience.first_s if self.held is None else self.held.at_most_s
         if first_s is not None and not self.begun:
             self.first_by_s = now_s + first_s
-        self._arm(now_s)
+        self.arm(now_s)
 
     def on_request_data(self, data: bytes, size: int, *, ended: bool) -> None:
         """A piece of the request came."""
@@ -192,34 +191,30 @@ class Stream(CallState):
         handler = self.handler
         if handler is None:
             return
-        if not self.begun:
-            if failure := handler.judge(head, alone=ended):
+        first = not self.begun
+        if first:
+            if failure := none_in(head, handler, alone=ended):
                 self.lost(failure, reset=Code.CANCEL)
                 return
-            if head.http_status != b"200" and not head.grpc_status:
-                text = f"it answered with HTTP status {head.http_status.decode('ascii', 'replace')}"
-                status = statuses.of_http(head.http_status)
-                self.lost(Failure(kind=Kind.BROKEN, why=text, status=status), reset=Code.CANCEL)
-                return
-            self._answer_begins()
+            self.answer_begins()
             if not ended:
                 passed = handler.answer(head, first=True, last=False)
                 self.client.send_block(self.number, passed, last=False)
                 return
-            first = True
-        else:
-            first = False
-            if not ended:
-                self._broke_off("it sent a second head", Status.INTERNAL)
-                return
+        elif not ended:
+            self._broke_off("it sent a second head", Status.INTERNAL)
+            return
         self.answer.ended = True
         passed = handler.answer(head, first=first, last=True)
         self.trailers = (passed, statuses.parse(head.grpc_status))
         if not self.answer.pieces:
             self._finish()
 
-    def _answer_begins(self) -> None:
-        self.begun, self.replay, self.first_by_s = True, None, NEVER
+    def answer_begins(self) -> None:
+        """Take note that no other attempt will be made, and end one that is under way."""
+        self.begun, self.replay, self.first_by_s, self.look_s = True, None, NEVER, NEVER
+        if self.rival is not None:
+            self.rival.detach(Code.CANCEL)
 
     def on_answer_data(self, data: bytes, size: int, *, ended: bool) -> None:
         """A piece of the answer came."""
@@ -295,6 +290,9 @@ class Stream(CallState):
         if self.begun:
             self._broke_off(failure.why, failure.status)
             return
+        if self.rival is not None:
+            self.rival.take_over(failure, reset)
+            return
         self.detach(reset)
         if self.handler is None:
             self.release(None)
@@ -347,6 +345,8 @@ class Stream(CallState):
     def detach(self, code: Code | None = None) -> None:
         """Leave the backend; `code` tells it to stop."""
         up, self.up = self.up, None
+        if self.rival is not None:
+            self.rival.detach(Code.CANCEL)
         if up is not None:
             up.blocked.pop(self, None)
             if up.streams.pop(self.up_number, None) is not None:
@@ -376,9 +376,10 @@ class Stream(CallState):
 
     # ------------------------------------------------------------ time
 
-    def _arm(self, now_s: float) -> None:
+    def arm(self, now_s: float) -> None:
+        """Let `expired` be called when there is something to look at."""
         limits = self.client.switch.limits
-        at_s = min(self.ends_s, self.first_by_s, now_s + limits.stall_s)
+        at_s = min(self.ends_s, self.first_by_s, self.look_s, now_s + limits.stall_s)
         self.client.switch.wheel.arm(self, at_s)
 
     def expired(self, now_s: float) -> None:
@@ -388,10 +389,12 @@ class Stream(CallState):
         elif now_s >= self.first_by_s:
             late = DeadlineExceeded("No cluster answered in time.")
             self.fail(self.held.late() if self.held is not None else late)
+        elif now_s >= self.look_s:
+            self.client.switch.look(self, now_s)
         elif self.answer.held and self.answer.sent == self.seen_sent:
             self.client.switch.counts.broke(client=True, why="the client does not take its answer")
             self.client.send(reset(self.number, Code.CANCEL))
             self.abandon()
         else:
             self.seen_sent = self.answer.sent
-            self._arm(now_s)
+            self.arm(now_s)

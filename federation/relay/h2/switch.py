@@ -15,6 +15,7 @@ from federation.relay.h2.backend import Backend
 from federation.relay.h2.client import Client
 from federation.relay.h2.connection import Connection
 from federation.relay.h2.flow import Memory
+from federation.relay.h2.rival import look
 from federation.relay.h2.service import Counts, Service, SwitchLimits
 from federation.relay.h2.stream import Stream
 from federation.relay.h2.wheel import TICK_S, Wheel
@@ -113,6 +114,12 @@ class Switch:
         self.flush()
 
     # ------------------------------------------------------------ time
+
+    def look(self, stream: Stream, now_s: float) -> None:
+        """See whether a call whose answer is late is sent to a second place, too."""
+        look(stream, now_s)
+        if not stream.gone:
+            stream.arm(now_s)
 
     def watch(self) -> None:
         """Look at deadlines and idle connections from now on, while there are any."""

@@ -7,6 +7,7 @@ before its deadline, as nearly everything does, costs one removal and leaves not
 from typing import Generic, TypeVar
 
 TICK_S = 0.05
+NEVER = float("inf")  # seconds
 T = TypeVar("T")
 
 

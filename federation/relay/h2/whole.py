@@ -237,7 +237,7 @@ def _judged(up: "Up", stream: Stream, whole: tuple[AnswerHead, bytes, AnswerHead
         except FederationError as error:
             stream.fail(error)
             return True
-    stream.begun, stream.replay = True, None
+    stream.answer_begins()
     passed = handler.answer(head, first=True, last=False)
     ends, status = handler.answer(tail, first=False, last=True), parse(tail.grpc_status)
     if client.takes(len(body), max(len(passed), len(ends))):

@@ -15,6 +15,7 @@ from federation.relay.h2.service import Failure, Handler, Kind, Patience, Reply,
 from federation.relay.h2.start import Start
 from federation.relay.h2.status import Status, Unimplemented
 from federation.relay.h2.switch import Switch
+from federation.relay.h2.wheel import NEVER
 from federation.relay.transport import Inbound
 from tests.federation.relay.h2.peers import (
     ATTEMPTS,
@@ -71,6 +72,7 @@ class FakeService:
     append: bytes = b""
     keep_bytes: int = 1 << 40
     first_s: float | None = None
+    late: bool = False  # a call that lasts is sent to the next backend, too
 
     def open(self, head: RequestHead, inbound: Inbound | None) -> Handler:
         self.handlers.append(FakeHandler(self, head))
@@ -90,6 +92,7 @@ class FakeHandler(Handler):
         self.failures: list[Failure] = []
         self.endings: list[Status | None] = []
         self.named: Named | None = None
+        self.story: list[str] = []  # of the second attempt
 
     def route(self, start: Start) -> Route | Reply | None:
         if self.head.path == LIVE:
@@ -136,6 +139,22 @@ class FakeHandler(Handler):
 
     def told(self, error: FederationError) -> bytes:
         return b""
+
+    def late_at_s(self) -> float:
+        return 0.0 if self.service.late else NEVER
+
+    def late(self, now_s: float, body: bytes) -> Route | float:
+        backends = self.service.backends
+        return Route(backends[(len(self.failures) + 1) % len(backends)])
+
+    def sent_too(self) -> None:
+        self.story.append("sent")
+
+    def second_takes_over(self, failure: Failure | None) -> None:
+        self.story.append("won" if failure is None else f"left alone: {failure.kind}")
+
+    def second_lost(self, failure: Failure) -> None:
+        self.story.append(f"lost: {failure.kind}")
 
     def ended(self, status: Status | None, sent: int) -> None:
         self.endings.append(status)
