@@ -143,7 +143,7 @@ async def test_a_region_that_is_lost_costs_nobody_an_answer(
 
 @pytest.mark.parametrize(
     ("name", "victim", "fault", "bar_s"),
-    [("reset", "ap", RESET, 1.0), ("black hole", "eu", BLACK_HOLE, 2.0)],
+    [("reset", "ap", RESET, 1.0), ("black hole", "us", BLACK_HOLE, 2.0)],
 )
 async def test_nor_does_it_cost_a_grpc_call(
     stage: Stage, name: str, victim: str, fault: Fault, bar_s: float
